@@ -1,0 +1,268 @@
+"""One frozen object describes one run. Defaults live here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from raysplit.errors import ConfigError, nearest
+
+Bits = Literal[1, 2, 3, 4, 5, 6, 7, 8, 16, 32]
+_LEVEL = re.compile(r"(?:c(?P<channels>\d+)|all)[·.]b(?P<up>\d+)/b(?P<down>\d+)(?:[·.](?P<entropy>zstd))?")
+
+
+class Frozen(BaseModel):
+    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), cls.model_fields)}")
+        return value
+
+
+class Level(Frozen):
+    """How much crosses the cut: channels kept, bits per value in each direction, entropy stage.
+
+    Prints as `c4·b4/b4·zstd` (4 channels, 4 bits up, 4 bits down, zstd) or `all·b32/b32`, and is read
+    back from the same text (a plain dot may stand for the middle dot).
+    """
+
+    channels: Annotated[int, Field(ge=1)] | None = None
+    """Channels kept at the cut (the budget B); None keeps all."""
+    up_bits: Bits = 32
+    """Bits per activation value, device to server."""
+    down_bits: Bits = 32
+    """Bits per gradient value, server to device."""
+    entropy: Literal["none", "zstd"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = _LEVEL.fullmatch(value.strip())
+        if not found:
+            raise ValueError(f"'{value}' is not a level; write it like c4.b4/b4.zstd or all.b32/b32")
+        return {
+            "channels": int(found["channels"]) if found["channels"] else None,
+            "up_bits": int(found["up"]),
+            "down_bits": int(found["down"]),
+            "entropy": found["entropy"] or "none",
+        }
+
+    def __str__(self) -> str:
+        channels = "all" if self.channels is None else f"c{self.channels}"
+        tail = "·zstd" if self.entropy == "zstd" else ""
+        return f"{channels}·b{self.up_bits}/b{self.down_bits}{tail}"
+
+
+UNCOMPRESSED = Level()
+DEFAULT_LEVEL = Level(up_bits=4, down_bits=4, entropy="zstd")
+"""The level that `raysplit profile` prices: four bits cost no accuracy here, fewer channels do."""
+
+
+class DataConfig(Frozen):
+    name: str
+    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`."""
+    root: str | None = None
+    """Where downloads are kept; None: the user's cache."""
+    size: Annotated[int, Field(ge=8)] | None = None
+    """Height and width in pixels to resize to; None: as stored."""
+    channels: Literal[1, 3] | None = None
+    """Grey (1) or RGB (3); None: as stored."""
+    train_rows: Annotated[int, Field(ge=1)] | None = None
+    """Train on the first rows of the shuffled training part only; None: all."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training split that is set apart for validation."""
+    split_seed: int = 0
+    augment: Literal["none", "crop", "crop_flip"] = "none"
+    on_bad_rows: Literal["raise", "skip"] = "raise"
+
+
+class ModelConfig(Frozen):
+    name: str
+    """`vgg11`…`vgg19` (for small images), a torchvision or timm name, or `path.py:function`."""
+    args: dict[str, Any] = {}
+    """Keyword arguments for the builder."""
+
+
+class BottleneckConfig(Frozen):
+    """The trainable compression-decompression module at the cut (docs/methods.md)."""
+
+    mode: Literal["paper", "raysplit"] = "raysplit"
+    stride: Literal[1, 2, 3] = 1
+    """r: the convolution's stride; 2 and 3 also shrink the grid."""
+    penalty: Annotated[float, Field(ge=0)] = 1000.0
+    """ε of the budget penalty."""
+    sharpness: Annotated[float, Field(gt=0, le=0.05)] = 0.01
+    """δ of the budget penalty; its exponent overflows above 0.05 on wide cuts."""
+
+
+class Fixed(Frozen):
+    """One level from the first epoch to the last."""
+
+    kind: Literal["fixed"] = "fixed"
+    level: Level = DEFAULT_LEVEL
+
+
+class Phase(Frozen):
+    level: Level
+    share: Annotated[float, Field(gt=0)]
+    """Share of the run's epochs, relative to the other phases' shares."""
+
+
+class Deprune(Frozen):
+    """Tight first, looser later (Mudvari et al. 2024): a list of phases, each a level and a share of the epochs."""
+
+    kind: Literal["deprune"] = "deprune"
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    reset_logits: bool = True
+    """Redraw the channel logits between phases, so that channels left out get another chance."""
+    fresh_optimizer: bool = True
+    """Start each phase with empty optimiser state."""
+
+
+Schedule = Annotated[Fixed | Deprune, Field(discriminator="kind")]
+
+
+class TrainConfig(Frozen):
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    in_flight: Annotated[int, Field(ge=1, le=16)] = 1
+    """Micro-batches of one optimiser step that may be under way at once; 1 is lock-step."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    lr_schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the steps in which the cosine schedule rises linearly to `lr`."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: both halves compute under autocast; weights stay fp32."""
+    channels_last: bool = False
+    seed: int = 0
+    device: str = "auto"
+    """Torch device of either half: `auto`, `cpu`, `cuda`, …"""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Torch threads of each half under Ray; None: all cores of its node in lock-step, half of them otherwise."""
+
+    @model_validator(mode="after")
+    def _micro_batches(self) -> TrainConfig:
+        if self.batch_size % self.in_flight:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of in_flight {self.in_flight}")
+        return self
+
+
+class RayConfig(Frozen):
+    storage: str = "~/ray_results"
+    """Folder or URI (any pyarrow file system) under which run directories are made; shared by all nodes."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """How often a run goes back to its last checkpoint after a worker or device was lost."""
+    device_resource: str = "device"
+    """Custom resource that marks the nodes for device halves, asked for where the cluster has it."""
+    start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long to wait for a place for the worker and for each device actor."""
+    call_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a device may take for one call before it is given up."""
+
+
+class SplitConfig(Frozen):
+    """Everything that decides one split-training run."""
+
+    name: str
+    data: DataConfig
+    model: ModelConfig
+    cut: str
+    bottleneck: BottleneckConfig | None = BottleneckConfig()
+    """None: nothing is put at the cut, and the halves compose to the plain network."""
+    schedule: Schedule = Fixed()
+    train: TrainConfig = TrainConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> SplitConfig:
+        for level in self.levels():
+            if level.channels is not None and self.bottleneck is None:
+                raise ValueError(f"level {level} keeps {level.channels} channels, which needs a bottleneck")
+        if isinstance(self.schedule, Deprune) and len(self.schedule.phases) > self.train.epochs:
+            raise ValueError(
+                f"{len(self.schedule.phases)} phases do not fit into train.epochs={self.train.epochs}"
+            )
+        return self
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return every level that the schedule can choose, without repeats, in order."""
+        if isinstance(self.schedule, Fixed):
+            return (self.schedule.level,)
+        return tuple(dict.fromkeys(phase.level for phase in self.schedule.phases))
+
+    def with_settings(self, settings: Iterable[str]) -> SplitConfig:
+        """Return a copy with `key.path=value` settings applied; values are read as YAML.
+
+        Raises ConfigError for a setting without `=`, an unknown key or a value of the wrong kind.
+        """
+        tree = self.model_dump(mode="json")
+        for setting in settings:
+            path, eq, text = setting.partition("=")
+            if not eq:
+                raise ConfigError(f"setting '{setting}' has no '='; write key.path=value")
+            _put(tree, path, yaml.safe_load(text))
+        return parse(tree, where=f"recipe {self.name}")
+
+
+def parse(tree: dict[str, Any], where: str) -> SplitConfig:
+    """Build a SplitConfig from plain data; every fault becomes one ConfigError line that names its key."""
+    try:
+        return SplitConfig.model_validate(tree)
+    except ValidationError as err:
+        raise ConfigError(f"{where}: {describe(err)}") from None
+
+
+def loads(text: str, where: str) -> SplitConfig:
+    """Read a config from JSON text, as a run record holds it."""
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as err:
+        raise ConfigError(f"{where} is not JSON: {err}") from None
+    return parse(tree, where)
+
+
+def describe(err: ValidationError) -> str:
+    """Return all faults of a pydantic error on one line, `key.path: what is wrong`."""
+    lines = []
+    for fault in err.errors():
+        path = ".".join(str(part) for part in fault["loc"])
+        text = fault["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+        lines.append(f"{path}: {text}{got}" if path else text)
+    return "; ".join(lines)
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    here: Any = tree
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
+            place: Any = int(key)
+        elif isinstance(here, dict) and (key in here or ".".join(keys[:depth]) == "model.args"):
+            place = key
+        else:
+            known = [str(i) for i in range(len(here))] if isinstance(here, list) else list(here or ())
+            at = ".".join(keys[:depth]) or "the recipe"
+            raise ConfigError(f"unknown key '{key}' in {at} (setting {path}). {nearest(key, known)}")
+        if last:
+            here[place] = value
+        else:
+            here = here[place] if isinstance(here[place], dict | list) else {}
