@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from raysplit.errors import ConfigError, nearest
 
@@ -20,6 +21,10 @@ class Frozen(BaseModel):
     """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated like a new one."""
+        return type(self).model_validate({**dict(self), **changes})
 
     @model_validator(mode="before")
     @classmethod
@@ -196,9 +201,7 @@ class SplitConfig(Frozen):
             if level.channels is not None and self.bottleneck is None:
                 raise ValueError(f"level {level} keeps {level.channels} channels, which needs a bottleneck")
         if isinstance(self.schedule, Deprune) and len(self.schedule.phases) > self.train.epochs:
-            raise ValueError(
-                f"{len(self.schedule.phases)} phases do not fit into train.epochs={self.train.epochs}"
-            )
+            raise ValueError(f"{len(self.schedule.phases)} phases do not fit into train.epochs={self.train.epochs}")
         return self
 
     def levels(self) -> tuple[Level, ...]:

@@ -1,0 +1,67 @@
+"""The `raysplit` command: every verb calls one function of the library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from raysplit.command import command
+from raysplit.errors import ConfigError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="raysplit", description="Share one neural network between device and server.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    _add_profile(verbs)
+    _add_report(verbs)
+    args = parser.parse_args(argv)
+    return command(lambda: args.run(args))
+
+
+def _add_profile(verbs: Any) -> None:
+    verb = verbs.add_parser("profile", help="every cut of a model and what it costs")
+    verb.add_argument("model", help="vgg11, a torchvision or timm name, or path.py:function")
+    verb.add_argument("--input", default="3x32x32", metavar="CxHxW", help="default 3x32x32")
+    verb.add_argument("--classes", type=int, default=10, help="default 10")
+    verb.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    verb.set_defaults(run=_profile)
+
+
+def _profile(args: argparse.Namespace) -> None:
+    from raysplit.config import ModelConfig
+    from raysplit.models import build
+    from raysplit.prices import as_json, as_table, price
+
+    shape = _shape(args.input)
+    rows = price(build(ModelConfig(name=args.model), args.classes, shape), shape)
+    given = "x".join(map(str, shape))
+    print(json.dumps(as_json(args.model, given, rows)) if args.json else as_table(args.model, given, rows))
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--input '{text}' is not a shape; write channels x height x width, like 3x32x32")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _add_report(verbs: Any) -> None:
+    verb = verbs.add_parser("report", help="accuracy, megabytes and time of one or more runs, as a page")
+    verb.add_argument("runs", nargs="+", metavar="RUN_DIR")
+    verb.add_argument("-o", "--out", default="report.html", help="default report.html; pictures go beside it")
+    verb.set_defaults(run=_report)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from raysplit.report import read_run, table, write_report
+
+    print(table([read_run(path) for path in args.runs]))
+    for path in write_report(args.runs, args.out):
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What crosses the cut and how small it is: bottleneck, codecs, messages, levels over time."""

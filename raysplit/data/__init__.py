@@ -1,0 +1,7 @@
+"""Small image classification data sets as memory-mapped uint8 tensors."""
+
+from raysplit.data.batches import batch_order, mean_std, prepare_batch
+from raysplit.data.export import export
+from raysplit.data.images import Facts, ImageSet, facts, load
+
+__all__ = ["Facts", "ImageSet", "batch_order", "export", "facts", "load", "mean_std", "prepare_batch"]

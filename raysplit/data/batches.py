@@ -1,0 +1,85 @@
+"""From a split to batches: order, augmentation, normalisation. Randomness comes from seeds alone."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from raysplit.errors import DataError
+
+_CHUNK_BYTES = 1 << 26
+
+
+def generator(*seeds: int | str) -> torch.Generator:
+    """Return a CPU generator that depends on all of `seeds`; torch keeps only 32 bits of a plain number."""
+    digest = hashlib.sha256(repr(seeds).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+
+
+def mean_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel of uint8 images (N, C, H, W), in units of 0..1.
+
+    Exact: computed from counts of the 256 values. A constant channel gets a deviation of 1/255, so that
+    dividing by it is safe. Raises DataError if there is no image.
+    """
+    if not images.numel():
+        raise DataError("mean and deviation of no images")
+    values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for chunk in images.split(max(1, _CHUNK_BYTES // images[0].numel())):
+        for channel, count in enumerate(counts):
+            count += torch.bincount(chunk[:, channel].flatten(), minlength=256)
+    share = counts.double() / counts[0].sum()
+    mean = share @ values
+    std = (share * (values - mean[:, None]) ** 2).sum(1).sqrt().clamp_min(1 / 255)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def batch_order(rows: int, batch_size: int, seed: int, epoch: int) -> list[torch.Tensor]:
+    """Return an epoch's batches as int64 row indices (batch_size,): shuffled, the last partial batch dropped.
+
+    A pure function of its arguments. Raises DataError if there are fewer rows than one batch holds.
+    """
+    if rows < batch_size:
+        raise DataError(
+            f"{rows} training rows do not fill one batch of {batch_size}; lower train.batch_size or use more"
+        )
+    order = torch.randperm(rows, generator=generator("order", seed, epoch))
+    return list(order[: rows - rows % batch_size].split(batch_size))
+
+
+def prepare_batch(
+    images_u8: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: str, seed: int
+) -> torch.Tensor:
+    """Return uint8 images (N, C, H, W) as float32, (x/255 - mean) / std, on the same device, augmented.
+
+    `augment` is "none"; "crop": each image is shifted by up to an eighth of its height and width (4 pixels at
+    32), its edge reflected; or "crop_flip": half of them are mirrored as well. Drawn from `seed` alone.
+    """
+    if augment != "none":
+        images_u8 = _shifted(images_u8, flip=augment == "crop_flip", random=generator("augment", seed))
+    shape, device = (1, -1, 1, 1), images_u8.device
+    x = images_u8.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    x.sub_(torch.tensor(mean, device=device).view(shape))
+    return x.div_(torch.tensor(std, device=device).view(shape))
+
+
+def _shifted(images: torch.Tensor, flip: bool, random: torch.Generator) -> torch.Tensor:
+    rows, channels, height, width = images.shape
+    y = _reflected(rows, height, random)
+    x = _reflected(rows, width, random)
+    if flip:
+        mirrored = torch.randint(2, (rows, 1), generator=random).bool()
+        x = torch.where(mirrored, x.flip(1), x)
+    source = (y[:, :, None] * width + x[:, None, :]).view(rows, 1, -1).to(images.device)
+    moved = images.reshape(rows, channels, -1).gather(2, source.expand(-1, channels, -1))
+    return moved.view_as(images)
+
+
+def _reflected(rows: int, length: int, random: torch.Generator) -> torch.Tensor:
+    """Return, for each image, which of its lines (of `length`) stands at each place: int64 (rows, length)."""
+    reach = length // 8
+    shift = torch.randint(-reach, reach + 1, (rows, 1), generator=random)
+    place = (torch.arange(length) + shift).abs()
+    return torch.where(place < length, place, 2 * (length - 1) - place)

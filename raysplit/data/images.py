@@ -1,0 +1,139 @@
+"""A split as tensors, and what is known of a data set before it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from raysplit.config import DataConfig
+from raysplit.data.batches import generator
+from raysplit.data.cache import fetch
+from raysplit.data.catalogue import CATALOGUE
+from raysplit.data.decode import decode
+from raysplit.data.named import imagenet100_folder, named_part
+from raysplit.data.schema import BadRow, Part, Source
+from raysplit.data.sources import folder_part, parquet_part
+from raysplit.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run needs to know of its data before loading them; bad rows are counted as if they were good."""
+
+    name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """(C, H, W) after config.size and config.channels."""
+    train_rows: int
+    """After val_fraction and train_rows."""
+    val_rows: int
+    test_rows: int
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A split: images uint8 (N, C, H, W), memory-mapped or a copy of rows; labels int64 (N,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    classes: tuple[str, ...]
+    skipped: int
+    """Bad rows left out of the source's split (on_bad_rows="skip"), before validation is cut."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the images as raw uint8."""
+        return self.images.numel()
+
+
+def facts(config: DataConfig) -> Facts:
+    """Return the facts of a data set: of a catalogue set from the catalogue, else from files and one image.
+
+    Raises DataError for an unknown name, missing files, and rows that are too few for config.val_fraction.
+    """
+    known = CATALOGUE.get(config.name)
+    if known and not (config.name == "imagenet100" and imagenet100_folder(config).is_dir()):
+        size = _needed_size(config)
+        shape = (config.channels or known.channels, size, size)
+        classes, rows, test_rows = known.classes, known.train_rows, known.test_rows
+    else:
+        part = _part(config, "train")
+        shape, classes, rows = _first_shape(part, config), part.classes, part.count
+        test_rows = _part(config, "test").count
+    train_rows, val_rows = _cut(rows, config)
+    return Facts(config.name, classes, shape, train_rows, val_rows, test_rows)
+
+
+def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet:
+    """Return a split; train and val are disjoint parts of the source's train split, shuffled by split_seed.
+
+    Test is memory-mapped and in the source's order; train and val are copies of their rows. Raises DataError,
+    naming file and row, for anything in the data that cannot be used.
+    """
+    if split == "test":
+        return whole(config, "test")
+    full = whole(config, "train")
+    train_rows, val_rows = _cut(len(full.labels), config)
+    order = torch.randperm(len(full.labels), generator=generator("split", config.split_seed))
+    rows = order[:val_rows] if split == "val" else order[val_rows : val_rows + train_rows]
+    return ImageSet(full.images[rows], full.labels[rows], full.classes, full.skipped)
+
+
+def whole(config: DataConfig, split: Source) -> ImageSet:
+    """Return a source's split as it is, memory-mapped, before validation is cut."""
+    part = _part(config, split)
+    decoded = fetch(part, config, _channels(config))
+    return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped)
+
+
+def _part(config: DataConfig, split: Source) -> Part:
+    kind, _, path = config.name.partition(":")
+    if path and kind == "folder":
+        return folder_part(Path(path).expanduser(), split)
+    if path and kind == "parquet":
+        return parquet_part(Path(path).expanduser(), split)
+    if config.name not in CATALOGUE:
+        hint = nearest(config.name, CATALOGUE)
+        raise DataError(f"unknown data set '{config.name}'. {hint} Your own: folder:PATH or parquet:PATH.")
+    _needed_size(config)
+    return named_part(config, split)
+
+
+def _channels(config: DataConfig) -> int | None:
+    known = CATALOGUE.get(config.name)
+    return config.channels or (known.channels if known else None)
+
+
+def _needed_size(config: DataConfig) -> int:
+    size = config.size or CATALOGUE[config.name].size
+    if size is None:
+        raise DataError(f"the images of {config.name} differ in size; set data.size, for example data.size=64")
+    return size
+
+
+def _first_shape(part: Part, config: DataConfig) -> tuple[int, int, int]:
+    channels = _channels(config)
+    if config.size and channels:
+        return channels, config.size, config.size
+    for row in part.rows():
+        try:
+            height_first = decode(row.image, config.size, channels).shape
+        except BadRow as err:
+            if config.on_bad_rows == "raise":
+                raise DataError(f"{row.where}: {err}. data.on_bad_rows=skip leaves such rows out") from None
+        else:
+            return height_first[0], height_first[1], height_first[2]
+    raise DataError(f"{part.where} has no good row")
+
+
+def _cut(rows: int, config: DataConfig) -> tuple[int, int]:
+    val = round(rows * config.val_fraction)
+    if not 0 < val < rows:
+        raise DataError(
+            f"{config.name}: data.val_fraction={config.val_fraction} of {rows} rows leaves {val} to validate "
+            f"on and {rows - val} to train on; both need at least one"
+        )
+    return min(rows - val, config.train_rows or rows), val

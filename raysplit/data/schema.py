@@ -1,0 +1,100 @@
+"""What every source hands on (parts and rows), and the Parquet layout: Hugging Face's image layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from raysplit.errors import DataError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMN = "label"
+METADATA_KEY = b"huggingface"
+
+Source = Literal["train", "test"]
+"""The splits that a source has; validation is cut from train later."""
+
+
+class BadRow(ValueError):
+    """One row that cannot be used; whoever knows its place turns this into a DataError or skips it."""
+
+
+class Row(NamedTuple):
+    where: str
+    """File and row (counted from 0), as errors name it."""
+    image: bytes | Path | np.ndarray | None
+    """An encoded image, the file that holds one, or uint8 pixels (H, W) or (H, W, 3)."""
+    label: int | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of a source, not yet decoded."""
+
+    where: str
+    classes: tuple[str, ...]
+    identity: tuple[str, ...]
+    """Changes whenever the rows change: paths, sizes and times of the files that hold them."""
+    count: int
+    rows: Callable[[], Iterator[Row]]
+
+
+def file_identity(path: Path) -> str:
+    """Return text that changes when the file does: path, bytes and modification time in ns."""
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def check_label(label: int | None, classes: int) -> int:
+    """Return `label` if it is one of 0..classes-1, else raise BadRow."""
+    if label is None:
+        raise BadRow("the label is null")
+    if not 0 <= label < classes:
+        raise BadRow(f"label {label} is not in 0..{classes - 1}")
+    return label
+
+
+def image_column(schema: pa.Schema, where: object) -> str:
+    """Return the name of the image column; DataError if it or the label column is missing or mistyped."""
+    columns = f"it has the columns {', '.join(schema.names) or '(none)'}"
+    image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
+    if image is None:
+        raise DataError(f"{where}: no column {' or '.join(map(repr, IMAGE_COLUMNS))}; {columns}")
+    if LABEL_COLUMN not in schema.names:
+        raise DataError(f"{where}: no column '{LABEL_COLUMN}'; {columns}")
+    kind = schema.field(image).type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        raise DataError(f"{where}: column '{image}' is {kind}, expected struct<bytes: binary, path: string>")
+    kind = schema.field(LABEL_COLUMN).type
+    if not pa.types.is_integer(kind):
+        raise DataError(f"{where}: column '{LABEL_COLUMN}' is {kind}, expected an integer type")
+    return image
+
+
+def class_names(schema: pa.Schema, where: object) -> tuple[str, ...] | None:
+    """Return the class names in the schema's metadata, None if there are none; DataError if unreadable."""
+    text = (schema.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        return None
+    try:
+        names = json.loads(text)["info"]["features"][LABEL_COLUMN].get("names")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{where}: the metadata '{METADATA_KEY.decode()}' does not describe '{LABEL_COLUMN}'") from None
+    return tuple(str(name) for name in names) if names else None
+
+
+def arrow_schema(classes: tuple[str, ...]) -> pa.Schema:
+    """Return the schema of the files that raysplit writes, with the class names in its metadata."""
+    label = {"names": list(classes), "_type": "ClassLabel"}
+    features = {IMAGE_COLUMNS[0]: {"_type": "Image"}, LABEL_COLUMN: label}
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.schema(
+        [(IMAGE_COLUMNS[0], image), (LABEL_COLUMN, pa.int64())],
+        metadata={METADATA_KEY: json.dumps({"info": {"features": features}}).encode()},
+    )

@@ -1,0 +1,141 @@
+"""Readers for a user's own data: class folders and Parquet files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raysplit.data.schema import LABEL_COLUMN, Part, Row, Source, class_names, file_identity, image_column
+from raysplit.errors import DataError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_MOST_UNNAMED_CLASSES = 100_000
+_TEST_SHARE = 0.2
+
+
+def folder_part(path: Path, split: Source) -> Part:
+    """Read path/train/CLASS/*.png|jpg and path/test (or path/val); a class's label is its place by name.
+
+    Raises DataError if a folder is missing, or if the test folder has a class that train does not have.
+    """
+    train = path / "train"
+    test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
+    if not train.is_dir() or test is None:
+        missing = "train" if not train.is_dir() else "test (or val)"
+        raise DataError(f"{path} has no folder {missing}; expected {path}/train/CLASS/*.png or *.jpg, and test/ alike")
+    classes = _class_folders(train)
+    here = train if split == "train" else test
+    for name in _class_folders(here):
+        if name not in classes:
+            raise DataError(f"{here / name}: no such class in {train}, which has {len(classes)} classes")
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        if (here / name).is_dir()
+        for file in sorted((here / name).iterdir())
+        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+    ]
+    identity = tuple(file_identity(file) for file, _ in files)
+    return Part(
+        str(here),
+        classes,
+        identity,
+        len(files),
+        lambda: (Row(str(file), file, label) for file, label in files),
+    )
+
+
+def parquet_part(path: Path, split: Source) -> Part:
+    """Read a folder with train.parquet and test.parquet (or shards named as on Hugging Face), or one file.
+
+    Of one file, a fifth of the rows, drawn with a fixed seed, is the test split. Raises DataError for a
+    missing file, shard or column, and for files that disagree about the class names.
+    """
+    if path.is_file():
+        files = {"train": [path], "test": [path]}
+    elif path.is_dir():
+        files = {"train": _shards(path, ("train",)), "test": _shards(path, ("test", "validation", "val"))}
+    else:
+        raise DataError(f"{path} does not exist; parquet:PATH takes a folder or one .parquet file")
+    everything = list(dict.fromkeys(files["train"] + files["test"]))
+    classes = _parquet_classes(everything)
+    here = files[split]
+    count = sum(_opened(file).metadata.num_rows for file in here)
+    identity = tuple(file_identity(file) for file in here)
+    if not path.is_file():
+        return Part(f"{path} ({split})", classes, identity, count, lambda: _parquet_rows(here))
+    # NumPy promises that RandomState's stream never changes, so neither do the test rows.
+    test = np.random.RandomState(0).permutation(count)[: round(count * _TEST_SHARE)]
+    keep = np.isin(np.arange(count), test, invert=split == "train")
+    return Part(
+        f"{path} ({split})",
+        classes,
+        (*identity, split),
+        int(keep.sum()),
+        lambda: (row for row, kept in zip(_parquet_rows(here), keep, strict=True) if kept),
+    )
+
+
+def _class_folders(path: Path) -> tuple[str, ...]:
+    return tuple(sorted(d.name for d in path.iterdir() if d.is_dir() and not d.name.startswith(".")))
+
+
+def _shards(path: Path, names: tuple[str, ...]) -> list[Path]:
+    for name in names:
+        for place in (path, path / "data"):
+            if (place / f"{name}.parquet").is_file():
+                return [place / f"{name}.parquet"]
+            found = sorted(place.glob(f"{name}-*-of-*.parquet"))
+            if found:
+                total = re.search(r"-of-(\d+)", found[0].name)
+                if total and len(found) != int(total[1]):
+                    raise DataError(f"{place} has {len(found)} of the {int(total[1])} files {name}-*.parquet")
+                return found
+    raise DataError(f"{path} has no {names[0]}.parquet and no {names[0]}-00000-of-….parquet")
+
+
+def _opened(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file, memory_map=True)
+    except (OSError, pa.ArrowException) as err:
+        raise DataError(f"{file} is not a readable Parquet file ({err})") from None
+
+
+def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
+    schemas = {file: _opened(file).schema_arrow for file in files}
+    for file, schema in schemas.items():
+        image_column(schema, file)
+    named = {file: names for file in files if (names := class_names(schemas[file], file))}
+    for file, names in named.items():
+        if names != next(iter(named.values())):
+            raise DataError(f"{file} and {next(iter(named))} have different class names")
+    if named:
+        return next(iter(named.values()))
+    tops = [pc.max(_opened(file).read([LABEL_COLUMN])[LABEL_COLUMN]).as_py() for file in files]
+    top = max(0, *(top for top in tops if top is not None))
+    if top >= _MOST_UNNAMED_CLASSES:
+        raise DataError(
+            f"{files[0]}: the largest label is {top} and there are no class names; "
+            f"without names, labels must be below {_MOST_UNNAMED_CLASSES}"
+        )
+    return tuple(str(i) for i in range(top + 1))
+
+
+def _parquet_rows(files: list[Path]) -> Iterator[Row]:
+    for file in files:
+        number = 0
+        with _opened(file) as opened:
+            image = image_column(opened.schema_arrow, file)
+            try:
+                for batch in opened.iter_batches(256, columns=[image, LABEL_COLUMN]):
+                    for cell, label in zip(batch[image].to_pylist(), batch[LABEL_COLUMN].to_pylist(), strict=True):
+                        yield Row(f"{file} row {number}", cell["bytes"] if cell else None, label)
+                        number += 1
+            except (OSError, pa.ArrowException) as err:
+                raise DataError(f"{file} cannot be read after row {number} ({err})") from None

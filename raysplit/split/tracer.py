@@ -1,0 +1,135 @@
+"""Trace a model twice with torch.fx, once per mode: functional dropout bakes the mode into a graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from timm.layers import BatchNormAct2d, get_notrace_functions, get_notrace_modules
+from torch import fx, nn
+
+from raysplit.errors import ModelError
+from raysplit.split.probe import Probe, meta_copy, tensors
+
+
+@dataclass(frozen=True, eq=False)
+class ModeGraph:
+    """The graph of a model in one mode, and what a dry run of it showed."""
+
+    nodes: list[fx.Node]
+    """In the order of execution."""
+    names: dict[fx.Node, str]
+    """A unique name of every computed tensor or tuple of tensors."""
+    aliases: dict[str, str]
+    """Inner modules whose output is already named by an outer one, to that name."""
+    dependent: set[fx.Node]
+    """Values that depend on the input."""
+    values: tuple[dict[fx.Node, Any], dict[fx.Node, Any]]
+    """Every value, as a meta tensor or a plain object, at batch sizes 2 and 3."""
+    written: dict[fx.Node, set[int]]
+    """Storages (of the values at batch size 2) that each node writes in place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A model with its two graphs. `meta` is a copy on the meta device that holds traced constants too."""
+
+    model: nn.Module
+    meta: nn.Module
+    shape: tuple[int, int, int]
+    train: ModeGraph
+    eval: ModeGraph
+
+    @property
+    def name(self) -> str:
+        return name_of(self.model)
+
+
+def name_of(model: nn.Module) -> str:
+    """Return the name that `raysplit.models.build` gave a model, or else its class."""
+    name = vars(model).get("name")
+    return name if isinstance(name, str) else type(model).__name__
+
+
+def trace(model: nn.Module, shape: tuple[int, int, int]) -> Traced:
+    """Trace `model`, called on one batch of images (B, *shape), in train and in eval mode.
+
+    The model itself is not run and not changed. Raises ModelError when it cannot be traced, does not
+    take images of `shape`, or computes something that only the pixels decide.
+    """
+    try:
+        meta = meta_copy(model)
+        train, evaluate = (_trace(meta, shape, training) for training in (True, False))
+    except Exception as err:
+        reason = str(err).strip().partition("\n")[0]
+        size = "×".join(map(str, shape))
+        raise ModelError(
+            f"model {name_of(model)} cannot be traced on images of {size}: {type(err).__name__}: {reason}"
+        ) from err
+    return Traced(model, meta, shape, train, evaluate)
+
+
+def _trace(meta: nn.Module, shape: tuple[int, int, int], training: bool) -> ModeGraph:
+    meta.train(training)
+    tracer = _Tracer()
+    graph = tracer.trace(meta)
+    nodes = list(graph.nodes)
+    dependent: set[fx.Node] = set()
+    for node in nodes:
+        if node.op == "placeholder" or not dependent.isdisjoint(node.all_input_nodes):
+            dependent.add(node)
+    two, three = Probe(meta, graph), Probe(meta, graph)
+    values = (two(shape, 2), three(shape, 3))
+    return ModeGraph(nodes, *_names(tracer, values[0]), dependent, values, two.written)
+
+
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # or buffers would be baked in as constants
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
+        self.paths: dict[fx.Node, list[str]] = {}
+        """Modules that return a value, the outermost last."""
+        self.scopes: dict[fx.Node, str] = {}
+        """The module in whose forward a value is computed."""
+        self._leaves = (BatchNormAct2d, *get_notrace_modules())
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        childless = next(m.children(), None) is None
+        return childless or isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        # One placeholder: optional arguments (timm's attn_mask) keep their defaults instead of crossing cuts.
+        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if type(m) is nn.Identity:
+            return forward(*args, **kwargs)
+        out = super().call_module(m, forward, args, kwargs)
+        handed_on = any(out is given for given in (*args, *kwargs.values()))
+        if isinstance(out, fx.Proxy) and not handed_on:
+            self.paths.setdefault(out.node, []).append(self.path_of_module(m))
+        return out
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        if self.module_stack:
+            self.scopes[node] = list(self.module_stack.values())[-1][0]
+        return node
+
+
+def _names(tracer: _Tracer, values: dict[fx.Node, Any]) -> tuple[dict[fx.Node, str], dict[str, str]]:
+    names: dict[fx.Node, str] = {}
+    aliases: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for node, value in values.items():
+        if node.op not in ("call_module", "call_function", "call_method") or not tensors(value):
+            continue
+        operation = node.target if isinstance(node.target, str) else node.target.__name__
+        *inner, name = tracer.paths.get(node) or [f"{tracer.scopes.get(node, '')}.{operation}".lstrip(".")]
+        seen[name] += 1
+        names[node] = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        for path in inner:
+            aliases.setdefault(path, names[node])
+    return names, {path: name for path, name in aliases.items() if path not in seen}

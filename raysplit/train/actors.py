@@ -1,0 +1,122 @@
+"""The device side as a Ray actor, the transport that reaches it, and the question whether there is room."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import ray
+import torch
+
+from raysplit.config import RayConfig, SplitConfig
+from raysplit.errors import ClusterError
+from raysplit.train.device import DeviceSide
+
+# Halves alternate in lock-step: a waiting half's spinning threads would take the cores from the working one,
+# and memory handed back to the system between steps would have to be faulted in again.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+}
+_POLL_S = 0.5
+
+
+class DeviceActor:
+    """A thin shell: every call goes to the device side of the loop."""
+
+    def setup(self, config: SplitConfig) -> None:
+        use_threads(config)
+        self._side = DeviceSide(config)
+
+    def call(self, verb: str, *args: Any) -> Any:
+        return getattr(self._side, verb)(*args)
+
+
+class RayActor:
+    """The transport to one device actor, placed on a node that offers the device resource if any does.
+
+    Raises ClusterError when no node has room within `ray.start_timeout_s`, or when a call is not answered
+    within `ray.call_timeout_s`.
+    """
+
+    def __init__(self, config: SplitConfig):
+        self._name = "device 0"
+        self._timeout = config.ray.call_timeout_s
+        asked = device_request(config.ray, ray.cluster_resources())
+        remote = ray.remote(DeviceActor).options(
+            num_cpus=0, resources=asked, runtime_env={"env_vars": ENVIRONMENT}, max_restarts=0
+        )
+        self._actor = remote.remote()
+        try:
+            ray.get(self._actor.__ray_ready__.remote(), timeout=config.ray.start_timeout_s)
+        except ray.exceptions.GetTimeoutError:
+            ray.kill(self._actor)
+            raise no_room("the device actor", asked, config.ray.start_timeout_s) from None
+        _Call(self._actor.setup.remote(config), self._name, self._timeout).result()
+
+    def call(self, verb: str, *args: Any) -> _Call:
+        return _Call(self._actor.call.remote(verb, *args), self._name, self._timeout)
+
+    def close(self) -> None:
+        ray.kill(self._actor)
+
+
+class _Call:
+    def __init__(self, reference: ray.ObjectRef, device: str, timeout: float):
+        self._reference, self._device, self._timeout = reference, device, timeout
+
+    def result(self) -> Any:
+        try:
+            return ray.get(self._reference, timeout=self._timeout)
+        except ray.exceptions.GetTimeoutError:
+            raise ClusterError(
+                f"{self._device} did not answer within {self._timeout:g} s; "
+                "look at its node, or raise ray.call_timeout_s"
+            ) from None
+        except ray.exceptions.RayTaskError as err:
+            raise err.cause if isinstance(err.cause, Exception) else err from None
+
+
+def device_request(config: RayConfig, cluster: dict[str, float]) -> dict[str, float]:
+    """Return the custom resources that a device actor asks for: none where the cluster offers none."""
+    return {config.device_resource: 1} if cluster.get(config.device_resource, 0) > 0 else {}
+
+
+def wait_for_room(config: RayConfig) -> None:
+    """Return when the cluster has a CPU for the worker and a place for the device actor.
+
+    Raises ClusterError, saying what is asked and what there is, at once when the cluster can never hold
+    them, else after `start_timeout_s`.
+    """
+    end = time.monotonic() + config.start_timeout_s
+    while True:
+        total = ray.cluster_resources()
+        asked = {"CPU": 1.0, **device_request(config, total)}
+        free = ray.available_resources()
+        if all(free.get(key, 0) >= amount for key, amount in asked.items()):
+            return
+        never = any(total.get(key, 0) < amount for key, amount in asked.items())
+        if never or time.monotonic() > end:
+            raise no_room("the run", asked, 0.0 if never else config.start_timeout_s)
+        time.sleep(_POLL_S)
+
+
+def no_room(who: str, asked: dict[str, float], waited: float) -> ClusterError:
+    """Return the error for a request that the cluster cannot meet."""
+    total, free = ray.cluster_resources(), ray.available_resources()
+    keys = sorted({"CPU", *asked})
+    there = ", ".join(f"{free.get(key, 0):g} of {total.get(key, 0):g} {key} free" for key in keys)
+    wants = ", ".join(f"{amount:g} {key}" for key, amount in asked.items()) or "a running node"
+    return ClusterError(
+        f"no room for {who} (waited {waited:g} s): it asks for {wants}; the cluster has {there}. "
+        "Stop another job, add a node, or raise ray.start_timeout_s"
+    )
+
+
+def use_threads(config: SplitConfig) -> None:
+    """Set torch's threads in a worker or actor, where Ray allows one by default."""
+    cores = len(os.sched_getaffinity(0))
+    default = cores if config.train.in_flight == 1 else max(1, cores // 2)
+    torch.set_num_threads(config.train.threads or default)

@@ -1,0 +1,30 @@
+"""A run in this process, without Ray: the same loop and the same messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raysplit.config import SplitConfig
+from raysplit.train.checkpoint import pack_state
+from raysplit.train.loop import Loop, Watch
+from raysplit.train.record import STATE, RunDir
+from raysplit.train.run import checkpoint_name, newest, run, run_name
+from raysplit.train.transport import Local
+
+_KEEP = 2
+
+
+def train_local(config: SplitConfig, run_dir: str | None = None, watch: Watch | None = None) -> dict[str, Any]:
+    """Train a recipe in this process and return its summary (docs/run-record.md).
+
+    A `run_dir` that holds checkpoints of the same recipe goes on from the newest: the weights at the end are
+    those of a run that was never stopped. None: a new folder under `ray.storage`.
+    """
+    place = RunDir.at(run_dir or f"{config.ray.storage}/{run_name(config)}")
+
+    def save(loop: Loop) -> None:
+        place.write(f"{checkpoint_name()}/{STATE}", pack_state(loop.state()))
+        for old in place.checkpoints()[:-_KEEP]:
+            place.drop(old)
+
+    return run(Loop(config, Local(config), watch), place, newest(place), save)

@@ -1,0 +1,84 @@
+"""The two halves of a run, built alike on either side from the config alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
+from raysplit.config import SplitConfig
+from raysplit.errors import ConfigError
+from raysplit.models import build
+from raysplit.split import Cut, halve
+from raysplit.train.seeds import mix, seeded
+
+
+class DeviceHalf(nn.Module):
+    """The layers before the cut and, where the recipe has a bottleneck, its encoder."""
+
+    def __init__(self, body: nn.Module, encoder: Encoder | None):
+        super().__init__()
+        self.body = body
+        self.encoder = encoder
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.body(images)
+        return x if self.encoder is None else self.encoder(x)
+
+
+class ServerHalf(nn.Module):
+    """The bottleneck's decoder, where there is one, and the layers after the cut."""
+
+    def __init__(self, decoder: Decoder | None, body: nn.Module):
+        super().__init__()
+        self.decoder = decoder
+        self.body = body
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.body(z if self.decoder is None else self.decoder(z))
+
+
+@dataclass(frozen=True)
+class Parts:
+    cut: Cut
+    code_shape: tuple[int, ...]
+    """Shape of what crosses, without the batch dimension."""
+    device: DeviceHalf
+    server: ServerHalf
+
+
+def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) -> Parts:
+    """Build both halves for images of `shape` (C, H, W), with the run's seed: the same weights wherever it runs.
+
+    Raises ModelError, CutError, or ConfigError for a level that keeps more channels than cross.
+    """
+    with seeded(mix(config.train.seed, "init"), torch.device("cpu")):
+        model = build(config.model, classes, shape)
+        halves = halve(model, shape, config.cut)
+        cut, box = halves.cut, config.bottleneck
+        encoder = None if box is None else Encoder(box, cut.shape, cut.channel_dim)
+        decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
+    channels = cut.shape[cut.channel_dim - 1]
+    for level in config.levels():
+        if level.channels is not None and level.channels > channels:
+            raise ConfigError(
+                f"recipe {config.name}: level {level} keeps {level.channels} channels, "
+                f"{channels} cross at cut '{cut.name}'"
+            )
+    crossing = code_shape(box, cut.shape, cut.channel_dim)
+    return Parts(cut, crossing, DeviceHalf(halves.device, encoder), ServerHalf(decoder, halves.server))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the torch device that a recipe names; `auto` is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as err:
+        reason = str(err).splitlines()[0]
+        raise ConfigError(f"train.device '{name}' cannot be used here: {reason}. Try auto or cpu") from None
+    return device

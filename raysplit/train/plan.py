@@ -1,0 +1,137 @@
+"""What a run will be, before it runs: cut, bytes, memory and time. Needs no images, only the data set's facts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from raysplit.compress.schedule import decide
+from raysplit.config import UNCOMPRESSED, Level, SplitConfig
+from raysplit.data import Facts, facts
+from raysplit.errors import DataError
+from raysplit.models import build
+from raysplit.split import CutProfile, profile
+from raysplit.train.device import autocast
+from raysplit.train.parts import Parts, build_parts, pick_device
+from raysplit.train.summary import step_bytes
+
+_PROBE = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    config: SplitConfig
+    facts: Facts
+    parts: Parts
+    profile: CutProfile
+    steps: int
+    """Optimiser steps in an epoch."""
+    step_seconds: float
+    """Compute of one step, both halves, on this machine; no link."""
+
+    def __str__(self) -> str:
+        config, cut, known = self.config, self.parts.cut, self.facts
+        raw = known.train_rows * known.shape[0] * known.shape[1] * known.shape[2]
+        lines = [
+            f"recipe   {config.name}",
+            f"data     {known.name}: {known.train_rows:,} training images of {'×'.join(map(str, known.shape))}, "
+            f"{len(known.classes)} classes; {known.val_rows:,} for validation, {known.test_rows:,} for the test",
+            f"model    {config.model.name}, cut at {cut.name}: {'×'.join(map(str, cut.shape))} per image; "
+            f"{'×'.join(map(str, self.parts.code_shape))} crosses",
+            f"device   {self.profile.device_gflops:.3f} GFLOPs an image, "
+            f"{_mib(_bytes(self.parts.device)):.1f} MiB of weights, "
+            f"{_mib(self.profile.device_peak_bytes * config.train.batch_size):.1f} MiB of activations a batch "
+            "(forward)",
+            f"server   {self.profile.server_gflops:.3f} GFLOPs an image, "
+            f"{_mib(_bytes(self.parts.server)):.1f} MiB of weights",
+            f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
+            f"{config.train.in_flight} in flight",
+        ]
+        total = 0
+        epochs = [decide(config.schedule, e, config.train.epochs).level for e in range(config.train.epochs)]
+        for level in config.levels():
+            up, down, exact = self._step(level, self.parts.code_shape)
+            total += (up + down) * self.steps * epochs.count(level)
+            bound = "" if exact else " at most"
+            lines.append(
+                f"level    {level}: {up:,} B up and {down:,} B down a step{bound}, {epochs.count(level)} epochs"
+            )
+        up, down, _ = self._step(UNCOMPRESSED, cut.shape)
+        reference = (up + down) * self.steps * config.train.epochs
+        exact = all(level.entropy == "none" for level in config.levels())
+        lines += [
+            f"traffic  {total / 1e6:,.1f} MB{'' if exact else ' at most'}; fp32 split training "
+            f"{reference / 1e6:,.1f} MB "
+            f"({reference / total:,.1f} times more); the raw images, once, {raw / 1e6:,.1f} MB "
+            f"({raw / total:,.3f} times)",
+            f"time     about {self.step_seconds * self.steps * config.train.epochs / 60:,.1f} min of compute here, "
+            "without the link",
+        ]
+        return "\n".join(lines)
+
+    def _step(self, level: Level, shape: tuple[int, ...]) -> tuple[int, int, bool]:
+        return step_bytes(self.config, level, shape, self.parts.cut.channel_dim, len(self.facts.classes))
+
+
+def check(config: SplitConfig) -> None:
+    """Build both halves and throw them away: faults show in seconds here, on a cluster in a quarter of a minute.
+
+    Data that only the device has (a path that does not exist here) are left for the device to check.
+    """
+    _, _, path = config.data.name.partition(":")
+    if not path or Path(path).expanduser().exists():
+        _build(config)
+
+
+def _build(config: SplitConfig) -> tuple[Facts, Parts]:
+    known = facts(config.data)
+    pick_device(config.train.device)
+    if known.train_rows < config.train.batch_size:
+        raise DataError(
+            f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
+            "lower train.batch_size"
+        )
+    return known, build_parts(config, len(known.classes), known.shape)
+
+
+def plan(config: SplitConfig) -> Plan:
+    """Build everything, time one small step of both halves on random images, train nothing."""
+    known, parts = _build(config)
+    costs = next(
+        costs
+        for costs in profile(build(config.model, len(known.classes), known.shape), known.shape)
+        if costs.name == parts.cut.name
+    )
+    batch = min(_PROBE, config.train.batch_size)
+    seconds = _time_step(config, parts, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
+    return Plan(config, known, parts, costs, known.train_rows // config.train.batch_size, seconds)
+
+
+def _time_step(config: SplitConfig, parts: Parts, images: torch.Tensor) -> float:
+    device = pick_device(config.train.device)
+    halves = torch.nn.Sequential(parts.device, parts.server).to(device)
+    if config.train.channels_last:
+        halves, images = (
+            halves.to(memory_format=torch.channels_last),
+            images.contiguous(memory_format=torch.channels_last),
+        )
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        with autocast(device, config.train.precision):
+            loss = halves(images.to(device)).float().square().mean()
+        loss.backward()
+        loss.item()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _bytes(half: torch.nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in half.state_dict().values())
+
+
+def _mib(count: float) -> float:
+    return count / 2**20

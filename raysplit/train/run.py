@@ -1,0 +1,58 @@
+"""One run from its first checkpoint to its summary, whatever carries the messages."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from typing import Any
+
+from raysplit.config import SplitConfig
+from raysplit.errors import ConfigError
+from raysplit.train.checkpoint import unpack_state
+from raysplit.train.loop import Loop
+from raysplit.train.record import STATE, RunDir
+from raysplit.train.summary import summarise
+
+
+def run(loop: Loop, place: RunDir, start: dict[str, Any] | None, save: Callable[[Loop], None]) -> dict[str, Any]:
+    """Drive a loop from a checkpoint to its end, keep the record, and return the summary.
+
+    `save` is called after each epoch, and once before the first, so that a run that is stopped anywhere can
+    go on. Raises ConfigError when the folder holds a run of another config.
+    """
+    if place.has("config.json") and place.config() != loop.config:
+        raise ConfigError(f"'{place.path}' holds a run of another config; give each run its own directory")
+    place.write("config.json", loop.config.model_dump_json(indent=2).encode())
+    if start is not None:
+        loop.restore(start)
+    else:
+        save(loop)
+    for _ in loop.epochs():
+        place.write_rows(loop.rows)
+        save(loop)
+    place.write_rows(loop.rows)
+    place.write_weights(loop.weights())
+    summary = summarise(loop, place.path)
+    place.write("summary.json", json.dumps(summary, indent=2).encode())
+    return summary
+
+
+def newest(place: RunDir) -> dict[str, Any] | None:
+    """Return the state in the newest checkpoint of a run, or None where there is none."""
+    names = place.checkpoints()
+    return unpack_state(place.read(f"{names[-1]}/{STATE}")) if names else None
+
+
+def run_name(config: SplitConfig) -> str:
+    """Return a folder name for a new run: the recipe and the time."""
+    return f"{config.name.replace('/', '_')}_{_now()}"
+
+
+def checkpoint_name() -> str:
+    """Return a name that sorts by time, among Ray Train's own too."""
+    return f"checkpoint_{_now()}"
+
+
+def _now() -> str:
+    return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")

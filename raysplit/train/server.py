@@ -1,0 +1,102 @@
+"""The server side of training: the second half, the decoder, the loss. No Ray in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from raysplit.compress.codec import Codec, extract, extract_labels
+from raysplit.compress.message import Kind, Message
+from raysplit.compress.schedule import Decision
+from raysplit.config import SplitConfig
+from raysplit.train.device import autocast
+from raysplit.train.optim import HalfOptimizer
+from raysplit.train.parts import Parts, pick_device
+from raysplit.train.seeds import mix, seeded
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over one micro-batch."""
+
+    loss: float
+    correct: int
+    count: int
+
+
+class ServerSide:
+    """What the server does in a run.
+
+    Args:
+        steps: optimiser steps in the whole run, for the learning-rate schedule.
+    """
+
+    def __init__(self, config: SplitConfig, parts: Parts, steps: int):
+        self._config = config
+        self._train = config.train
+        self._torch_device = pick_device(config.train.device)
+        self._channel_dim = parts.cut.channel_dim
+        self._half = parts.server.to(self._torch_device)
+        if self._train.channels_last:
+            self._half = self._half.to(memory_format=torch.channels_last)
+        self._optimizer = HalfOptimizer(self._half, self._train, steps, decay_logits=False)
+
+    def begin_epoch(self, decision: Decision) -> None:
+        """Change to the level that the schedule decided on."""
+        self._codec = Codec(decision.level, "down", self._channel_dim)
+        if decision.fresh_optimizer:
+            self._optimizer.reset()
+
+    def learn(self, activation: Message, labels: Message) -> tuple[Message, Score]:
+        """Train on one micro-batch; return the gradient message for the device and the score.
+
+        The gradient holds the channels that the activation held, so both directions cost the same. The
+        optimiser steps after the last micro-batch of a step.
+        """
+        number = activation.batch
+        z = self._received(activation).requires_grad_()
+        self._half.train()
+        with seeded(mix(self._train.seed, "server", number), self._torch_device), self._autocast():
+            logits = self._half(z)
+        target = extract_labels(labels).to(self._torch_device)
+        loss = cross_entropy(logits.float(), target)
+        (loss / self._train.in_flight).backward()
+        assert z.grad is not None
+        down = self._codec.compress(z.grad, number, activation.kept, seed=mix(self._train.seed, "round", number))
+        step, position = divmod(number, self._train.in_flight)
+        if position == self._train.in_flight - 1:
+            self._optimizer.step(step)
+        return down, _score(loss, logits, target)
+
+    @torch.no_grad()
+    def score(self, activation: Message, labels: Message) -> Score:
+        """Score one evaluation batch, in eval mode."""
+        self._half.eval()
+        with self._autocast():
+            logits = self._half(self._received(activation))
+        target = extract_labels(labels).to(self._torch_device)
+        return _score(cross_entropy(logits.float(), target), logits, target)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint of this side holds."""
+        return {"half": self._half.state_dict(), "optimizer": self._optimizer.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state` returned."""
+        self._half.load_state_dict(state["half"])
+        self._optimizer.restore(state["optimizer"])
+
+    def _received(self, activation: Message) -> torch.Tensor:
+        z = extract(activation.expect(Kind.ACTIVATION, activation.batch)).to(self._torch_device)
+        return z.to(memory_format=torch.channels_last) if self._train.channels_last and z.ndim == 4 else z
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self._torch_device, self._train.precision)
+
+
+def _score(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> Score:
+    correct = int((logits.argmax(1) == target).sum())
+    return Score(loss.item() * len(target), correct, len(target))

@@ -1,0 +1,118 @@
+"""Split training as a Ray Train run: one worker holds the server half and runs the loop."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.experimental import tqdm_ray
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from raysplit import errors
+from raysplit.config import SplitConfig, loads
+from raysplit.errors import RaysplitError
+from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads, wait_for_room
+from raysplit.train.checkpoint import pack_state, unpack_state
+from raysplit.train.loop import Loop
+from raysplit.train.record import STATE, RunDir
+from raysplit.train.run import newest, run, run_name
+from raysplit.train.summary import summarise
+
+
+class SplitTrainer:
+    """Trains a recipe across a device actor and a server half on the Ray cluster that is connected.
+
+    Args:
+        config: the recipe.
+        run_dir: a run to continue from its newest checkpoint; None starts a new one under `ray.storage`.
+    """
+
+    def __init__(self, config: SplitConfig, run_dir: str | None = None):
+        self.config = config
+        place = RunDir.at(run_dir or posixpath.join(config.ray.storage, run_name(config)))
+        self.run_dir = (run_dir or posixpath.join(config.ray.storage, posixpath.basename(place.path))).rstrip("/")
+        if "://" not in self.run_dir:
+            self.run_dir = place.path
+
+    def fit(self) -> Result:
+        """Run to the end; `result.metrics` is the last epoch's row and the summary of the run.
+
+        Raises ClusterError when the cluster has no room, any other RaysplitError that the run meets, and
+        `ray.train.TrainingFailedError` when workers are lost more than `ray.max_failures` times.
+        """
+        if not ray.is_initialized():
+            ray.init(log_to_driver=True)
+        wait_for_room(self.config.ray)
+        storage, name = posixpath.split(self.run_dir)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"config": self.config.model_dump_json(), "run_dir": self.run_dir},
+            scaling_config=ScalingConfig(num_workers=1),
+            run_config=RunConfig(
+                name=name,
+                storage_path=storage,
+                failure_config=FailureConfig(max_failures=self.config.ray.max_failures),
+                checkpoint_config=CheckpointConfig(num_to_keep=2),
+                worker_runtime_env={"env_vars": ENVIRONMENT},
+            ),
+        )
+        result = trainer.fit()
+        fault = (result.return_value or {}).get("error")
+        if fault:
+            raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
+        return result
+
+
+def _worker(job: dict[str, Any]) -> dict[str, Any]:
+    """The Train worker. Faults of the user's making are returned: a retry would only repeat them."""
+    config = loads(job["config"], where="the trainer's config")
+    place = RunDir.at(job["run_dir"])
+    use_threads(config)
+    try:
+        device = RayActor(config)
+        try:
+            loop = Loop(config, device, _Bar(config).update)
+            return run(loop, place, _start(place), lambda loop: _report(loop, place))
+        finally:
+            device.close()
+    except RaysplitError as err:
+        return {"error": {"type": type(err).__name__, "text": str(err)}}
+
+
+def _start(place: RunDir) -> dict[str, Any] | None:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return newest(place)
+    with checkpoint.as_directory() as folder:
+        return unpack_state((Path(folder) / STATE).read_bytes())
+
+
+def _report(loop: Loop, place: RunDir) -> None:
+    metrics = dict(loop.rows[-1]) if loop.rows else {"epoch": -1}
+    if loop.test is not None:
+        metrics |= summarise(loop, place.path)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / STATE).write_bytes(pack_state(loop.state()))
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+class _Bar:
+    """A progress bar that the driver draws, whichever node the worker is on."""
+
+    def __init__(self, config: SplitConfig):
+        self._config = config
+        self._bar: Any = None
+
+    def update(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        if self._bar is None:
+            self._bar = tqdm_ray.tqdm(desc=self._config.name, total=self._config.train.epochs * steps, unit="step")
+            self._bar.update(epoch * steps)
+        self._bar.set_description(f"{self._config.name} epoch {epoch + 1}/{self._config.train.epochs} loss {loss:.3f}")
+        self._bar.update(1)
+        if step == steps and epoch + 1 == self._config.train.epochs:
+            self._bar.close()

@@ -1,0 +1,45 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raysplit.data.decode import decode
+from raysplit.data.schema import BadRow
+
+
+def test_bytes_files_and_arrays_decode_alike(tmp_path, pixels, png):
+    (tmp_path / "a.png").write_bytes(png())
+    expected = pixels().transpose(2, 0, 1)
+    for raw in (png(), tmp_path / "a.png", pixels()):
+        assert np.array_equal(decode(raw, None, None), expected)
+
+
+def test_as_stored_or_converted(png, pixels):
+    assert decode(png(channels=1), None, None).shape == (1, 8, 8)
+    assert np.array_equal(decode(png(channels=1), None, 3), np.stack([pixels(channels=1)] * 3))
+    assert decode(png(channels=3), None, 1).shape == (1, 8, 8)
+    assert decode(png(12, 20), 10, 3).shape == (3, 10, 10)
+
+
+def test_palette_and_transparency_become_rgb(pixels):
+    for mode in ("P", "RGBA"):
+        file = io.BytesIO()
+        Image.fromarray(pixels()).convert(mode).save(file, "PNG")
+        assert decode(file.getvalue(), None, None).shape == (3, 8, 8)
+
+
+def test_bad_images(tmp_path, png, pixels):
+    deep = io.BytesIO()
+    Image.fromarray(pixels(channels=1).astype(np.uint16)).save(deep, "PNG")
+    cases = [
+        (None, "there are no image bytes"),
+        (b"hello", "this is not an image"),
+        (b"", "this is not an image"),
+        (png()[:-60], "unreadable image .*truncated"),
+        (tmp_path / "none.png", "unreadable image .*FileNotFoundError"),
+        (deep.getvalue(), "pixels of mode I;16 have more than 8 bits"),
+    ]
+    for raw, text in cases:
+        with pytest.raises(BadRow, match=text):
+            decode(raw, None, None)
