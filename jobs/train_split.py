@@ -12,6 +12,8 @@ import argparse
 import json
 import sys
 
+import ray
+
 from raysplit import recipes
 from raysplit.command import command
 from raysplit.errors import ConfigError
@@ -38,7 +40,8 @@ def main() -> None:
         print(plan(config))
         return
     check(config)
-    metrics = SplitTrainer(config, run_dir=args.resume).fit().metrics
+    metrics = SplitTrainer(config, run_dir=args.resume).fit().metrics or {}
+    ray.shutdown()  # the workers' last lines come before ours
     print(json.dumps({key: metrics[key] for key in KEYS}))
 
 

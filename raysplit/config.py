@@ -20,7 +20,7 @@ _LEVEL = re.compile(r"(?:c(?P<channels>\d+)|all)[·.]b(?P<up>\d+)/b(?P<down>\d+)
 class Frozen(BaseModel):
     """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, validated like a new one."""
@@ -220,7 +220,7 @@ class SplitConfig(Frozen):
             path, eq, text = setting.partition("=")
             if not eq:
                 raise ConfigError(f"setting '{setting}' has no '='; write key.path=value")
-            _put(tree, path, yaml.safe_load(text))
+            _put(tree, path, _value(setting, text))
         return parse(tree, where=f"recipe {self.name}")
 
 
@@ -252,6 +252,19 @@ def describe(err: ValidationError) -> str:
     return "; ".join(lines)
 
 
+def _value(setting: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        reason = " ".join(str(err).split())
+        raise ConfigError(f"the value of setting '{setting}' is not YAML: {reason}") from None
+    try:
+        # YAML 1.1 reads 1e-3 as text, because it has no dot.
+        return float(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else value
+    except ValueError:
+        return value
+
+
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
     keys = path.split(".")
     here: Any = tree
@@ -259,13 +272,13 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         last = depth == len(keys) - 1
         if isinstance(here, list) and key.isdigit() and int(key) < len(here):
             place: Any = int(key)
-        elif isinstance(here, dict) and (key in here or ".".join(keys[:depth]) == "model.args"):
+        elif isinstance(here, dict) and (key in here or (last and keys[:2] == ["model", "args"])):
             place = key
         else:
-            known = [str(i) for i in range(len(here))] if isinstance(here, list) else list(here or ())
+            known = [str(i) for i in range(len(here))] if isinstance(here, list) else list(here) if here else []
             at = ".".join(keys[:depth]) or "the recipe"
             raise ConfigError(f"unknown key '{key}' in {at} (setting {path}). {nearest(key, known)}")
         if last:
             here[place] = value
         else:
-            here = here[place] if isinstance(here[place], dict | list) else {}
+            here = here[place] if isinstance(here, list) else here.get(place)

@@ -10,13 +10,15 @@ token models have x_BND instead, with D in the role of C.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from raysplit.config import BottleneckConfig
 from raysplit.errors import ConfigError
 
-_BN = {"momentum": 0.03, "eps": 1e-4}
+_BN: dict[str, Any] = {"momentum": 0.03, "eps": 1e-4}
 
 
 class Encoder(nn.Module):

@@ -21,6 +21,8 @@ from raysplit.config import Level
 from raysplit.errors import WireError
 
 _zstd = pa.Codec("zstd", compression_level=1)
+_ZSTD_MOST = 1 << 15
+"""Bytes that one byte of zstd can stand for: a block of at most 128 KiB takes at least four (RFC 8878)."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ class Codec:
         count, bitmap = math.prod(shape), 0
         if self.level.channels is not None:
             channels = shape[self.channel_dim]
-            count = count // channels * min(self.level.channels, channels) if channels else 0
-            bitmap = -(-channels // 8)
+            if self.level.channels < channels:
+                count = count // channels * self.level.channels
+                bitmap = -(-channels // 8)
         size = header_size(len(shape), bitmap) + values_size(count, self.bits)
         return Estimate(size, exact=self.level.entropy == "none")
 
@@ -123,8 +126,11 @@ def pack_labels(labels: torch.Tensor, batch: int, classes: int) -> Message:
 def extract_labels(message: Message) -> torch.Tensor:
     """Return int64 labels, shape (n,), from a message that `pack_labels` made."""
     width = {torch.uint8: 1, torch.int16: 2, torch.int32: 4}.get(message.dtype)
-    if width is None or len(message.body) != width * math.prod(message.shape):
+    plain = len(message.shape) == 1 and not message.zstd and message.kept is None
+    if width is None or not plain or len(message.body) != width * message.shape[0]:
         raise WireError(f"labels of dtype {message.dtype} in {len(message.body)} bytes do not fit {message.shape}")
+    if not message.body:
+        return torch.zeros(0, dtype=torch.int64)
     return torch.frombuffer(bytearray(message.body), dtype=message.dtype).to(torch.int64)
 
 
@@ -133,6 +139,8 @@ def _inflate(message: Message, size: int) -> bytes | memoryview:
         raise WireError(f"message of kind {message.kind.name} carries {message.dtype}, not a floating tensor")
     body = message.body
     if message.zstd:
+        if size > len(body) * _ZSTD_MOST:
+            raise WireError(f"a zstd body of {len(body)} bytes cannot hold {size}")
         try:
             body = _zstd.decompress(body, size, asbytes=True)
         except (OSError, pa.ArrowException) as err:

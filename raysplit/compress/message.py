@@ -29,6 +29,8 @@ _BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 _ZSTD = 1
 _CHANNELS = 2
 _MAX_VALUES = 1 << 31
+_MAX_DIMS = 64
+"""Reductions in torch, and numpy arrays, stop here."""
 
 
 class Kind(enum.IntEnum):
@@ -136,7 +138,10 @@ def parse(data: bytes) -> Message:
     # From here on a fault is a sender's, not the link's: a checksum does not make a message sound.
     if kind not in tuple(Kind) or dtype >= len(_DTYPES) or bits not in _BITS or flags & ~(_ZSTD | _CHANNELS):
         raise WireError(f"unknown kind {kind}, dtype {dtype}, bits {bits} or flags {flags}")
-    if math.prod(shape) > _MAX_VALUES:
+    if ndim > _MAX_DIMS:
+        raise WireError(f"message of {ndim} dimensions, at most {_MAX_DIMS} are read")
+    # A dimension of zero must not hide others whose strides overflow.
+    if math.prod(max(size, 1) for size in shape) > _MAX_VALUES:
         raise WireError(f"message of shape {shape} holds more than {_MAX_VALUES} values")
     kept = None
     if flags & _CHANNELS:
@@ -150,6 +155,8 @@ def _channels(bitmap: bytes, shape: tuple[int, ...], channel_dim: int) -> tuple[
     if channel_dim >= len(shape) or len(bitmap) != -(-shape[channel_dim] // 8):
         raise WireError(f"channel bitmap of {len(bitmap)} bytes does not fit shape {shape}")
     kept = tuple(8 * i + bit for i, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1)
-    if kept and kept[-1] >= shape[channel_dim]:
+    if not kept:
+        raise WireError(f"no channel of shape {shape} is marked as sent")
+    if kept[-1] >= shape[channel_dim]:
         raise WireError(f"channel {kept[-1]} is marked as sent, the tensor has {shape[channel_dim]}")
     return kept

@@ -103,9 +103,10 @@ def _half_scale(x: Floats) -> float:
     top = float(np.abs(finite).max()) if finite.size else 0.0
     if top == 0.0:
         return 1.0
-    # 2**127 / 2**-112 would leave float32's normal range, so the scale is clamped, not the values.
-    return 2.0 ** min(max(14 - math.frexp(top)[1], -100), 100)
+    # Values below 2**-113 would need a scale beyond float32's largest power of two.
+    return 2.0 ** min(14 - math.frexp(top)[1], 127)
 
 
 def _wide(low: float, high: float) -> bool:
-    return high - low > float(np.finfo(np.float32).max)
+    # Half of float32's range: a step rounded up, times the number of steps, must not reach infinity.
+    return high - low > float(np.finfo(np.float32).max) / 2

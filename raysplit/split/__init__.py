@@ -1,7 +1,7 @@
 """Where a model can be cut, what each cut costs, and the two halves."""
 
 from raysplit.split.cuts import Cut, Cuts, cuts_of, find_cut, find_cuts
-from raysplit.split.halves import Half, Halves, halve
+from raysplit.split.halves import Half, Halves, halve, halves_of
 from raysplit.split.profile import CutProfile, count_flops, profile
 from raysplit.split.tracer import Traced, trace
 
@@ -17,6 +17,7 @@ __all__ = [
     "find_cut",
     "find_cuts",
     "halve",
+    "halves_of",
     "profile",
     "trace",
 ]

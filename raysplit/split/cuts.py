@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +26,6 @@ class Cut:
     channel_dim: int
     """Dimension of the channels in the batched tensor: 1 in (B, C) and (B, C, H, W), 2 in (B, N, D), 3 in
     (B, H, W, C)."""
-
-    @property
-    def values(self) -> int:
-        """How many numbers cross for one image."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -77,6 +71,7 @@ def cuts_of(traced: Traced) -> Cuts:
     """Return the cuts of a traced model; they exist in both of its graphs. CutError when there is none."""
     cuts = Cuts(traced)
     train, evaluate = _places(traced.train), _places(traced.eval)
+    parameters = {id(p) for p in traced.model.parameters()}
     owned = [_owned(traced.model, mode) for mode in (traced.train, traced.eval)]
     for name, place in evaluate.items():
         other = train.get(name, "it does not exist in train mode")
@@ -89,11 +84,13 @@ def cuts_of(traced: Traced) -> Cuts:
                 reason = "what crosses differs between train and eval mode"
             else:
                 device, server = _held(traced, (other, place), owned)
-                if device.isdisjoint(server):
+                if not device.isdisjoint(server):
+                    reason = "parameters, buffers or a module with state are used on both sides"
+                elif device.isdisjoint(parameters) or server.isdisjoint(parameters):
+                    reason = f"no parameter comes {'before' if device.isdisjoint(parameters) else 'after'} it"
+                else:
                     cuts.append(cut)
                     cuts.places[name], cuts.device_ids[name] = (other, place), device
-                else:
-                    reason = "parameters, buffers or a module with state are used on both sides"
         if reason:
             cuts.refused[name] = Refusal(reason, len(cuts))
     if not cuts:
@@ -119,21 +116,24 @@ def find_cut(cuts: Cuts, name: str) -> Cut:
 
 
 def sides(mode: ModeGraph, position: int) -> tuple[list[fx.Node], list[fx.Node]]:
-    """Return the nodes of the device's and of the server's side, each with the constants that it needs."""
-    first = {n for n in mode.nodes[: position + 1] if n in mode.dependent}
-    return _with_constants(mode, first), _with_constants(mode, mode.dependent - first)
+    """Return the nodes of the device's and of the server's side, each with the constants that it needs.
 
-
-def _with_constants(mode: ModeGraph, kept: set[fx.Node]) -> list[fx.Node]:
-    kept = set(kept)
+    The server's plain values are not among its nodes: `carry` gives them.
+    """
+    before = mode.nodes[: position + 1]
+    device = {n for n in before if n in mode.dependent}
+    server = mode.dependent - device
+    device |= {n for n in before if n in mode.plain and not n.users}  # assertions
     for node in reversed(mode.nodes):
-        if node in kept:
-            kept.update(given for given in node.all_input_nodes if given not in mode.dependent)
-    return [node for node in mode.nodes if node in kept]
+        if node in device:
+            device.update(given for given in node.all_input_nodes if given not in mode.dependent)
+        if node in server:
+            server.update(n for n in node.all_input_nodes if n not in mode.dependent and n not in mode.plain)
+    return [n for n in mode.nodes if n in device], [n for n in mode.nodes if n in server]
 
 
 def carry(small: Any, large: Any, per_image: Callable[[int], Any], device: Callable[[], Any]) -> Any:
-    """Return what stands on the server for a value that is no tensor, such as an image's height.
+    """Return what stands on the server for a plain value, such as an image's height.
 
     `small` and `large` are the value at batch sizes 2 and 3; `per_image(k)` stands for k times the batch
     size and `device()` for the device of what crosses. Raises CutError for any other value.
@@ -146,32 +146,29 @@ def carry(small: Any, large: Any, per_image: Callable[[int], Any], device: Calla
         return small
     if isinstance(small, int) and small % 2 == 0 and small * 3 == large * 2:
         return per_image(small // 2)
-    raise CutError("a value that is no tensor crosses there")
+    raise CutError("a number that depends on the batch size crosses there")
 
 
 def _places(mode: ModeGraph) -> dict[str, Place | str]:
     """Return, for every named value in order, the place right after it, or why it is no cut."""
     found: dict[str, Place | str] = {}
     index = {node: i for i, node in enumerate(mode.nodes)}
-    last = {node: max(map(index.__getitem__, node.users), default=-1) for node in mode.dependent}
+    last = {n: max((index[u] for u in n.users if u in mode.dependent), default=-1) for n in mode.dependent}
     live: list[fx.Node] = []
     for position, node in enumerate(mode.nodes[:-1]):
         if node in mode.dependent:
             live.append(node)
         live = [n for n in live if last[n] > position]
-        crossing = [n for n in live if tensors(mode.values[0][n])]
-        if len(crossing) == 1 and not isinstance(found.get(mode.names.get(crossing[0], "")), Place):
-            value = crossing[0]
-            if value in mode.names:
-                reason = _refuse(mode, position, value, [n for n in live if n is not value])
-                found[mode.names[value]] = reason or Place(position, value)
-        if node in live and node in mode.names and len(crossing) > 1:
-            count = sum(len(tensors(mode.values[0][n])) for n in crossing)
+        name = mode.names.get(live[0]) if len(live) == 1 else None
+        if name and not isinstance(found.get(name), Place):
+            found[name] = _refuse(mode, position, live[0]) or Place(position, live[0])
+        if node in live and node in mode.names and len(live) > 1:
+            count = sum(len(tensors(mode.values[0][n])) for n in live)
             found[mode.names[node]] = f"{count} tensors cross there"
     return found
 
 
-def _refuse(mode: ModeGraph, position: int, node: fx.Node, others: list[fx.Node]) -> str | None:
+def _refuse(mode: ModeGraph, position: int, node: fx.Node) -> str | None:
     two, three = (values[node] for values in mode.values)
     if not isinstance(two, Tensor):
         return f"{len(tensors(two))} tensors cross there"
@@ -179,11 +176,12 @@ def _refuse(mode: ModeGraph, position: int, node: fx.Node, others: list[fx.Node]
         return f"what crosses is {two.dtype}, which has no gradient"
     if two.ndim < 2 or three.shape != (3, *two.shape[1:]) or two.shape[0] != 2:
         return "the first dimension of what crosses is not the batch"
-    if all(n.op == "output" for n in mode.nodes[position + 1 :]):
+    server = sides(mode, position)[1]
+    if len(server) == 1:
         return "it is the output"
     try:
-        for other in others:
-            carry(mode.values[0][other], mode.values[1][other], lambda k: k, lambda: None)
+        for given in {g for n in server for g in n.all_input_nodes if g in mode.plain}:
+            carry(mode.values[0][given], mode.values[1][given], lambda k: k, lambda: None)
     except CutError as err:
         return str(err)
     return None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from raysplit.split.cuts import Cut, Place, carry, cuts_of, find_cut, sides
+from raysplit.split.cuts import Cut, Cuts, Place, carry, find_cut, find_cuts, sides
 from raysplit.split.probe import storages
-from raysplit.split.tracer import ModeGraph, Traced, trace
+from raysplit.split.tracer import ModeGraph, Traced
 
 
 class Half(nn.Module):
@@ -24,34 +24,17 @@ class Half(nn.Module):
 
     def __init__(self, traced: Traced, train: fx.Graph, evaluate: fx.Graph):
         super().__init__()
-        self._saved = frozenset(traced.model.state_dict())
+        saved = traced.model.state_dict()
         nodes = [n for g in (train, evaluate) for n in g.nodes if n.op in ("call_module", "get_attr")]
-        order = {name: i for i, (name, _) in enumerate(traced.model.named_modules(remove_duplicate=False))}
-        # parameters() keeps the model's order; a module comes before tensors that are also taken from it.
-        for node in sorted(nodes, key=lambda n: (_order(order, str(n.target)), n.op)):
-            self.hold(str(node.target), _fetch(traced, str(node.target)))
+        order = {path: i for i, path in enumerate(_paths(traced.model))}
+        # As the model orders them: so are parameters(), and a module comes before tensors taken from it.
+        for path in sorted({str(n.target) for n in nodes}, key=lambda p: order.get(p, len(order))):
+            _hold(self, path, _fetch(traced, path), persistent=path in saved)
         # GraphModule only serves as a compiler here: its forward takes the module to run on as `self`.
         self._forwards: dict[bool, Callable[..., Any]] = {
             mode: type(fx.GraphModule(self, graph)).forward for mode, graph in ((True, train), (False, evaluate))
         }
         self.train(traced.model.training)
-
-    def hold(self, path: str, thing: nn.Module | Tensor) -> None:
-        """Put a module, parameter or buffer of the model at its path, unless it is there already."""
-        *parents, name = path.split(".")
-        here: nn.Module = self
-        for parent in parents:
-            if not hasattr(here, parent):
-                here.add_module(parent, nn.Module())
-            here = getattr(here, parent)
-        if hasattr(here, name):
-            return
-        if isinstance(thing, nn.Module):
-            here.add_module(name, thing if [*thing.parameters(), *thing.buffers()] else copy.deepcopy(thing))
-        elif isinstance(thing, nn.Parameter):
-            here.register_parameter(name, thing)
-        else:
-            here.register_buffer(name, thing, persistent=path in self._saved)
 
     def forward(self, x: Tensor) -> Any:
         return self._forwards[self.training](self, x)
@@ -74,22 +57,44 @@ def halve(model: nn.Module, shape: tuple[int, int, int], cut_name: str) -> Halve
     tensor that it is given. Raises ModelError for a model that cannot be traced and CutError for a name
     that is no cut.
     """
-    traced = trace(model, shape)
-    cuts = cuts_of(traced)
-    cut = find_cut(cuts, cut_name)
+    return halves_of(find_cuts(model, shape), cut_name)
+
+
+def halves_of(cuts: Cuts, cut_name: str) -> Halves:
+    """Do what `halve` does, at one of the cuts that were found before."""
+    cut, traced = find_cut(cuts, cut_name), cuts.traced
     train, evaluate = cuts.places[cut.name]
     device = Half(traced, _device_graph(traced.train, train), _device_graph(traced.eval, evaluate))
     server = Half(traced, _server_graph(traced.train, train), _server_graph(traced.eval, evaluate))
     near = {id(t) for t in device.state_dict(keep_vars=True).values()}
     taken = {*device.state_dict(), *server.state_dict()}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in traced.model.state_dict(keep_vars=True).items():
         if name not in taken:
-            (device if id(tensor) in near else server).hold(name, tensor)
+            _hold(device if id(tensor) in near else server, name, tensor, persistent=True)
     return Halves(device, server, cut)
 
 
-def _order(order: dict[str, int], path: str) -> int:
-    return order[path] if path in order else order[path.rpartition(".")[0]]
+def _hold(half: nn.Module, path: str, thing: nn.Module | Tensor, persistent: bool) -> None:
+    """Put a module, parameter or buffer of the model at its path, unless it is there already."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(half, parent):
+            half.add_module(parent, nn.Module())
+        half = getattr(half, parent)
+    if hasattr(half, name):
+        return
+    if isinstance(thing, nn.Module):
+        half.add_module(name, thing if [*thing.parameters(), *thing.buffers()] else copy.deepcopy(thing))
+    elif isinstance(thing, nn.Parameter):
+        half.register_parameter(name, thing)
+    else:
+        half.register_buffer(name, thing, persistent)
+
+
+def _paths(model: nn.Module) -> Iterator[str]:
+    for path, module in model.named_modules(remove_duplicate=False):
+        yield path
+        yield from (f"{path}.{name}".lstrip(".") for name in (*module._parameters, *module._buffers))
 
 
 def _fetch(traced: Traced, path: str) -> nn.Module | Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -54,6 +55,16 @@ def storages(value: Any) -> dict[int, int]:
     return {s._cdata: s.nbytes() for s in found}
 
 
+class _Draws(TorchDispatchMode):
+    """Notices an operation that draws random numbers."""
+
+    seen = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen |= torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
 class Probe(fx.Interpreter):
     """Runs a graph on a meta copy of its model and keeps every value (they hold their storages apart)."""
 
@@ -62,6 +73,8 @@ class Probe(fx.Interpreter):
         self.extra_traceback = False
         self.written: dict[fx.Node, set[int]] = {}
         """Storages that each node writes in place."""
+        self.random: set[fx.Node] = set()
+        """Nodes that draw random numbers."""
 
     def __call__(self, shape: tuple[int, int, int], batch: int) -> dict[fx.Node, Any]:
         """Run on a batch of images of `shape` (C, H, W) and return the value of every node."""
@@ -71,7 +84,10 @@ class Probe(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         given = [(t, t._version) for node in n.all_input_nodes for t in tensors(self.env[node])]
-        value = super().run_node(n)
+        with _Draws() as draws:
+            value = super().run_node(n)
+        if draws.seen:
+            self.random.add(n)
         self.written[n] = {key for t, version in given if t._version != version for key in storages(t)}
         return value
 

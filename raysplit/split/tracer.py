@@ -23,8 +23,11 @@ class ModeGraph:
     """A unique name of every computed tensor or tuple of tensors."""
     aliases: dict[str, str]
     """Inner modules whose output is already named by an outer one, to that name."""
+    plain: set[fx.Node]
+    """Values without a tensor, such as an image's height: known from the shape of the input alone."""
     dependent: set[fx.Node]
-    """Values that depend on the input."""
+    """Values that depend on the pixels or on random numbers, and the output. What is neither this nor
+    plain is a constant: either side can compute it again."""
     values: tuple[dict[fx.Node, Any], dict[fx.Node, Any]]
     """Every value, as a meta tensor or a plain object, at batch sizes 2 and 3."""
     written: dict[fx.Node, set[int]]
@@ -75,13 +78,14 @@ def _trace(meta: nn.Module, shape: tuple[int, int, int], training: bool) -> Mode
     tracer = _Tracer()
     graph = tracer.trace(meta)
     nodes = list(graph.nodes)
-    dependent: set[fx.Node] = set()
-    for node in nodes:
-        if node.op == "placeholder" or not dependent.isdisjoint(node.all_input_nodes):
-            dependent.add(node)
     two, three = Probe(meta, graph), Probe(meta, graph)
     values = (two(shape, 2), three(shape, 3))
-    return ModeGraph(nodes, *_names(tracer, values[0]), dependent, values, two.written)
+    plain = {n for n in nodes if n.op != "output" and not tensors(values[0][n]) and not two.written[n]}
+    dependent = {n for n in nodes if n.op in ("placeholder", "output")} | (two.random - plain)
+    for node in nodes:
+        if node not in plain and not dependent.isdisjoint(node.all_input_nodes):
+            dependent.add(node)
+    return ModeGraph(nodes, *_names(tracer, values[0]), plain, dependent, values, two.written)
 
 
 class _Tracer(fx.Tracer):

@@ -53,9 +53,9 @@ class DeviceSide:
             "test_rows": len(self._sets["test"].labels),
             "skipped": sum(s.skipped for s in (self._sets["train"], self._sets["test"])),
             "raw_bytes": self._sets["train"].raw_bytes,
-            "mean": self._mean,
-            "std": self._std,
-            "classes": self._sets["train"].classes,
+            "mean": list(self._mean),
+            "std": list(self._std),
+            "classes": list(self._sets["train"].classes),
             "shape": self._shape(),
             "threads": torch.get_num_threads(),
         }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from raysplit.compress.message import Message, parse
-from raysplit.compress.schedule import decide
+from raysplit.compress.schedule import Decision, decide
 from raysplit.config import SplitConfig
 from raysplit.errors import DataError
 from raysplit.train.checkpoint import unpack_state
@@ -89,10 +89,8 @@ class Loop:
     def _epoch(self, epoch: int) -> Row:
         start = time.perf_counter()
         decision = decide(self.config.schedule, epoch, self.config.train.epochs)
-        self._device.call("begin_epoch", epoch, decision).result()
-        self._server.begin_epoch(decision)
-        traffic, clock = Traffic(), _Clock()
-        trained = self._train(epoch, traffic, clock)
+        traffic, clock = Traffic(), Clock()
+        trained = self.train_epoch(epoch, decision, traffic, clock)
         checked = self._evaluate("val", traffic, clock)
         seconds = time.perf_counter() - start
         return {
@@ -115,8 +113,13 @@ class Loop:
             "threads_server": torch.get_num_threads(),
         }
 
-    def _train(self, epoch: int, traffic: Traffic, clock: _Clock) -> Row:
-        """One pass over the training part. Forward calls are queued ahead, a step's micro-batches at a time."""
+    def train_epoch(self, epoch: int, decision: Decision, traffic: Traffic, clock: Clock) -> Row:
+        """Pass over the training part once; return mean loss and accuracy.
+
+        Forward calls are queued ahead, a step's micro-batches at a time.
+        """
+        self._device.call("begin_epoch", epoch, decision).result()
+        self._server.begin_epoch(decision)
         k = self.config.train.in_flight
         coming: deque[Pending] = deque()
         acks: list[Pending] = []
@@ -148,8 +151,8 @@ class Loop:
                 clock.wait(acks.pop())
         return _mean(scores)
 
-    def _evaluate(self, split: str, traffic: Traffic, clock: _Clock | None = None) -> Row:
-        clock = clock or _Clock()
+    def _evaluate(self, split: str, traffic: Traffic, clock: Clock | None = None) -> Row:
+        clock = clock or Clock()
         rows, size = self.about[f"{split}_rows"], self.config.train.batch_size
         scores = []
         for index in range(-(-rows // size)):
@@ -161,7 +164,7 @@ class Loop:
         return _mean(scores) | {"evaluation": traffic.bytes["evaluation"]}
 
 
-class _Clock:
+class Clock:
     """Seconds of one epoch, by where they went."""
 
     def __init__(self) -> None:
@@ -177,7 +180,7 @@ class _Clock:
         self.device += sum(message.micros for message in messages) / 1e6
         return messages
 
-    def __enter__(self) -> _Clock:
+    def __enter__(self) -> Clock:
         self._start = time.perf_counter()
         return self
 

@@ -39,6 +39,7 @@ class ServerSide:
         self._train = config.train
         self._torch_device = pick_device(config.train.device)
         self._channel_dim = parts.cut.channel_dim
+        self._code_shape = parts.code_shape
         self._half = parts.server.to(self._torch_device)
         if self._train.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
@@ -90,8 +91,13 @@ class ServerSide:
         self._optimizer.restore(state["optimizer"])
 
     def _received(self, activation: Message) -> torch.Tensor:
-        z = extract(activation.expect(Kind.ACTIVATION, activation.batch)).to(self._torch_device)
+        # The shape is checked before anything of that size is allocated.
+        shape = (self._rows(activation), *self._code_shape)
+        z = extract(activation.expect(Kind.ACTIVATION, activation.batch, shape)).to(self._torch_device)
         return z.to(memory_format=torch.channels_last) if self._train.channels_last and z.ndim == 4 else z
+
+    def _rows(self, message: Message) -> int:
+        return min(message.shape[0] if message.shape else 0, self._train.batch_size)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self._torch_device, self._train.precision)

@@ -54,3 +54,12 @@ def summarise(loop: Loop, run_dir: str) -> dict[str, Any]:
         "mean": about["mean"],
         "std": about["std"],
     }
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """Return one epoch of the record as a line for a log."""
+    megabytes = sum(row[kind] for kind in (*UP, *DOWN)) / 1e6
+    return (
+        f"epoch {row['epoch'] + 1}/{epochs} {row['level']} ({row['reason']}): loss {row['train_loss']:.3f}, "
+        f"validation {100 * row['val_accuracy']:.1f} %, {megabytes:.2f} MB, {row['seconds']:.1f} s"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.experimental import tqdm_ray
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from raysplit import errors
@@ -21,7 +22,7 @@ from raysplit.train.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.record import STATE, RunDir
 from raysplit.train.run import newest, run, run_name
-from raysplit.train.summary import summarise
+from raysplit.train.summary import epoch_line, summarise
 
 
 class SplitTrainer:
@@ -50,19 +51,24 @@ class SplitTrainer:
         wait_for_room(self.config.ray)
         storage, name = posixpath.split(self.run_dir)
         trainer = TorchTrainer(
-            _worker,
-            train_loop_config={"config": self.config.model_dump_json(), "run_dir": self.run_dir},
+            _worker,  # type: ignore[arg-type]
+            train_loop_config={
+                "config": self.config.model_dump_json(),
+                "run_dir": self.run_dir,
+                "bar": sys.stderr.isatty(),
+            },
             scaling_config=ScalingConfig(num_workers=1),
-            run_config=RunConfig(
+            run_config=RunConfig(  # type: ignore[call-arg]
                 name=name,
                 storage_path=storage,
                 failure_config=FailureConfig(max_failures=self.config.ray.max_failures),
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
+                logging_config=LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
                 worker_runtime_env={"env_vars": ENVIRONMENT},
             ),
         )
         result = trainer.fit()
-        fault = (result.return_value or {}).get("error")
+        fault = (result.return_value or {}).get("error")  # type: ignore[attr-defined]
         if fault:
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
         return result
@@ -76,7 +82,7 @@ def _worker(job: dict[str, Any]) -> dict[str, Any]:
     try:
         device = RayActor(config)
         try:
-            loop = Loop(config, device, _Bar(config).update)
+            loop = Loop(config, device, _Bar(config).update if job["bar"] else None)
             return run(loop, place, _start(place), lambda loop: _report(loop, place))
         finally:
             device.close()
@@ -94,6 +100,9 @@ def _start(place: RunDir) -> dict[str, Any] | None:
 
 def _report(loop: Loop, place: RunDir) -> None:
     metrics = dict(loop.rows[-1]) if loop.rows else {"epoch": -1}
+    if loop.rows:
+        # Ray passes a worker's lines on to the driver: the log of a job without a terminal.
+        print(epoch_line(metrics, loop.config.train.epochs), flush=True)
     if loop.test is not None:
         metrics |= summarise(loop, place.path)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,49 @@
+"""What every result says about how it came to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def meta(seeds: list[int]) -> dict[str, Any]:
+    """Return command, commit, machine, versions, threads and seeds of this run."""
+    return {
+        "command": "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
+        "versions": {name: version(name) for name in ("raysplit", "torch", "torchvision", "ray", "numpy", "pyarrow")}
+        | {"python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+        "seeds": seeds,
+    }
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    """Write a result to `benchmarks/results/NAME.json`, whole or not at all."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    part = RESULTS / f"{name}.json.part"
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    part.replace(RESULTS / f"{name}.json")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,7 @@
+"""Plots, tables and one HTML page, made from run records alone: no Ray, no models, no torch."""
+
+from raysplit.report.page import write_report
+from raysplit.report.runs import Run, read_run
+from raysplit.report.table import table
+
+__all__ = ["Run", "read_run", "table", "write_report"]

@@ -1,0 +1,135 @@
+"""The page: one HTML file with everything in it, and the plots as PNG files beside it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import posixpath
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from itertools import count
+from string import Template
+
+from pyarrow import fs
+
+from raysplit.errors import ConfigError
+from raysplit.report.plots import accuracy_bytes, accuracy_epochs, png, time_spent
+from raysplit.report.runs import Run, labels, locate, read_run
+from raysplit.report.table import COLUMNS, DASH, TEXT_COLUMNS, cells, megabytes, number, percent, times
+
+_PLOTS = {"accuracy-bytes": accuracy_bytes, "epochs": accuracy_epochs, "time": time_spent}
+_KINDS = {
+    "activations\nup": "up_activations",
+    "labels\nup": "up_labels",
+    "headers\nup": "up_headers",
+    "gradients\ndown": "down_gradients",
+    "headers\ndown": "down_headers",
+}
+_EPOCH = ("epoch", "level", "why", "train loss", "train acc.", "val loss", "val acc.", "MB up", "MB down", "seconds")
+
+
+def write_report(paths: Sequence[str], out: str) -> list[str]:
+    """Write the page for some run directories to `out`, and its plots beside it; return the paths written.
+
+    `paths` and `out` are local paths or URIs. A file is written whole or not at all. Raises ConfigError when
+    there is nothing to report on.
+    """
+    runs = [read_run(path) for path in dict.fromkeys(paths)]
+    if not runs:
+        raise ConfigError("there is no run to report on; name at least one run directory")
+    filesystem, target = locate(out)
+    if filesystem.get_file_info(target).type is fs.FileType.Directory:
+        raise ConfigError(
+            f"'{out}' is a directory; name the HTML file to write, for example {out.rstrip('/')}/report.html"
+        )
+    images = {name: png(plot(runs)) for name, plot in _PLOTS.items()}
+    stem = posixpath.splitext(target)[0]
+    contents = {f"{stem}-{name}.png": image for name, image in images.items()}
+    contents = {target: _page(runs, images).encode()} | contents
+    filesystem.create_dir(posixpath.dirname(target), recursive=True)
+    for path, data in contents.items():
+        with filesystem.open_output_stream(path + ".part") as file:
+            file.write(data)
+        filesystem.move(path + ".part", path)
+    return list(contents)
+
+
+def _page(runs: Sequence[Run], images: dict[str, bytes]) -> str:
+    names = labels(runs)
+    title = f"Split training: {names[0] if len(runs) == 1 else f'{len(runs)} runs'}"
+    return Template(files("raysplit.report").joinpath("report.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        comparison=_table(COLUMNS, cells(runs), TEXT_COLUMNS),
+        notes="".join(f'<p class="note">{escape(note)}</p>' for note in _notes(runs, names)),
+        bytes=_table(
+            ("run", *_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
+            [_bytes(run, name) for run, name in zip(runs, names, strict=True)],
+        ),
+        details="".join(_details(run, name) for run, name in zip(runs, names, strict=True)),
+        **{name.replace("-", "_"): base64.b64encode(image).decode() for name, image in images.items()},
+    )
+
+
+def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """Say plainly which runs cost more than the raw images would have, and which have not ended."""
+    dearer, notes = [], []
+    for run, name in zip(runs, names, strict=True):
+        done = run.summary
+        if done is None:
+            notes.append(f"{name} has not ended: {len(run.rows)} of {run.planned} epochs are in its record.")
+        elif done["times_less_than_upload"] < 1:
+            raw, sent = megabytes(done["bytes_raw_upload"]), megabytes(run.traffic[-1])
+            dearer.append(f"{name} ({raw} MB against {sent} MB, {times(done['times_less_than_upload'])})")
+    if dearer:
+        notes.insert(0, f"Uploading the raw images once would have been cheaper than training: {', '.join(dearer)}.")
+    return notes
+
+
+def _bytes(run: Run, name: str) -> tuple[str, ...]:
+    done = run.summary
+    return (
+        name,
+        *(megabytes(run.total(key)) for key in _KINDS.values()),
+        megabytes(run.traffic[-1]),
+        megabytes(run.total("evaluation") if done is None else done["bytes_evaluation"]),
+        DASH if done is None else megabytes(done["bytes_checkpoint"]),
+    )
+
+
+def _details(run: Run, name: str) -> str:
+    facts = (
+        f"{run.config['model']['name']} cut at {run.config['cut']}, data set {run.config['data']['name']}, "
+        f"{len(run.rows)} of {run.planned} epochs; record: {run.path}"
+    )
+    epochs = [
+        (
+            str(row["epoch"] + 1),
+            row["level"],
+            row["reason"],
+            f"{row['train_loss']:.4f}",
+            percent(row["train_accuracy"]),
+            f"{row['val_loss']:.4f}",
+            percent(row["val_accuracy"]),
+            megabytes(run.moved(row, "up_")),
+            megabytes(run.moved(row, "down_")),
+            number(row["seconds"]),
+        )
+        for row in run.rows
+    ]
+    config = json.dumps(run.config, indent=2, ensure_ascii=False)
+    return (
+        f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>{_table(_EPOCH, epochs, 3)}"
+        f"<details><summary>Config</summary><pre>{escape(config)}</pre></details>"
+    )
+
+
+def _table(head: Iterable[str], body: Iterable[Iterable[str]], text_columns: int = 1) -> str:
+    """Return an HTML table; the first columns are text, the others numbers on the right."""
+
+    def line(tag: str, cells: Iterable[str]) -> str:
+        kinds = (' class="text"' if i < text_columns else "" for i in count())
+        return "<tr>" + "".join(f"<{tag}{next(kinds)}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    rows = "".join(line("td", cells) for cells in body)
+    return f'<div class="wide"><table><thead>{line("th", head)}</thead><tbody>{rows}</tbody></table></div>'

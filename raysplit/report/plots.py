@@ -1,0 +1,221 @@
+"""The plots. Each function takes runs and returns a figure of its own; pyplot and its global state stay out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from raysplit.report.runs import Run, labels
+from raysplit.report.table import megabytes, number, percent
+
+WIDTH, DPI = 7.2, 160
+"""Inches and dots per inch: text stays readable when a phone shrinks the picture."""
+_INK, _FAINT, _GRID = "#222222", "#666666", "#dddddd"
+# Okabe and Ito's eight, its yellow changed for grey: yellow lines vanish on white.
+_RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
+_MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h")
+# Paul Tol's light scheme: safe for colour-blind readers beneath black text.
+_LEVELS = ("#99DDFF", "#EEDD88", "#FFAABB", "#44BB99", "#77AADD", "#EE8866", "#BBCC33", "#DDDDDD")
+_PLACES = {"device": "#77AADD", "server": "#EECC66", "link": "#BBBBBB"}
+
+
+def accuracy_bytes(runs: Sequence[Run]) -> Figure:
+    """Plot validation accuracy against cumulative training megabytes (log), with the test accuracy at the end."""
+    figure, ax, key = _panels("Accuracy against training traffic", 3.2, 0.23 * (len(runs) + 1))
+    ends = []
+    for run, name, colour, marker in _styled(runs):
+        x = [size / 1e6 for size in run.traffic]
+        _curve(ax, x, run, colour, marker)
+        for _, start, _ in run.phases[1:]:
+            _level_mark(ax, x[start], 100 * run.rows[start]["val_accuracy"], colour)
+        end = f"val {percent(run.rows[-1]['val_accuracy'])}, not ended"
+        if run.summary is not None:
+            _star(ax, x[-1], run.summary["accuracy"], colour)
+            end = f"test {percent(run.summary['accuracy'])}"
+        ends.append((name, colour, marker, f"{end} · {megabytes(run.traffic[-1])} MB"))
+    uploads = sorted({run.summary["bytes_raw_upload"] for run in runs if run.summary is not None})
+    for i, size in enumerate(uploads):
+        ax.axvline(size / 1e6, color=_FAINT, linestyle="--", linewidth=1.2, zorder=1)
+        text = f"raw images once: {megabytes(size)} MB"
+        at: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "ha": "center"}
+        ax.annotate(text, (size / 1e6, 1), (0, 4 + 12 * i), fontsize=9, color=_FAINT, **at)
+    points = [size / 1e6 for size in uploads] + [size / 1e6 for run in runs for size in run.traffic]
+    low, high = min(points) / 1.8, max(points) * 1.8
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 3e3 else (1,)))
+    ax.xaxis.set_major_formatter(_thousands)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("training traffic so far, both ways (MB, log scale)", color=_INK)
+    _percent_axis(ax)
+    _key(key, ends)
+    return figure
+
+
+def accuracy_epochs(runs: Sequence[Run]) -> Figure:
+    """Plot validation accuracy after each epoch, above a strip for each run that names the level in force."""
+    figure, ax, strip = _panels("Accuracy by epoch, and the level in force", 2.9, 0.52 * len(runs))
+    strip.sharex(ax)
+    levels = list(dict.fromkeys(level for run in runs for level, _, _ in run.phases))
+    fills = dict(zip(levels, cycle(_LEVELS), strict=False))
+    bands = []
+    for row, (run, name, colour, marker) in enumerate(_styled(runs)):
+        x = range(1, len(run.rows) + 1)
+        _curve(ax, x, run, colour, marker)
+        if run.summary is not None:
+            _star(ax, x[-1], run.summary["accuracy"], colour)
+        for level, start, end in run.phases:
+            strip.barh(row, end - start, left=start + 0.5, height=0.42, color=fills[level], edgecolor="white")
+            bands.append((level, end - start, strip.text((start + end + 1) / 2, row, _plain(level), **_CENTRED)))
+        _above(strip, row, name, colour, marker)
+    longest = max(len(run.rows) for run in runs)
+    ax.set_xlim(0.5, longest + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+    ax.tick_params(labelbottom=False)
+    _percent_axis(ax)
+    _rows_axis(strip, len(runs))
+    strip.set_xlabel("epoch", color=_INK)
+    _name_what_does_not_fit(figure, strip, bands, fills)
+    return figure
+
+
+def time_spent(runs: Sequence[Run]) -> Figure:
+    """Plot the seconds that each run spent on the device, on the server and on neither (the link)."""
+    figure = _figure("Where the time went", 0.55 * len(runs) + 1.3)
+    ax = figure.add_subplot()
+    longest = max(sum(run.total(f"{place}_s") for place in _PLACES) for run in runs)
+    for row, (run, name, _, _) in enumerate(_styled(runs)):
+        left = 0.0
+        for place, colour in _PLACES.items():
+            seconds = run.total(f"{place}_s")
+            ax.barh(row, seconds, left=left, height=0.42, color=colour, edgecolor="white")
+            if seconds > 0.09 * longest:
+                ax.text(left + seconds / 2, row, number(seconds), **_CENTRED)
+            left += seconds
+        ended = "" if run.summary is not None else f" after {len(run.rows)} of {run.planned} epochs"
+        at: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+        ax.annotate(f"{number(left)} s{ended}", (left, row), (5, 0), fontsize=9, color=_INK, **at)
+        _above(ax, row, name)
+    ax.set_xlim(0, 1.32 * longest)
+    _rows_axis(ax, len(runs))
+    ax.xaxis.set_major_formatter(_thousands)
+    ax.set_xlabel("seconds of training and validation", color=_INK)
+    handles = [Patch(color=colour, label=place) for place, colour in _PLACES.items()]
+    figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=10, handlelength=1)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG data."""
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    return data.getvalue()
+
+
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "color": "black"}
+
+
+def _thousands(x: float, _: float) -> str:
+    return f"{x:,.10g}"
+
+
+def _figure(title: str, height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=_INK)
+    return figure
+
+
+def _panels(title: str, top: float, bottom: float) -> tuple[Figure, Axes, Axes]:
+    """Return a figure with a plot above and a panel of rows beneath, of the given heights in inches."""
+    figure = _figure(title, top + bottom + 1.1)
+    upper, lower = figure.subplots(2, 1, height_ratios=(top, bottom))
+    return figure, upper, lower
+
+
+def _styled(runs: Sequence[Run]) -> list[tuple[Run, str, str, str]]:
+    """Return each run with its label, colour and marker."""
+    count = len(runs)
+    return list(
+        zip(runs, map(_short, labels(runs)), islice(cycle(_RUNS), count), islice(cycle(_MARKERS), count), strict=True)
+    )
+
+
+def _short(name: str, most: int = 60) -> str:
+    """Take out the middle of a long name, and keep `$` from starting a formula."""
+    return _plain(name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 + 1 :]}")
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
+
+
+def _curve(ax: Axes, x: Sequence[float], run: Run, colour: str, marker: str) -> None:
+    y = [100 * row["val_accuracy"] for row in run.rows]
+    every = max(1, len(y) // 20)
+    ax.plot(x, y, color=colour, marker=marker, markevery=every, markersize=5, linewidth=1.8, zorder=3)
+
+
+def _star(ax: Axes, x: float, accuracy: float, colour: str) -> None:
+    ax.plot(x, 100 * accuracy, "*", color=colour, markersize=15, markeredgecolor="white", clip_on=False, zorder=5)
+
+
+def _level_mark(ax: Axes, x: float, y: float, colour: str) -> None:
+    ax.plot(x, y, "D", markersize=8, markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.8, zorder=4)
+
+
+def _percent_axis(ax: Axes) -> None:
+    ax.set_ylim(top=min(ax.get_ylim()[1], 101))
+    ax.set_ylabel("validation accuracy (%), ★ test", color=_INK)
+    ax.grid(color=_GRID, linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _rows_axis(ax: Axes, count: int) -> None:
+    ax.set_ylim(count - 0.6, -0.75)
+    ax.set_yticks([])
+    ax.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _above(ax: Axes, row: int, name: str, colour: str = _INK, marker: str = "") -> None:
+    """Write a run's name over its bar, with its curve's marker where it has one."""
+    across = ax.get_yaxis_transform()
+    if marker:
+        ax.plot([0.008], [row - 0.43], marker=marker, color=colour, markersize=6, transform=across, clip_on=False)
+    ax.text(0.025 if marker else 0.005, row - 0.42, name, transform=across, va="center", fontsize=9, color=_INK)
+
+
+def _key(ax: Axes, ends: list[tuple[str, str, str, str]]) -> None:
+    """Name the runs under a plot, each with its line and what it came to."""
+    ax.set_axis_off()
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(ends) + 0.6, -0.6)
+    for row, (name, colour, marker, end) in enumerate(ends):
+        ax.plot([0, 0.02, 0.04], [row] * 3, color=colour, marker=marker, markevery=[1], markersize=6, linewidth=1.8)
+        ax.text(0.055, row, name, va="center", fontsize=9, color=_INK)
+        ax.text(1, row, end, va="center", ha="right", fontsize=9, color=_INK)
+    _level_mark(ax, 0.02, len(ends), _FAINT)
+    ax.text(0.055, len(ends), "first epoch at a new level", va="center", fontsize=9, color=_FAINT)
+
+
+def _name_what_does_not_fit(
+    figure: Figure, strip: Axes, bands: list[tuple[str, int, Any]], fills: dict[str, str]
+) -> None:
+    """Take the text off bands that are too narrow for it, and name their colours in a legend instead."""
+    FigureCanvasAgg(figure).draw()
+    epoch = strip.transData.transform((1, 0))[0] - strip.transData.transform((0, 0))[0]
+    narrow = []
+    for level, epochs, text in bands:
+        if text.get_window_extent().width > epochs * epoch - 8:
+            text.remove()
+            narrow.append(level)
+    if narrow:
+        handles = [Patch(color=fills[level], label=_plain(level)) for level in dict.fromkeys(narrow)]
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, handlelength=1)

@@ -1,0 +1,86 @@
+"""The comparison table: one line a run, as text for a terminal and as cells for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raysplit.report.runs import Run, labels
+
+COLUMNS = (
+    "run",
+    "accuracy",
+    "MB up",
+    "MB down",
+    "times less\nthan fp32 split",
+    "times less\nthan raw upload",
+    "device s",
+    "server s",
+    "link s",
+)
+"""Headers; a line break puts one on two lines, in the terminal and on the page."""
+TEXT_COLUMNS = 2
+"""The first columns hold text and stand on the left."""
+DASH = "–"
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Return the runs as an aligned plain-text table.
+
+    MB are 10⁶ bytes of training traffic, accuracy is the test split's, seconds are those of training and validation.
+    A run that has not ended shows the validation accuracy of its last epoch, marked as such, and dashes.
+    """
+    # A header's first line is blank where it has one line only.
+    head = zip(*(name.rpartition("\n")[::2] for name in COLUMNS), strict=True)
+    lines = [*head, *cells(runs)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < TEXT_COLUMNS else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def cells(runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    """Return the text of each run's cells, in the order of COLUMNS."""
+    return [_cells(run, label) for run, label in zip(runs, labels(runs), strict=True)]
+
+
+def _cells(run: Run, label: str) -> tuple[str, ...]:
+    done = run.summary
+    if done is None:
+        accuracy = f"{percent(run.rows[-1]['val_accuracy'])} (val, epoch {len(run.rows)} of {run.planned})"
+        return (label, accuracy, *[DASH] * (len(COLUMNS) - 2))
+    return (
+        label,
+        percent(done["accuracy"]),
+        megabytes(done["bytes_up"]),
+        megabytes(done["bytes_down"]),
+        times(done["times_less"]),
+        times(done["times_less_than_upload"]),
+        *(number(done[key]) for key in ("device_s", "server_s", "link_s")),
+    )
+
+
+def number(value: float) -> str:
+    """Return a number with about three digits, never in powers of ten: `1,234`, `505`, `90.3`, `2.82`, `0.016`."""
+    if value == 0:
+        return "0"
+    if value < 1e-4:
+        return "<0.0001"
+    if value < 0.1:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def megabytes(size: float) -> str:
+    return number(size / 1e6)
+
+
+def times(ratio: float) -> str:
+    return f"{number(ratio)}×"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

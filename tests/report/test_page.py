@@ -1,0 +1,110 @@
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from raysplit.errors import ConfigError
+from raysplit.report import write_report
+
+
+class Cells(HTMLParser):
+    """Collects the text of the table rows, and checks that tags close in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.rows, self.open = [], []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture
+def page(three, tmp_path):
+    write_report(three, str(tmp_path / "out" / "report.html"))
+    return (tmp_path / "out" / "report.html").read_text()
+
+
+def test_files(three, tmp_path):
+    out = tmp_path / "new" / "all.html"
+    paths = write_report(three, str(out))
+    stem = str(out.with_suffix(""))
+    assert paths == [str(out), f"{stem}-accuracy-bytes.png", f"{stem}-epochs.png", f"{stem}-time.png"]
+    assert sorted(map(str, out.parent.iterdir())) == sorted(paths)
+    embedded = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", out.read_text())]
+    assert embedded == [Path(path).read_bytes() for path in paths[1:]]
+    assert all(image.startswith(b"\x89PNG") for image in embedded)
+
+
+def test_uri(three, tmp_path):
+    assert write_report(three[:1], f"file://{tmp_path}/a.html")[0] == f"{tmp_path}/a.html"
+    assert "<title>Split training: mnist5k_deprune</title>" in (tmp_path / "a.html").read_text()
+
+
+def test_numbers(page):
+    rows = Cells(page).rows
+    assert ["mnist5k_deprune", "91.3%", "1.26", "1.22", "504×", "1.14×", "12.0", "42.0", "6.00"] in rows
+    assert ["mnist5k_unfinished", "60.0% (val, epoch 3 of 8)", *["–"] * 7] in rows
+    # Bytes by kind: activations, labels, headers up; gradients, headers down; traffic; evaluation, checkpoints.
+    assert ["mnist5k_plain", "180", "0.014", "0.026", "180", "0.016", "360", "19.0", "0.40"] in rows
+    assert ["mnist5k_unfinished", "0.36", "0.011", "0.019", "0.36", "0.012", "0.76", "0.036", "–"] in rows
+    epoch = ["5", "c16·b4/b4·zstd", "phase 2 of 2", "0.3000", "83.0%", "0.2500", "88.0%", "0.41", "0.40", "10.0"]
+    assert epoch in rows
+    assert "vgg11 cut at features.7, data set mnist5k, 3 of 8 epochs" in page
+    assert "&quot;width&quot;: 0.5" in page
+
+
+def test_says_what_would_have_been_cheaper(page):
+    notes = re.findall(r'<p class="note">(.*?)</p>', page)
+    assert notes == [
+        "Uploading the raw images once would have been cheaper than training: "
+        "mnist5k_plain (2.82 MB against 360 MB, 0.0078×).",
+        "mnist5k_unfinished has not ended: 3 of 8 epochs are in its record.",
+    ]
+
+
+def test_self_contained(page):
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "<script" not in page and "$" not in page
+    assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page
+
+
+def test_escaped(record, tmp_path):
+    name = '<script>alert("$title")</script>'
+    write_report([record("<i>", "plain", name), record("b", "unfinished", name)], str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_text()
+    assert "<script" not in page and "<i>" not in page
+    # Title, comparison, note, bytes, details, config: wherever the first run is named.
+    assert page.count("&lt;script&gt;alert(&quot;$title&quot;)&lt;/script&gt; (&lt;i&gt;)") == 4
+    Cells(page)
+
+
+def test_nothing_to_report(three, tmp_path):
+    out = str(tmp_path / "r.html")
+    with pytest.raises(ConfigError, match=r"^there is no run to report on; name at least one run directory$"):
+        write_report([], out)
+    with pytest.raises(ConfigError, match=r"is not a run directory: it has no config.json"):
+        write_report([*three, str(tmp_path)], out)
+    assert not Path(out).exists()
+    with pytest.raises(ConfigError, match=rf"'{tmp_path}' is a directory; .* for example {tmp_path}/report.html"):
+        write_report(three, str(tmp_path))
+
+
+def test_same_path_twice(three, tmp_path):
+    write_report([three[0], three[0]], str(tmp_path / "r.html"))
+    assert "<title>Split training: mnist5k_deprune</title>" in (tmp_path / "r.html").read_text()

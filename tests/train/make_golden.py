@@ -1,0 +1,29 @@
+"""Write golden.json anew, after a change that is meant to change numbers: python -m tests.train.make_golden"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from raysplit.train.loop import Loop
+from raysplit.train.transport import Local
+from tests.train.recipes import squeezed_config
+
+FIXED = ("up_labels", "up_headers", "down_headers")
+PACKED = ("up_activations", "down_gradients")
+
+
+def measure() -> dict[str, list]:
+    """Return per-step losses, and per-epoch bytes by kind, of the tiny run."""
+    config, losses = squeezed_config(), []
+    loop = Loop(config, Local(config), lambda epoch, step, steps, loss: losses.append(loss))
+    rows = list(loop.epochs())
+    return {
+        "losses": losses,
+        "fixed_bytes": [[row[kind] for kind in FIXED] for row in rows],
+        "packed_bytes": [sum(row[kind] for kind in PACKED) for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("golden.json").write_text(json.dumps(measure(), indent=1) + "\n")

@@ -1,0 +1,91 @@
+"""Runs in one process: the record, checkpoints, and going on after a stop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from raysplit.errors import ConfigError
+from raysplit.train.local import train_local
+from raysplit.train.record import RunDir
+
+SIDES = ("device", "server")
+
+
+def weights(run_dir) -> list[bytes]:
+    return [RunDir.at(str(run_dir)).read(f"{side}.safetensors") for side in SIDES]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [(0, 2), (1, 1), (1, 3)])
+def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at):
+    def stop(epoch, step, steps, loss):
+        if (epoch, step) == stop_at:
+            raise KeyboardInterrupt
+
+    whole = train_local(squeezed, run_dir=str(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train_local(squeezed, run_dir=str(tmp_path / "stopped"), watch=stop)
+    assert RunDir.at(str(tmp_path / "stopped")).summary() is None
+    resumed = train_local(squeezed, run_dir=str(tmp_path / "stopped"))
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    assert resumed["accuracy"] == whole["accuracy"] and resumed["bytes_up"] == whole["bytes_up"]
+
+
+def test_a_finished_run_is_not_trained_again(squeezed, tmp_path):
+    first = train_local(squeezed, run_dir=str(tmp_path))
+    steps = []
+    again = train_local(squeezed, run_dir=str(tmp_path), watch=lambda *about: steps.append(about))
+    assert not steps
+    assert again["accuracy"] == first["accuracy"]
+
+
+def test_a_run_directory_of_another_config_is_refused_and_left_alone(squeezed, plain, tmp_path):
+    train_local(squeezed, run_dir=str(tmp_path))
+    before = weights(tmp_path)
+    with pytest.raises(ConfigError, match="holds a run of another config"):
+        train_local(plain, run_dir=str(tmp_path))
+    assert weights(tmp_path) == before
+
+
+def test_the_record(squeezed, tmp_path):
+    summary = train_local(squeezed, run_dir=str(tmp_path))
+    place = RunDir.at(str(tmp_path))
+    assert place.config() == squeezed
+    assert place.summary() == summary
+    assert [row["epoch"] for row in place.rows()] == [0, 1]
+    assert len(place.checkpoints()) == 2
+    device, server = (load(data) for data in weights(tmp_path))
+    assert "encoder.logits" in device and "decoder.mix.weight" in server
+    assert not {name for name in device if name.startswith("body.")} & set(server)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"is not a run directory: it has no config.json"):
+        RunDir.at(str(tmp_path)).config()
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_used(squeezed, tmp_path):
+    train_local(squeezed, run_dir=str(tmp_path))
+    place = RunDir.at(str(tmp_path))
+    (tmp_path / "checkpoint_9999").mkdir()
+    (tmp_path / "checkpoint_9999" / "state.pt.part").write_bytes(b"half a checkp")
+    assert "checkpoint_9999" not in place.checkpoints()
+
+
+def test_logits_are_frozen_and_reset_as_deprune_asks(squeezed, tmp_path):
+    def logits(run):
+        return load(RunDir.at(str(run)).read("device.safetensors"))["encoder.logits"]
+
+    train_local(squeezed, run_dir=str(tmp_path / "reset"))
+    kept = squeezed.replaced(schedule=squeezed.schedule.replaced(reset_logits=False))
+    train_local(kept, run_dir=str(tmp_path / "kept"))
+    assert not torch.equal(logits(tmp_path / "reset"), logits(tmp_path / "kept"))
+    # The loose phase is unbudgeted: the reset values are still there, untouched by training.
+    reset = logits(tmp_path / "reset")
+    assert bool(((reset == 15) | (reset < 3)).all())

@@ -1,0 +1,184 @@
+"""Split training against the unsplit network, and what the loop counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from raysplit.config import Fixed, ModelConfig, SplitConfig
+from raysplit.data import batch_order, load, mean_std, prepare_batch
+from raysplit.errors import DataError, WireError
+from raysplit.models import build
+from raysplit.split import find_cuts
+from raysplit.train.loop import Loop
+from raysplit.train.optim import lr_at
+from raysplit.train.seeds import mix, seeded
+from raysplit.train.summary import step_bytes, summarise
+from raysplit.train.traffic import DOWN, UP
+from raysplit.train.transport import Local
+from tests.split.unsplit import insert_after
+from tests.train.make_golden import measure
+
+GOLDEN = Path(__file__).parent / "golden.json"
+CPU = torch.device("cpu")
+VGG = ModelConfig(name="vgg11", args={"width": 0.125})
+VIT = ModelConfig(
+    name="timm:vit_tiny_patch16_224",
+    args={"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "drop_rate": 0.1, "drop_path_rate": 0.1},
+)
+SHAPES = {"vgg11": (1, 8, 8), "timm:vit_tiny_patch16_224": (1, 8, 8)}
+_stream = [0]
+
+
+def reseed(x: torch.Tensor) -> torch.Tensor:
+    """Start the server half's RNG stream, in the middle of the unsplit network."""
+    torch.manual_seed(_stream[0])
+    return x
+
+
+def cuts(model: ModelConfig) -> list[str]:
+    return [cut.name for cut in find_cuts(build(model, 10, SHAPES[model.name]), SHAPES[model.name])]
+
+
+def unsplit(config: SplitConfig) -> dict[str, torch.Tensor]:
+    """Train the whole network in a plain loop; `in_flight` micro-batches are accumulated."""
+    train, data = config.train, load(config.data, "train")
+    shape = tuple(data.images.shape[1:])
+    with seeded(mix(train.seed, "init"), CPU):
+        model = build(config.model, 10, shape)
+    net = insert_after(model, shape, config.cut, reseed).train()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=train.momentum, weight_decay=train.weight_decay)
+    mean, std = mean_std(data.images)
+    order = batch_order(len(data.labels), train.batch_size, mix(train.seed, "order"), 0)
+    for step, batch in enumerate(order):
+        for i, rows in enumerate(batch.split(train.batch_size // train.in_flight)):
+            number = step * train.in_flight + i
+            x = prepare_batch(data.images[rows], mean, std, config.data.augment, mix(train.seed, "augment", number))
+            _stream[0] = mix(train.seed, "server", number)
+            with seeded(mix(train.seed, "device", number), CPU):
+                loss = cross_entropy(net(x), data.labels[rows]) / train.in_flight
+            loss.backward()
+        sgd.param_groups[0]["lr"] = lr_at(train, step, len(order) * train.epochs)
+        sgd.step()
+        sgd.zero_grad()
+    return model.state_dict()
+
+
+def split(config: SplitConfig) -> tuple[Loop, dict[str, torch.Tensor]]:
+    """Train through the loop; return it and all weights under their names in the model."""
+    loop = Loop(config, Local(config))
+    list(loop.epochs())
+    return loop, merged(loop)
+
+
+def merged(loop: Loop) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix("body."): tensor
+        for half in loop.weights().values()
+        for name, tensor in half.items()
+        if name.startswith("body.")
+    }
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    different = [name for name in left if not torch.equal(left[name], right[name])]
+    assert not different
+
+
+@pytest.mark.parametrize(("model", "cut"), [(m, c) for m in (VGG, VIT) for c in cuts(m)], ids=lambda v: str(v)[:40])
+def test_split_is_unsplit_bit_for_bit_at_every_cut(plain, model, cut):
+    config = plain.replaced(model=model, cut=cut)
+    _, weights = split(config)
+    assert_same(weights, unsplit(config))
+
+
+def test_micro_batches_in_flight_are_gradient_accumulation(plain):
+    config = plain.replaced(train=plain.train.replaced(in_flight=2))
+    _, weights = split(config)
+    assert_same(weights, unsplit(config))
+
+
+def test_micro_batches_change_the_weights_of_a_net_with_batch_norm(plain):
+    _, one = split(plain)
+    _, two = split(plain.replaced(train=plain.train.replaced(in_flight=2)))
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+
+
+def test_counted_bytes_are_what_the_plan_promises(squeezed):
+    exact = squeezed.replaced(schedule=Fixed(level="c3.b4/b2"))
+    loop, _ = split(exact)
+    up, down, is_exact = step_bytes(exact, exact.schedule.level, (16, 2, 2), 1, 10)
+    assert is_exact
+    assert sum(loop.rows[0][kind] for kind in UP) == 3 * up
+    assert sum(loop.rows[0][kind] for kind in DOWN) == 3 * down
+
+
+def test_traffic_by_kind_and_the_summary_add_up(squeezed):
+    loop, _ = split(squeezed)
+    summary = summarise(loop, "somewhere")
+    assert summary["bytes_up"] == sum(row[kind] for row in loop.rows for kind in UP)
+    assert summary["bytes_down"] == sum(row[kind] for row in loop.rows for kind in DOWN)
+    assert all(row[kind] > 0 for row in loop.rows for kind in (*UP, *DOWN))
+    assert summary["bytes_raw_upload"] == 96 * 64
+    # Plain fp32: 3 steps of 2 × 32 images × 16 channels × 2 × 2 values, and small change for headers.
+    assert summary["bytes_fp32"] == pytest.approx(2 * 3 * 2 * 32 * 64 * 4, rel=0.02)
+    assert summary["times_less"] == summary["bytes_fp32"] / (summary["bytes_up"] + summary["bytes_down"])
+    assert summary["bytes_checkpoint"] == 0
+    loop.state()
+    assert loop.checkpoint_bytes > 1000
+
+
+def test_levels_and_reasons_are_in_the_record(squeezed):
+    loop, _ = split(squeezed)
+    assert [row["level"] for row in loop.rows] == ["c2·b4/b4·zstd", "all·b8/b8"]
+    assert [row["reason"] for row in loop.rows] == ["phase 1 of 2", "phase 2 of 2"]
+    assert loop.rows[1]["up_activations"] > 5 * loop.rows[0]["up_activations"]
+
+
+def test_seconds_add_up_in_lock_step(squeezed):
+    row = split(squeezed)[0].rows[0]
+    assert row["device_s"] > 0 and row["server_s"] > 0
+    assert row["device_s"] + row["server_s"] + row["link_s"] == pytest.approx(row["seconds"], rel=0.01)
+
+
+def test_the_watch_sees_every_step(plain):
+    seen = []
+    list(Loop(plain, Local(plain), lambda *about: seen.append(about[:3])).epochs())
+    assert seen == [(0, 1, 3), (0, 2, 3), (0, 3, 3)]
+
+
+def test_too_few_rows_for_a_batch(plain):
+    config = plain.replaced(data=plain.data.replaced(train_rows=31))
+    with pytest.raises(DataError, match="31 training rows do not fill a batch of 32; lower train.batch_size"):
+        Loop(config, Local(config))
+
+
+def test_a_gradient_for_an_unknown_batch_is_refused(plain):
+    device = Local(plain)
+    loop = Loop(plain, device)
+    down = []
+    learn = loop._server.learn
+
+    def keep(*messages):
+        answer = learn(*messages)
+        down.append(answer[0].to_bytes())
+        return answer
+
+    loop._server.learn = keep
+    list(loop.epochs())
+    with pytest.raises(WireError, match="micro-batch 0, which is not under way"):
+        device.call("exchange", down[0], False)
+
+
+def test_golden_losses_and_bytes():
+    """A change that should not change numbers must leave these alone (CONTRIBUTING.md, proof of value)."""
+    golden, now = json.loads(GOLDEN.read_text()), measure()
+    assert now["losses"] == pytest.approx(golden["losses"], rel=1e-3)
+    assert now["fixed_bytes"] == golden["fixed_bytes"]
+    # zstd finds a little more or less when a rounding differs on another processor.
+    assert now["packed_bytes"] == pytest.approx(golden["packed_bytes"], rel=0.02)

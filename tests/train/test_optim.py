@@ -1,0 +1,53 @@
+"""The learning rate as a function of the step, and which parameters decay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from raysplit.compress.bottleneck import Encoder
+from raysplit.config import BottleneckConfig, TrainConfig
+from raysplit.train.optim import HalfOptimizer, lr_at, make_optimizer
+
+
+def test_constant():
+    assert {lr_at(TrainConfig(lr=0.1, lr_schedule="constant"), step, 10) for step in range(10)} == {0.1}
+
+
+def test_cosine_rises_to_the_peak_then_falls_towards_zero():
+    rates = [lr_at(TrainConfig(lr=0.1, warmup=0.2), step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1 / 20) and rates[19] == rates[20] == pytest.approx(0.1)
+    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_no_warmup_starts_at_the_peak():
+    assert lr_at(TrainConfig(lr=0.1, warmup=0.0), 0, 7) == 0.1
+
+
+@pytest.mark.parametrize(("paper", "groups"), [(True, [5]), (False, [4, 1])])
+def test_logits_decay_in_paper_mode_only(paper, groups):
+    encoder = torch.nn.ModuleDict({"encoder": Encoder(BottleneckConfig(), (4, 8, 8), 1)})
+    made = make_optimizer(encoder, TrainConfig(weight_decay=0.1), decay_logits=paper).param_groups
+    assert [len(group["params"]) for group in made] == groups
+    assert [group["weight_decay"] for group in made] == [0.1, 0.0][: len(groups)]
+
+
+def test_a_half_with_nothing_to_learn_can_step():
+    optimizer = HalfOptimizer(torch.nn.ReLU(), TrainConfig(), 10, decay_logits=False)
+    optimizer.step(0)
+    assert optimizer.state()["param_groups"][0]["params"] == []
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_reset_forgets_and_restore_brings_back(name):
+    layer = torch.nn.Linear(2, 1)
+    optimizer = HalfOptimizer(layer, TrainConfig(optimizer=name), 10, decay_logits=False)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step(0)
+    state = optimizer.state()
+    assert state["state"]
+    optimizer.reset()
+    assert not optimizer.state()["state"]
+    optimizer.restore(state)
+    assert optimizer.state()["state"].keys() == state["state"].keys()

@@ -1,0 +1,167 @@
+"""The same loop through Ray: actors, Ray Train, lost devices, clusters without room."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from raysplit.config import ModelConfig
+from raysplit.errors import ClusterError, CodecError, DataError
+from raysplit.train.actors import RayActor, device_request, wait_for_room
+from raysplit.train.local import train_local
+from raysplit.train.loop import Loop
+from raysplit.train.record import RunDir
+from raysplit.train.trainer import SplitTrainer
+from tests.train.test_loop import assert_same, merged, unsplit
+
+pytestmark = pytest.mark.ray
+
+# A model that takes its process down once: at the forward pass of the given number, in the given half.
+MORTAL = """
+import os
+import torch
+from torch import nn
+
+class Mortal(nn.Module):
+    def __init__(self, marker, at):
+        super().__init__()
+        self.marker, self.at, self.calls = marker, at, 0
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        self.calls += 1
+        if self.training and self.calls == self.at and not os.path.exists(self.marker):
+            open(self.marker, "w").close()
+            os._exit(1)
+        return x * self.scale
+
+def build(classes, shape, marker, near, far):
+    flat = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(
+        nn.Flatten(), Mortal(marker, near), nn.Linear(flat, 16), nn.ReLU(), Mortal(marker, far), nn.Linear(16, classes)
+    )
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=2, resources={"device": 1, "half": 0.5}, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def on_ray(plain, tmp_path):
+    return plain.replaced(
+        train=plain.train.replaced(threads=2), ray=plain.ray.replaced(storage=str(tmp_path), start_timeout_s=30)
+    )
+
+
+@pytest.mark.parametrize("cut", ["features.0", "features.7", "classifier.2"])
+def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut):
+    config = on_ray.replaced(cut=cut)
+    device = RayActor(config)
+    loop = Loop(config, device)
+    list(loop.epochs())
+    assert_same(merged(loop), unsplit(config))
+    device.close()
+
+
+def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, tmp_path):
+    config = squeezed.replaced(train=squeezed.train.replaced(threads=2), ray=on_ray.ray)
+    result = SplitTrainer(config).fit()
+    assert isinstance(result, ray.train.Result)
+    assert result.metrics["recipe"] == config.name and 0 <= result.metrics["accuracy"] <= 1
+    place = RunDir.at(result.path)
+    assert place.config() == config
+    assert [row["epoch"] for row in place.rows()] == [0, 1]
+    assert place.summary()["bytes_up"] == result.metrics["bytes_up"]
+    local = train_local(config, run_dir=str(tmp_path / "local"))
+    for half in ("device", "server"):
+        assert place.read(f"{half}.safetensors") == RunDir.at(local["run_dir"]).read(f"{half}.safetensors")
+    timeless = ("recipe", "accuracy", "bytes_up", "bytes_down", "bytes_evaluation", "times_less", "val_accuracy")
+    assert {key: local[key] for key in timeless} == {key: result.metrics[key] for key in timeless}
+
+
+@pytest.mark.parametrize("half", ["near", "far"])
+def test_a_lost_process_changes_no_weight(on_ray, tmp_path, half, monkeypatch):
+    """`near`: the device actor dies in epoch 2; `far`: the Train worker does. Both halves replay from a checkpoint."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    marker = tmp_path / "died"
+
+    def config(near, far):
+        args = {"marker": str(marker), "near": near, "far": far}
+        return on_ray.replaced(
+            model=ModelConfig(name=f"{tmp_path}/mortal.py:build", args=args),
+            cut="3",
+            train=on_ray.train.replaced(epochs=3),
+        )
+
+    result = SplitTrainer(config(5 if half == "near" else -1, 5 if half == "far" else -1)).fit()
+    assert marker.exists()
+    assert [row["epoch"] for row in RunDir.at(result.path).rows()] == [0, 1, 2]
+    undisturbed = train_local(config(-1, -1), run_dir=str(tmp_path / "undisturbed"))
+    for side in ("device", "server"):
+        assert RunDir.at(result.path).read(f"{side}.safetensors") == RunDir.at(undisturbed["run_dir"]).read(
+            f"{side}.safetensors"
+        )
+
+
+def test_a_users_fault_comes_back_as_itself_and_is_not_tried_again(on_ray):
+    config = on_ray.replaced(
+        schedule={"kind": "fixed", "level": "all.b4/b4"}, train=on_ray.train.replaced(lr=1e30, epochs=2)
+    )
+    with pytest.raises(CodecError, match="NaN or infinite.*lower train.lr"):
+        SplitTrainer(config).fit()
+
+
+def test_data_missing_on_the_device(on_ray):
+    config = on_ray.replaced(data=on_ray.data.replaced(name="parquet:/nowhere/at/all"))
+    with pytest.raises(DataError, match="/nowhere/at/all"):
+        RayActor(config)
+
+
+def test_device_resource_is_asked_for_where_the_cluster_has_it(plain):
+    assert device_request(plain.ray, {"CPU": 4.0, "device": 2.0}) == {"device": 1}
+    assert device_request(plain.ray, {"CPU": 4.0}) == {}
+
+
+def test_no_room_now(on_ray):
+    settings = on_ray.ray.replaced(start_timeout_s=1)
+    holder = ray.remote(num_cpus=0, resources={"device": 1})(_Holder).remote()
+    ray.get(holder.ready.remote())
+    with pytest.raises(ClusterError, match=r"asks for 1 CPU, 1 device; the cluster has .* 0 of 1 device free"):
+        wait_for_room(settings)
+    with pytest.raises(ClusterError, match=r"no room for the device actor \(waited 1 s\): it asks for 1 device"):
+        RayActor(on_ray.replaced(ray=settings))
+    ray.kill(holder)
+
+
+def test_no_room_ever_is_said_at_once(on_ray):
+    settings = on_ray.ray.replaced(device_resource="half", start_timeout_s=1000)
+    with pytest.raises(ClusterError, match=r"waited 0 s.*1 half.* 0.5 of 0.5 half free"):
+        wait_for_room(settings)
+
+
+def test_a_device_that_does_not_answer_is_named(on_ray):
+    device = RayActor(on_ray.replaced(ray=on_ray.ray.replaced(call_timeout_s=30)))
+    device._timeout = 0.0
+    pending = device.call("evaluate", "test", 0)
+    with pytest.raises(ClusterError, match="device 0 did not answer within 0 s"):
+        pending.result()
+    device.close()
+
+
+def test_json_of_metrics_is_plain(on_ray):
+    summary = train_local(on_ray, run_dir=str(Path(on_ray.ray.storage) / "plain"))
+    assert json.loads(json.dumps(summary))["recipe"] == on_ray.name
+
+
+class _Holder:
+    def ready(self) -> int:
+        return torch.get_num_threads()
