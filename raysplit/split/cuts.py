@@ -103,12 +103,12 @@ def find_cut(cuts: Cuts, name: str) -> Cut:
 
     Raises CutError that says why the place is no cut, where it is one in the model, and lists the nearest cuts.
     """
-    name_ = cuts.traced.eval.aliases.get(name, name)
+    known = cuts.traced.eval.aliases.get(name, name)
     for cut in cuts:
-        if cut.name == name_:
+        if cut.name == known:
             return cut
     text = f"cut '{name}' is not a cut of {cuts.traced.name}"
-    refusal = cuts.refused.get(name_)
+    refusal = cuts.refused.get(known)
     if refusal:
         around = cuts[max(0, refusal.before - 1) : refusal.before + 1]
         raise CutError(f"{text}: {refusal.reason}. Nearest cuts: {', '.join(c.name for c in around)}")

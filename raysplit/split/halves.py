@@ -42,7 +42,11 @@ class Half(nn.Module):
 
 @dataclass(frozen=True)
 class Halves:
-    """`server(device(x))` is the model's own answer, in either mode, with the same gradients."""
+    """`server(device(x))` is the model's own answer, in either mode, with the same gradients, bit for bit.
+
+    So it is across a wire that keeps the strides of what crosses. One that makes it contiguous can change
+    the last bits where the model's own layout is another (ConvNeXt, Swin).
+    """
 
     device: Half
     server: Half

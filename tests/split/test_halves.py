@@ -153,7 +153,7 @@ class Constants(nn.Module):
         return self.last(x * self.scale + torch.tensor([0.5])) * steps.view(-1, 1, 1, 1)
 
 
-@pytest.mark.parametrize("cut", ["first", "mul", "last"])
+@pytest.mark.parametrize("cut", ["first", "mul", "add"])
 def test_constants_and_sizes_are_rebuilt_on_the_server(cut):
     model = Constants()
     halves = halve(model, (3, 8, 8), cut)
