@@ -13,12 +13,13 @@ from raysplit.config import RayConfig, SplitConfig
 from raysplit.errors import ClusterError
 from raysplit.train.device import DeviceSide
 
-# Halves alternate in lock-step: a waiting half's spinning threads would take the cores from the working one,
-# and memory handed back to the system between steps would have to be faulted in again.
+# Halves alternate in lock-step. A half's threads may spin from one operation to the next, not until its next
+# turn, or they take the cores from the other half; and memory handed back between steps is faulted in again
+# (glibc takes no mmap threshold above 32 MiB). docs/log.md has what each was worth.
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "10000",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
 }
 _POLL_S = 0.5
 
@@ -51,10 +52,13 @@ class RayActor:
         self._actor = remote.remote()
         try:
             ray.get(self._actor.__ray_ready__.remote(), timeout=config.ray.start_timeout_s)
+            _Call(self._actor.setup.remote(config), self._name, self._timeout).result()
         except ray.exceptions.GetTimeoutError:
-            ray.kill(self._actor)
+            self.close()
             raise no_room("the device actor", asked, config.ray.start_timeout_s) from None
-        _Call(self._actor.setup.remote(config), self._name, self._timeout).result()
+        except Exception:
+            self.close()  # a traceback that holds the handle would keep the actor, and its place
+            raise
 
     def call(self, verb: str, *args: Any) -> _Call:
         return _Call(self._actor.call.remote(verb, *args), self._name, self._timeout)

@@ -1,0 +1,45 @@
+"""The demo behind `make demo`: one network, uncompressed and with a deprune schedule, through a local Ray.
+
+    python jobs/demo.py [--out demo-report.html] [--set train.epochs=2 …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import ray
+
+from raysplit import recipes
+from raysplit.command import command
+from raysplit.report import read_run, table, write_report
+from raysplit.train.trainer import SplitTrainer
+
+RECIPES = ("mnist5k_vgg11_uncompressed", "mnist5k_vgg11_deprune")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train two recipes through a local Ray and compare them.")
+    parser.add_argument("--out", default="demo-report.html", help="default demo-report.html")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    ray.init(include_dashboard=False, logging_level="ERROR")
+    paths = []
+    for name in RECIPES:
+        print(f"\n{name}: a device actor and a server half, real images, one message each way a step", flush=True)
+        paths.append(SplitTrainer(recipes.get(name).with_settings(args.set)).fit().path)
+    ray.shutdown()
+
+    print("\n" + table([read_run(path) for path in paths]))
+    page, *pictures = write_report(paths, args.out)
+    print(f"\nreport    {page}")
+    for picture in pictures:
+        print(f"picture   {picture}")
+    print("\nnext      python jobs/train_split.py --recipe cifar10_vgg11_deprune --dry-run")
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))
