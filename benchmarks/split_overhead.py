@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import ray
 import torch
@@ -100,10 +103,18 @@ def codecs(batch: int, rounds: int) -> dict[str, tuple[float, float, float]]:
     for name in LEVELS:
         codec = Codec(Level.model_validate(name), "up")
         data = codec.compress(x).to_bytes()
-        packed = megabytes / _median(lambda codec=codec: codec.compress(x).to_bytes(), rounds)
-        unpacked = megabytes / _median(lambda data=data: extract(parse(data)), rounds)
+        packed = megabytes / _median(partial(_pack, codec, x), rounds)
+        unpacked = megabytes / _median(partial(_unpack, data), rounds)
         rates[name] = packed, unpacked, len(data) / x.numel()
     return rates
+
+
+def _pack(codec: Codec, x: torch.Tensor) -> bytes:
+    return codec.compress(x).to_bytes()
+
+
+def _unpack(data: bytes) -> torch.Tensor:
+    return extract(parse(data))
 
 
 def codec_seconds(batch: int, rounds: int, level: Level) -> float:
@@ -112,9 +123,7 @@ def codec_seconds(batch: int, rounds: int, level: Level) -> float:
     x = torch.relu(torch.randn(batch, 128, 8, 8, generator=generator))
     g = torch.randn(batch, 128, 8, 8, generator=generator) * 1e-4
     up, down = Codec(level, "up"), Codec(level, "down")
-    return _median(
-        lambda: (extract(parse(up.compress(x).to_bytes())), extract(parse(down.compress(g).to_bytes()))), rounds
-    )
+    return _median(lambda: (_unpack(_pack(up, x)), _unpack(_pack(down, g))), rounds)
 
 
 def _median(call: Callable[[], object], rounds: int) -> float:
@@ -134,10 +143,13 @@ def main() -> None:
     parser.add_argument("--data", default="mnist5k", help="any data set; its images are resized to 3×32×32")
     args = parser.parse_args()
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     rates = codecs(args.batch, args.rounds)
     level = Level.model_validate(GOAL_LEVEL)
-    make = lambda level, k: recipe(args.data, args.batch, args.steps, level, k)  # noqa: E731
+
+    def make(level: Level, in_flight: int) -> SplitConfig:
+        return recipe(args.data, args.batch, args.steps, level, in_flight)
+
     server = ray.remote(RaySplit).options(num_cpus=0, runtime_env={"env_vars": ENVIRONMENT})
     use_threads(make(level, 1))
     variants: dict[str, Callable[[], float]] = {
@@ -152,7 +164,7 @@ def main() -> None:
         ("ray, 2 in flight, 4 bits", make(level, 2)),
     ):
         actor = server.remote(config)
-        variants[name] = lambda actor=actor: ray.get(actor.epoch.remote())
+        variants[name] = partial(_remote_epoch, actor)
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(args.rounds + 1):
         for name, call in variants.items():
@@ -184,6 +196,10 @@ def main() -> None:
     }
     save("split_overhead", {"meta": meta([0]), "result": result, "codecs": rates})
     print(json.dumps(result))
+
+
+def _remote_epoch(actor: Any) -> float:
+    return ray.get(actor.epoch.remote())
 
 
 class RaySplit:

@@ -1,11 +1,12 @@
 """The demo behind `make demo`: one network, uncompressed and with a deprune schedule, through a local Ray.
 
-    python jobs/demo.py [--out demo-report.html] [--set train.epochs=2 …]
+python jobs/demo.py [--out demo-report.html] [--set train.epochs=2 …]
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
@@ -26,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
 
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    ray.init(include_dashboard=False, logging_level="ERROR")
+    ray.init(logging_level=logging.ERROR)
     paths = []
     for name in RECIPES:
         print(f"\n{name}: a device actor and a server half, real images, one message each way a step", flush=True)

@@ -35,14 +35,17 @@ def main() -> None:
 
     if args.resume and args.set:
         raise ConfigError("--resume goes on with the run's own config; leave out --set")
-    config = RunDir.at(args.resume).config() if args.resume else recipes.get(args.recipe).with_settings(args.set)
+    place = RunDir.at(args.resume) if args.resume else None
+    config = place.config() if place else recipes.get(args.recipe).with_settings(args.set)
     if args.dry_run:
         print(plan(config))
         return
-    check(config)
-    metrics = SplitTrainer(config, run_dir=args.resume).fit().metrics or {}
-    ray.shutdown()  # the workers' last lines come before ours
-    print(json.dumps({key: metrics[key] for key in KEYS}))
+    summary = place.summary() if place else None
+    if summary is None:
+        check(config)
+        summary = SplitTrainer(config, run_dir=args.resume).fit().metrics or {}
+        ray.shutdown()  # the workers' last lines come before ours
+    print(json.dumps({key: summary[key] for key in KEYS}))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,6 @@ def command(main: Callable[[], object]) -> int:
         print(f"error: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; nothing is lost: go on with --resume RUN_DIR", file=sys.stderr)
+        print("interrupted; what was checkpointed is kept: a run goes on with --resume RUN_DIR", file=sys.stderr)
         return 130
     return 0

@@ -46,7 +46,7 @@ class RayActor:
         self._name = "device 0"
         self._timeout = config.ray.call_timeout_s
         asked = device_request(config.ray, ray.cluster_resources())
-        remote = ray.remote(DeviceActor).options(
+        remote: Any = ray.remote(DeviceActor).options(
             num_cpus=0, resources=asked, runtime_env={"env_vars": ENVIRONMENT}, max_restarts=0
         )
         self._actor = remote.remote()

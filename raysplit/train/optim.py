@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ def make_optimizer(half: nn.Module, config: TrainConfig, decay_logits: bool) -> 
     """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode)."""
     plain = [p for name, p in half.named_parameters() if decay_logits or not name.endswith("logits")]
     logits = [p for name, p in half.named_parameters() if not decay_logits and name.endswith("logits")]
-    groups = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]] or groups[:1]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import sys
 import tempfile
@@ -63,7 +64,7 @@ class SplitTrainer:
                 storage_path=storage,
                 failure_config=FailureConfig(max_failures=self.config.ray.max_failures),
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
-                logging_config=LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
+                logging_config=LoggingConfig(log_level="WARNING"),
                 worker_runtime_env={"env_vars": ENVIRONMENT},
             ),
         )
@@ -79,6 +80,8 @@ def _worker(job: dict[str, Any]) -> dict[str, Any]:
     config = loads(job["config"], where="the trainer's config")
     place = RunDir.at(job["run_dir"])
     use_threads(config)
+    # Ray Train reports every report through a logger that its own LoggingConfig does not reach.
+    logging.getLogger().setLevel(logging.WARNING)
     try:
         device = RayActor(config)
         try:
@@ -101,8 +104,9 @@ def _start(place: RunDir) -> dict[str, Any] | None:
 def _report(loop: Loop, place: RunDir) -> None:
     metrics = dict(loop.rows[-1]) if loop.rows else {"epoch": -1}
     if loop.rows:
-        # Ray passes a worker's lines on to the driver: the log of a job without a terminal.
-        print(epoch_line(metrics, loop.config.train.epochs), flush=True)
+        # Ray passes a worker's lines on to the driver. Not print: Ray Train doubles what is printed.
+        sys.stdout.write(epoch_line(metrics, loop.config.train.epochs) + "\n")
+        sys.stdout.flush()
     if loop.test is not None:
         metrics |= summarise(loop, place.path)
     with tempfile.TemporaryDirectory() as folder:

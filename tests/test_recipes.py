@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from raysplit import recipes
+from raysplit.config import UNCOMPRESSED, Deprune, loads
+from raysplit.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_is_named_for_itself_and_survives_json(name):
+    config = recipes.get(name)
+    assert config.name == name
+    assert loads(config.model_dump_json(), where=name) == config
+    assert name.startswith(f"{config.data.name}_{config.model.name}_")
+
+
+def test_the_papers_settings():
+    """Mudvari et al. 2024, deprune: CIFAR-10 15 + 7 epochs at 1e-2, ImageNet-100 25 + 12 at 1e-3, batch 16."""
+    for data, tight, loose, rate in (("cifar10", 15, 7, 1e-2), ("imagenet100", 25, 12, 1e-3)):
+        for stride in (1, 2, 3):
+            config = recipes.get(f"{data}_vgg11_deprune_paper_r{stride}")
+            assert isinstance(config.schedule, Deprune)
+            assert [phase.share for phase in config.schedule.phases] == [tight, loose]
+            assert config.schedule.phases[0].level.channels == 4 and config.schedule.phases[0].level.up_bits == 16
+            assert config.schedule.phases[1].level == UNCOMPRESSED
+            assert config.train.epochs == tight + loose and config.train.lr == rate
+            assert config.train.momentum == 0 and config.train.batch_size == 16
+            assert config.bottleneck.stride == stride and config.bottleneck.mode == "paper"
+            assert config.train.weight_decay == 5e-4 and config.train.lr_schedule == "constant"
+
+
+def test_unknown_name():
+    with pytest.raises(
+        ConfigError, match=r"no recipe is called 'mnist5k_vgg11_deprun'\. Nearest: mnist5k_vgg11_deprune"
+    ):
+        recipes.get("mnist5k_vgg11_deprun")
+
+
+def test_a_users_recipe(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from raysplit.recipes import get\n"
+        "def tiny():\n    return get('mnist5k_vgg11_deprune').replaced(name='tiny')\n"
+        "def wrong():\n    return 3\n"
+    )
+    assert recipes.get(f"{path}:tiny").name == "tiny"
+    with pytest.raises(ConfigError, match="returned int, a recipe returns a SplitConfig"):
+        recipes.get(f"{path}:wrong")

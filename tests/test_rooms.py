@@ -1,0 +1,52 @@
+"""What a room may import (docs: README, "What is in here")."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "raysplit"
+ORDER = ["errors", "config", "userfile", "data", "models", "split", "compress", "prices", "train", "report"]
+"""Later rooms may import earlier ones. recipes, command and cli stand above all."""
+WITHOUT_RAY = ["data", "models", "split", "compress", "train.loop", "train.local", "report", "recipes", "prices"]
+STRANGERS = {
+    "data": {"models"},
+    "models": {"data"},
+    "split": {"compress", "models"},
+    "compress": {"data", "models", "split"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the rooms that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("raysplit."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("raysplit.")}
+    return names
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_a_room_imports_only_rooms_above_it(room):
+    files = [*(PACKAGE / room).glob("*.py"), *PACKAGE.glob(f"{room}.py")]
+    assert files
+    allowed = set(ORDER[: ORDER.index(room) + 1]) - STRANGERS.get(room, set())
+    for path in files:
+        assert imports(path) <= allowed, path
+
+
+@pytest.mark.parametrize("module", WITHOUT_RAY)
+def test_runs_without_ray(module):
+    code = f"import raysplit.{module}, sys; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_file_is_long():
+    long = {str(path): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 300}
+    assert not long
