@@ -15,7 +15,7 @@ def command(main: Callable[[], object]) -> int:
     except RaysplitError as err:
         print(f"error: {err}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; what was checkpointed is kept: a run goes on with --resume RUN_DIR", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"interrupted; a run goes on from its last checkpoint with --resume {stop or 'RUN_DIR'}", file=sys.stderr)
         return 130
     return 0

@@ -9,12 +9,12 @@ def test_exit_codes(capsys):
         raise DataError("row 3 is bad")
 
     def stop():
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("/runs/a")
 
     assert command(lambda: None) == 0
     assert command(fail) == 1
     assert command(stop) == 130
     assert capsys.readouterr().err.splitlines() == [
         "error: row 3 is bad",
-        "interrupted; what was checkpointed is kept: a run goes on with --resume RUN_DIR",
+        "interrupted; a run goes on from its last checkpoint with --resume /runs/a",
     ]

@@ -44,8 +44,9 @@ class SplitTrainer:
     def fit(self) -> Result:
         """Run to the end; `result.metrics` is the last epoch's row and the summary of the run.
 
-        Raises ClusterError when the cluster has no room, any other RaysplitError that the run meets, and
-        `ray.train.TrainingFailedError` when workers are lost more than `ray.max_failures` times.
+        Raises ClusterError when the cluster has no room, any other RaysplitError that the run meets,
+        `ray.train.TrainingFailedError` when workers are lost more than `ray.max_failures` times, and
+        KeyboardInterrupt with the run directory after Ctrl-C.
         """
         if not ray.is_initialized():
             ray.init(log_to_driver=True)
@@ -68,7 +69,10 @@ class SplitTrainer:
                 worker_runtime_env={"env_vars": ENVIRONMENT},
             ),
         )
-        result = trainer.fit()
+        try:
+            result = trainer.fit()
+        except SystemExit:  # Ray's answer to Ctrl-C
+            raise KeyboardInterrupt(self.run_dir) from None
         fault = (result.return_value or {}).get("error")  # type: ignore[attr-defined]
         if fault:
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
