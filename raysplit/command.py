@@ -16,6 +16,9 @@ def command(main: Callable[[], object]) -> int:
         print(f"error: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"interrupted; a run goes on from its last checkpoint with --resume {stop or 'RUN_DIR'}", file=sys.stderr)
+        print(
+            f"interrupted; a run goes on from its last checkpoint with --resume {str(stop) or 'RUN_DIR'}",
+            file=sys.stderr,
+        )
         return 130
     return 0
