@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -85,6 +87,8 @@ class Split:
 
     def __init__(self, config: SplitConfig, transport: Local | RayActor):
         self.loop, self.level = Loop(config, transport), config.levels()[0]
+        if self.loop.about["train_rows"] != config.data.train_rows:
+            raise SystemExit(f"{config.data.name} has too few rows for this --batch and --steps")
         self.done = 0
 
     def epoch(self) -> float:
@@ -136,6 +140,9 @@ def _median(call: Callable[[], object], rounds: int) -> float:
 
 
 def main() -> None:
+    if ENVIRONMENT.items() - os.environ.items():
+        # Both sides of the comparison get the environment that workers and actors have.
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="turns of each variant; default 5")
     parser.add_argument("--batch", type=int, default=64)

@@ -43,8 +43,10 @@ def main() -> None:
     summary = place.summary() if place else None
     if summary is None:
         check(config)
-        summary = SplitTrainer(config, run_dir=args.resume).fit().metrics or {}
+        trainer = SplitTrainer(config, run_dir=args.resume)
+        trainer.fit()
         ray.shutdown()  # the workers' last lines come before ours
+        summary = RunDir.at(trainer.run_dir).summary() or {}
     print(json.dumps({key: summary[key] for key in KEYS}))
 
 

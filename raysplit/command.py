@@ -16,9 +16,7 @@ def command(main: Callable[[], object]) -> int:
         print(f"error: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(
-            f"interrupted; a run goes on from its last checkpoint with --resume {str(stop) or 'RUN_DIR'}",
-            file=sys.stderr,
-        )
+        hint = f"; the run goes on from its last checkpoint with --resume {stop}" if str(stop) else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         return 130
     return 0

@@ -110,8 +110,8 @@ class BottleneckConfig(Frozen):
     """r: the convolution's stride; 2 and 3 also shrink the grid."""
     penalty: Annotated[float, Field(ge=0)] = 1000.0
     """ε of the budget penalty."""
-    sharpness: Annotated[float, Field(gt=0, le=0.05)] = 0.01
-    """δ of the budget penalty; its exponent overflows above 0.05 on wide cuts."""
+    sharpness: Annotated[float, Field(gt=0)] = 0.01
+    """δ of the budget penalty; in `raysplit` mode it shrinks by 128/C on cuts of more than 128 channels."""
 
 
 class Fixed(Frozen):
@@ -176,6 +176,8 @@ class RayConfig(Frozen):
     """How often a run goes back to its last checkpoint after a worker or device was lost."""
     device_resource: str = "device"
     """Custom resource that marks the nodes for device halves, asked for where the cluster has it."""
+    server_resource: str = "server"
+    """Custom resource that marks the nodes for the server half, asked for where the cluster has it."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long to wait for a place for the worker and for each device actor."""
     call_timeout_s: Annotated[float, Field(gt=0)] = 600.0

@@ -41,8 +41,10 @@ class ClusterError(RaysplitError):
 class MissingExtra(RaysplitError):
     """An optional dependency that is not installed; names the extra that brings it."""
 
-    def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(f"{purpose} needs the package '{package}': pip install 'raysplit[{extra}]'")
+    @classmethod
+    def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
+        """Return the error for `purpose`, which needs `package`, which `extra` brings."""
+        return cls(f"{purpose} needs the package '{package}': pip install 'raysplit[{extra}]'")
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

@@ -9,7 +9,7 @@ from torch import nn
 
 from raysplit.compress.codec import Codec
 from raysplit.config import DEFAULT_LEVEL
-from raysplit.split import CutProfile, find_cuts, profile
+from raysplit.split import CutProfile, profile
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,9 @@ class Price:
 
 def price(model: nn.Module, shape: tuple[int, int, int]) -> list[Price]:
     """Return the cuts of `model` for images of `shape` (C, H, W), in order of execution, with their prices."""
-    dims = {cut.name: cut.channel_dim for cut in find_cuts(model, shape)}
     rows = []
     for row in profile(model, shape):
-        estimate = Codec(DEFAULT_LEVEL, "up", dims[row.name]).estimate((1, *row.shape))
+        estimate = Codec(DEFAULT_LEVEL, "up", row.channel_dim).estimate((1, *row.shape))
         rows.append(Price(row, estimate.bytes, estimate.exact))
     return rows
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from pydantic import ValidationError
+
 from raysplit.config import (
     UNCOMPRESSED,
     BottleneckConfig,
@@ -21,6 +23,7 @@ from raysplit.config import (
     Schedule,
     SplitConfig,
     TrainConfig,
+    describe,
 )
 from raysplit.errors import ConfigError, nearest
 from raysplit.userfile import load_function
@@ -49,7 +52,10 @@ def get(name: str) -> SplitConfig:
     Raises ConfigError for an unknown name, and for a function that returns something else.
     """
     if ".py:" in name:
-        config = load_function(name)()
+        try:
+            config = load_function(name)()
+        except ValidationError as err:
+            raise ConfigError(f"{name}: {describe(err)}") from None
         if not isinstance(config, SplitConfig):
             raise ConfigError(f"{name} returned {type(config).__name__}, a recipe returns a SplitConfig")
         return config

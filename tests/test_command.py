@@ -16,5 +16,5 @@ def test_exit_codes(capsys):
     assert command(stop) == 130
     assert capsys.readouterr().err.splitlines() == [
         "error: row 3 is bad",
-        "interrupted; a run goes on from its last checkpoint with --resume /runs/a",
+        "interrupted; the run goes on from its last checkpoint with --resume /runs/a",
     ]

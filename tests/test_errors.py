@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from raysplit import errors
@@ -27,7 +29,7 @@ def test_nearest_count():
 
 
 def test_missing_extra():
-    error = MissingExtra("optuna", "search", "raysplit search")
+    error = MissingExtra.of("optuna", "search", "raysplit search")
     assert str(error) == "raysplit search needs the package 'optuna': pip install 'raysplit[search]'"
 
 
@@ -35,3 +37,10 @@ def test_one_family():
     """A caller can catch everything that raysplit raises on purpose."""
     family = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
     assert len(family) == 9 and all(issubclass(e, RaysplitError) and e.__doc__ for e in family)
+
+
+@pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith(("Error", "Extra"))])
+def test_errors_survive_a_trip_between_processes(name):
+    error = getattr(errors, name)("one line")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == "one line"

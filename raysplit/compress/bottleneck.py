@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from raysplit.config import BottleneckConfig
 from raysplit.errors import ConfigError
 
+_MAX_EXPONENT = 80.0
+"""exp of more does not fit into float32."""
 _BN: dict[str, Any] = {"momentum": 0.03, "eps": 1e-4}
 
 
@@ -37,6 +39,15 @@ class Encoder(nn.Module):
         self.norm = _norm(shape, channel_dim, channels)
         # Paper: 15·U(0, 1), so that every gate starts open and the ranking is random.
         self.logits = nn.Parameter(15 * torch.rand(channels))
+        # The penalty's pull grows exponentially with the excess S − B, up to C: tuned by its authors at C = 128,
+        # it shuts every gate for good at C = 2048.
+        narrow = min(1.0, 128 / channels) if config.mode == "raysplit" else 1.0
+        self._sharpness = config.sharpness * narrow
+        if self._sharpness * channels > _MAX_EXPONENT:
+            raise ConfigError(
+                f"bottleneck.sharpness={config.sharpness:g} overflows with {channels} channels at the cut; "
+                f"at most {_MAX_EXPONENT / channels / narrow:.2g} here"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated code of x, all channels still in place."""
@@ -57,7 +68,7 @@ class Encoder(nn.Module):
     def penalty(self, budget: int) -> Tensor:
         """Return ε[e^{δ(S−B)} + e^{−δ(S−B)}], S = Σσ(p)²: smallest where the gates sum to the budget."""
         excess = torch.sigmoid(self.logits).square().sum() - budget
-        return 2 * self.config.penalty * torch.cosh(self.config.sharpness * excess)
+        return 2 * self.config.penalty * torch.cosh(self._sharpness * excess)
 
     def train_logits(self, wanted: bool) -> None:
         """Logits learn in budgeted phases only: at full width nothing ranks them."""

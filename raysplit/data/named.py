@@ -69,7 +69,7 @@ def _packaged(name: str, split: Source) -> tuple[str, Callable[[], Arrays]]:
     try:
         installed = version(package)
     except PackageNotFoundError:
-        raise MissingExtra(package, "demo", f"data set {name}") from None
+        raise MissingExtra.of(package, "demo", f"data set {name}") from None
     return f"{package} {installed}", lambda: _stratified(*read(), split)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,7 @@ def cuts_of(traced: Traced) -> Cuts:
         reason = next((p for p in (place, other) if isinstance(p, str)), None)
         if isinstance(place, Place) and isinstance(other, Place):
             value = traced.eval.values[0][place.node]
-            cut = Cut(name, tuple(value.shape[1:]), value.dtype, _channel_dim(value))
+            cut = Cut(name, tuple(value.shape[1:]), value.dtype, _channel_dim(value, traced.shape))
             value = traced.train.values[0][other.node]
             if (tuple(value.shape[1:]), value.dtype) != (cut.shape, cut.dtype):
                 reason = "what crosses differs between train and eval mode"
@@ -218,8 +219,12 @@ def _held(
     return held
 
 
-def _channel_dim(value: Tensor) -> int:
+def _channel_dim(value: Tensor, image: tuple[int, int, int]) -> int:
+    """Guess where the channels are: in four dimensions, the grid is the pair nearest to the image's aspect."""
     if value.ndim == 3:
         return 2
-    channels_last = value.ndim == 4 and value.shape[2] != value.shape[3] and value.shape[1] == value.shape[2]
-    return 3 if channels_last else 1
+    if value.ndim != 4:
+        return 1
+    aspect = math.log(image[1] / image[2])
+    first, last = (abs(math.log(value.shape[d] / value.shape[d + 1]) - aspect) for d in (2, 1))
+    return 1 if first <= last else 3

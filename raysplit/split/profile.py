@@ -23,6 +23,8 @@ class CutProfile:
     name: str
     shape: tuple[int, ...]
     """Of what crosses, without the batch dimension."""
+    channel_dim: int
+    """Dimension of the channels in the batched tensor."""
     device_gflops: float
     """Forward pass."""
     server_gflops: float
@@ -63,6 +65,7 @@ def profile(model: nn.Module, shape: tuple[int, int, int]) -> list[CutProfile]:
             CutProfile(
                 name=cut.name,
                 shape=cut.shape,
+                channel_dim=cut.channel_dim,
                 device_gflops=sum(probe.flops[n] for n in device) / 1e9,
                 server_gflops=sum(probe.flops[n] for n in server) / 1e9,
                 device_params=sum(p.numel() for p in held),

@@ -88,22 +88,33 @@ def device_request(config: RayConfig, cluster: dict[str, float]) -> dict[str, fl
     return {config.device_resource: 1} if cluster.get(config.device_resource, 0) > 0 else {}
 
 
-def wait_for_room(config: RayConfig) -> None:
-    """Return when the cluster has a CPU for the worker and a place for the device actor.
+def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, float]:
+    """Return what the worker asks for: a CPU, and the server resource and a GPU where the cluster has them."""
+    asked = {"CPU": 1.0}
+    if cluster.get(config.ray.server_resource, 0) > 0:
+        asked[config.ray.server_resource] = 1.0
+    if cluster.get("GPU", 0) > 0 and config.train.device.startswith(("auto", "cuda")):
+        asked["GPU"] = 1.0
+    return asked
+
+
+def wait_for_room(config: SplitConfig) -> dict[str, float]:
+    """Wait until the cluster has room for the worker and the device actor; return what the worker asks for.
 
     Raises ClusterError, saying what is asked and what there is, at once when the cluster can never hold
     them, else after `start_timeout_s`.
     """
-    end = time.monotonic() + config.start_timeout_s
+    end = time.monotonic() + config.ray.start_timeout_s
     while True:
         total = ray.cluster_resources()
-        asked = {"CPU": 1.0, **device_request(config, total)}
+        worker = server_request(config, total)
+        asked = worker | device_request(config.ray, total)
         free = ray.available_resources()
         if all(free.get(key, 0) >= amount for key, amount in asked.items()):
-            return
+            return worker
         never = any(total.get(key, 0) < amount for key, amount in asked.items())
         if never or time.monotonic() > end:
-            raise no_room("the run", asked, 0.0 if never else config.start_timeout_s)
+            raise no_room("the run", asked, 0.0 if never else config.ray.start_timeout_s)
         time.sleep(_POLL_S)
 
 
@@ -121,6 +132,7 @@ def no_room(who: str, asked: dict[str, float], waited: float) -> ClusterError:
 
 def use_threads(config: SplitConfig) -> None:
     """Set torch's threads in a worker or actor, where Ray allows one by default."""
-    cores = len(os.sched_getaffinity(0))
+    # Not every system tells which cores a process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     default = cores if config.train.in_flight == 1 else max(1, cores // 2)
     torch.set_num_threads(config.train.threads or default)

@@ -62,9 +62,10 @@ class DeviceSide:
 
     def begin_epoch(self, epoch: int, decision: Decision) -> None:
         """Shuffle, and change to the level that the schedule decided on."""
-        order = batch_order(
-            len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
-        )
+        with self._working():
+            order = batch_order(
+                len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
+            )
         micro = self._train.batch_size // self._train.in_flight
         self._micros = [part for batch in order for part in batch.split(micro)]
         self._first = epoch * len(self._micros)

@@ -37,7 +37,8 @@ class Loop:
         self.rows: list[Row] = []
         self.test: Row | None = None
         self.checkpoint_bytes = 0
-        """Bytes that checkpoints have brought up from the device."""
+        """Bytes of the device half's state that checkpoints have brought up and restores taken down."""
+        self._packed: bytes | None = None
         self._device = device
         self._watch = watch
         self.about = device.call("describe").result()
@@ -51,7 +52,7 @@ class Loop:
         self.classes = len(self.about["classes"])
         parts = build_parts(config, self.classes, self.about["shape"])
         self.cut = parts.cut
-        self._server = ServerSide(config, parts, self._total)
+        self._server = ServerSide(config, parts, self.classes, self._total)
 
     def epochs(self) -> Iterator[Row]:
         """Train the epochs that are left, validate after each, test after the last."""
@@ -64,8 +65,7 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """Return a checkpoint of both halves, their optimisers and the record so far."""
-        device = self._device.call("state").result()
-        self.checkpoint_bytes += len(device)
+        device = self._device_state()
         return {
             "rows": self.rows,
             "test": self.test,
@@ -76,15 +76,23 @@ class Loop:
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Return the state dict of each half."""
-        device = unpack_state(self._device.call("state").result())
+        device = unpack_state(self._device_state())
         return {"device": device["half"], "server": self._server.state()["half"]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint."""
         self._device.call("restore", state["device"]).result()
+        self._packed = state["device"]
         self._server.restore(state["server"])
         self.rows, self.test = list(state["rows"]), state["test"]
-        self.checkpoint_bytes = state["checkpoint_bytes"]
+        self.checkpoint_bytes = state["checkpoint_bytes"] + len(state["device"])
+
+    def _device_state(self) -> bytes:
+        """Bring the device half's state up, unless nothing was trained since the last time."""
+        if self._packed is None:
+            self._packed = self._device.call("state").result()
+            self.checkpoint_bytes += len(self._packed)
+        return self._packed
 
     def _epoch(self, epoch: int) -> Row:
         start = time.perf_counter()
@@ -118,6 +126,7 @@ class Loop:
 
         Forward calls are queued ahead, a step's micro-batches at a time.
         """
+        self._packed = None
         self._device.call("begin_epoch", epoch, decision).result()
         self._server.begin_epoch(decision)
         k = self.config.train.in_flight
@@ -133,10 +142,11 @@ class Loop:
         for step in range(self._steps):
             for position in range(k):
                 activation, labels = clock.wait(coming.popleft())
+                number = (epoch * self._steps + step) * k + position
                 traffic.count(activation, "up")
                 traffic.count(labels, "up")
                 with clock:
-                    down, score = self._server.learn(activation, labels)
+                    down, score = self._server.learn(number, activation, labels)
                     data = down.to_bytes()
                 traffic.count(down, "down")
                 scores.append(score)
@@ -160,7 +170,7 @@ class Loop:
             traffic.count_evaluation(activation)
             traffic.count_evaluation(labels)
             with clock:
-                scores.append(self._server.score(activation, labels))
+                scores.append(self._server.score(index, activation, labels))
         return _mean(scores) | {"evaluation": traffic.bytes["evaluation"]}
 
 

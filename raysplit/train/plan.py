@@ -83,8 +83,8 @@ def check(config: SplitConfig) -> None:
 
     Data that only the device has (a path that does not exist here) are left for the device to check.
     """
-    _, _, path = config.data.name.partition(":")
-    if not path or Path(path).expanduser().exists():
+    kind, _, path = config.data.name.partition(":")
+    if kind not in ("folder", "parquet") or Path(path).expanduser().exists():
         _build(config)
 
 

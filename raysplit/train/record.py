@@ -28,22 +28,31 @@ STATE = "state.pt"
 class RunDir:
     """One run's folder. A file is written whole or not at all."""
 
-    def __init__(self, filesystem: fs.FileSystem, path: str):
-        self._fs, self.path = filesystem, path
+    def __init__(self, filesystem: fs.FileSystem, path: str, location: str):
+        self._fs, self.path, self.location = filesystem, path, location
 
     @classmethod
     def at(cls, location: str) -> RunDir:
-        """Open a folder by path or URI; it need not exist yet."""
-        if "://" in location:
-            return cls(*fs.FileSystem.from_uri(location))
-        return cls(fs.LocalFileSystem(), str(Path(location).expanduser().resolve()))
+        """Open a folder by path or URI, which need not exist yet; ConfigError for a URI that nothing opens."""
+        if "://" not in location:
+            path = str(Path(location).expanduser().resolve())
+            return cls(fs.LocalFileSystem(), path, path)
+        try:
+            filesystem, path = fs.FileSystem.from_uri(location)
+        except (pa.ArrowException, OSError) as err:
+            raise ConfigError(f"'{location}' is not a path or URI that pyarrow opens: {err}") from None
+        return cls(filesystem, path, location.rstrip("/"))
 
     def write(self, name: str, data: bytes) -> None:
+        """Write a file; ConfigError when the place cannot be written to."""
         target = posixpath.join(self.path, name)
-        self._fs.create_dir(posixpath.dirname(target), recursive=True)
-        with self._fs.open_output_stream(target + ".part") as out:
-            out.write(data)
-        self._fs.move(target + ".part", target)
+        try:
+            self._fs.create_dir(posixpath.dirname(target), recursive=True)
+            with self._fs.open_output_stream(target + ".part") as out:
+                out.write(data)
+            self._fs.move(target + ".part", target)
+        except OSError as err:
+            raise ConfigError(f"cannot write {name} to '{self.location}': {err}; set ray.storage") from None
 
     def read(self, name: str) -> bytes:
         """Return a file's content; ConfigError when this is not a run's folder."""

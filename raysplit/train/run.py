@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
-from raysplit.config import SplitConfig
+from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
 from raysplit.train.checkpoint import unpack_state
 from raysplit.train.loop import Loop
@@ -21,9 +22,10 @@ def run(loop: Loop, place: RunDir, start: dict[str, Any] | None, save: Callable[
     `save` is called after each epoch, and once before the first, so that a run that is stopped anywhere can
     go on. Raises ConfigError when the folder holds a run of another config.
     """
-    if place.has("config.json") and place.config() != loop.config:
+    text = loop.config.model_dump_json(indent=2)
+    if place.has("config.json") and place.config() != loads(text, "this run's config"):
         raise ConfigError(f"'{place.path}' holds a run of another config; give each run its own directory")
-    place.write("config.json", loop.config.model_dump_json(indent=2).encode())
+    place.write("config.json", text.encode())
     if start is not None:
         loop.restore(start)
     else:
@@ -33,15 +35,19 @@ def run(loop: Loop, place: RunDir, start: dict[str, Any] | None, save: Callable[
         save(loop)
     place.write_rows(loop.rows)
     place.write_weights(loop.weights())
-    summary = summarise(loop, place.path)
+    summary = summarise(loop, place.location)
     place.write("summary.json", json.dumps(summary, indent=2).encode())
     return summary
 
 
 def newest(place: RunDir) -> dict[str, Any] | None:
-    """Return the state in the newest checkpoint of a run, or None where there is none."""
-    names = place.checkpoints()
-    return unpack_state(place.read(f"{names[-1]}/{STATE}")) if names else None
+    """Return the state in the newest checkpoint of a run that is whole, or None where there is none."""
+    for name in reversed(place.checkpoints()):
+        try:
+            return unpack_state(place.read(f"{name}/{STATE}"))
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            continue  # a copy that was cut short when its writer died
+    return None
 
 
 def run_name(config: SplitConfig) -> str:

@@ -12,6 +12,7 @@ from raysplit.compress.codec import Codec, extract, extract_labels
 from raysplit.compress.message import Kind, Message
 from raysplit.compress.schedule import Decision
 from raysplit.config import SplitConfig
+from raysplit.errors import WireError
 from raysplit.train.device import autocast
 from raysplit.train.optim import HalfOptimizer
 from raysplit.train.parts import Parts, pick_device
@@ -31,12 +32,13 @@ class ServerSide:
     """What the server does in a run.
 
     Args:
+        classes: how many classes the labels count.
         steps: optimiser steps in the whole run, for the learning-rate schedule.
     """
 
-    def __init__(self, config: SplitConfig, parts: Parts, steps: int):
-        self._config = config
+    def __init__(self, config: SplitConfig, parts: Parts, classes: int, steps: int):
         self._train = config.train
+        self._classes = classes
         self._torch_device = pick_device(config.train.device)
         self._channel_dim = parts.cut.channel_dim
         self._code_shape = parts.code_shape
@@ -51,18 +53,17 @@ class ServerSide:
         if decision.fresh_optimizer:
             self._optimizer.reset()
 
-    def learn(self, activation: Message, labels: Message) -> tuple[Message, Score]:
-        """Train on one micro-batch; return the gradient message for the device and the score.
+    def learn(self, number: int, activation: Message, labels: Message) -> tuple[Message, Score]:
+        """Train on micro-batch `number`; return the gradient message for the device and the score.
 
         The gradient holds the channels that the activation held, so both directions cost the same. The
         optimiser steps after the last micro-batch of a step.
         """
-        number = activation.batch
-        z = self._received(activation).requires_grad_()
+        z, target = self._received(number, activation, labels)
+        z.requires_grad_()
         self._half.train()
         with seeded(mix(self._train.seed, "server", number), self._torch_device), self._autocast():
             logits = self._half(z)
-        target = extract_labels(labels).to(self._torch_device)
         loss = cross_entropy(logits.float(), target)
         (loss / self._train.in_flight).backward()
         assert z.grad is not None
@@ -73,12 +74,12 @@ class ServerSide:
         return down, _score(loss, logits, target)
 
     @torch.no_grad()
-    def score(self, activation: Message, labels: Message) -> Score:
-        """Score one evaluation batch, in eval mode."""
+    def score(self, index: int, activation: Message, labels: Message) -> Score:
+        """Score evaluation batch `index`, in eval mode."""
+        z, target = self._received(index, activation, labels)
         self._half.eval()
         with self._autocast():
-            logits = self._half(self._received(activation))
-        target = extract_labels(labels).to(self._torch_device)
+            logits = self._half(z)
         return _score(cross_entropy(logits.float(), target), logits, target)
 
     def state(self) -> dict[str, Any]:
@@ -90,14 +91,17 @@ class ServerSide:
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
 
-    def _received(self, activation: Message) -> torch.Tensor:
-        # The shape is checked before anything of that size is allocated.
-        shape = (self._rows(activation), *self._code_shape)
-        z = extract(activation.expect(Kind.ACTIVATION, activation.batch, shape)).to(self._torch_device)
-        return z.to(memory_format=torch.channels_last) if self._train.channels_last and z.ndim == 4 else z
-
-    def _rows(self, message: Message) -> int:
-        return min(message.shape[0] if message.shape else 0, self._train.batch_size)
+    def _received(self, number: int, activation: Message, labels: Message) -> tuple[torch.Tensor, torch.Tensor]:
+        """Check the messages, shapes first: nothing of a wrong size is allocated."""
+        rows = min(activation.shape[0] if activation.shape else 0, self._train.batch_size)
+        activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
+        labels.expect(Kind.LABELS, number, (rows,))
+        z, target = extract(activation).to(self._torch_device), extract_labels(labels)
+        if not 0 <= int(target.min()) <= int(target.max()) < self._classes:
+            raise WireError(f"labels of batch {number} are outside 0 to {self._classes - 1}")
+        if self._train.channels_last and z.ndim == 4:
+            z = z.to(memory_format=torch.channels_last)
+        return z, target.to(self._torch_device)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self._torch_device, self._train.precision)

@@ -12,12 +12,21 @@ from typing import Any
 import ray
 import ray.train
 from ray.experimental import tqdm_ray
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, Result, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 from ray.train.torch import TorchTrainer
 
 from raysplit import errors
 from raysplit.config import SplitConfig, loads
-from raysplit.errors import RaysplitError
+from raysplit.errors import ClusterError, RaysplitError
 from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads, wait_for_room
 from raysplit.train.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
@@ -36,21 +45,18 @@ class SplitTrainer:
 
     def __init__(self, config: SplitConfig, run_dir: str | None = None):
         self.config = config
-        place = RunDir.at(run_dir or posixpath.join(config.ray.storage, run_name(config)))
-        self.run_dir = (run_dir or posixpath.join(config.ray.storage, posixpath.basename(place.path))).rstrip("/")
-        if "://" not in self.run_dir:
-            self.run_dir = place.path
+        self.run_dir = RunDir.at(run_dir or posixpath.join(config.ray.storage, run_name(config))).location
 
     def fit(self) -> Result:
         """Run to the end; `result.metrics` is the last epoch's row and the summary of the run.
 
-        Raises ClusterError when the cluster has no room, any other RaysplitError that the run meets,
-        `ray.train.TrainingFailedError` when workers are lost more than `ray.max_failures` times, and
-        KeyboardInterrupt with the run directory after Ctrl-C.
+        Raises ClusterError when the cluster has no room or workers are lost more than `ray.max_failures`
+        times, any other RaysplitError that the run meets, and KeyboardInterrupt with the run directory after
+        Ctrl-C.
         """
         if not ray.is_initialized():
             ray.init(log_to_driver=True)
-        wait_for_room(self.config.ray)
+        asked = wait_for_room(self.config)
         storage, name = posixpath.split(self.run_dir)
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
@@ -59,7 +65,7 @@ class SplitTrainer:
                 "run_dir": self.run_dir,
                 "bar": sys.stderr.isatty(),
             },
-            scaling_config=ScalingConfig(num_workers=1),
+            scaling_config=ScalingConfig(num_workers=1, use_gpu="GPU" in asked, resources_per_worker=asked),
             run_config=RunConfig(  # type: ignore[call-arg]
                 name=name,
                 storage_path=storage,
@@ -73,6 +79,9 @@ class SplitTrainer:
             result = trainer.fit()
         except SystemExit:  # Ray's answer to Ctrl-C
             raise KeyboardInterrupt(self.run_dir) from None
+        except TrainingFailedError as err:
+            reason = str(err).strip().splitlines()[-1]
+            raise ClusterError(f"the run failed: {reason}; go on with --resume {self.run_dir}") from err
         fault = (result.return_value or {}).get("error")  # type: ignore[attr-defined]
         if fault:
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
@@ -106,15 +115,16 @@ def _start(place: RunDir) -> dict[str, Any] | None:
 
 
 def _report(loop: Loop, place: RunDir) -> None:
+    state = pack_state(loop.state())
     metrics = dict(loop.rows[-1]) if loop.rows else {"epoch": -1}
     if loop.rows:
         # Ray passes a worker's lines on to the driver. Not print: Ray Train doubles what is printed.
         sys.stdout.write(epoch_line(metrics, loop.config.train.epochs) + "\n")
         sys.stdout.flush()
     if loop.test is not None:
-        metrics |= summarise(loop, place.path)
+        metrics |= summarise(loop, place.location)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / STATE).write_bytes(pack_state(loop.state()))
+        (Path(folder) / STATE).write_bytes(state)
         ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
 

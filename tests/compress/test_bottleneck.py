@@ -232,3 +232,20 @@ def test_decoder_takes_zeros_for_channels_not_sent():
     with torch.no_grad():
         decoder.mix.weight[[0, 3]] = 0
     torch.testing.assert_close(decoder(z), decoder(masked))
+
+
+def test_the_penalty_leaves_gates_open_on_wide_cuts():
+    """At C = 2048 the published sharpness would shut every gate within fifty steps."""
+    torch.manual_seed(0)
+    encoder = Encoder(BottleneckConfig(), (2048, 1, 1), 1)
+    sgd = torch.optim.SGD([encoder.logits], lr=0.05, momentum=0.9)
+    for _ in range(200):
+        sgd.zero_grad()
+        encoder.penalty(4).backward()
+        sgd.step()
+    assert float(torch.sigmoid(encoder.logits.detach()).max()) > 0.5
+
+
+def test_a_sharpness_that_overflows_is_refused():
+    with pytest.raises(ConfigError, match=r"sharpness=0.1 overflows with 1024 channels at the cut; at most 0.078"):
+        Encoder(BottleneckConfig(mode="paper", sharpness=0.1), (1024, 4, 4), 1)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from raysplit.command import command
+from raysplit.train.local import train_local
+from raysplit.train.record import RunDir
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = [
     "data.name=digits",
     "data.train_rows=100",
     "model.args.width=0.125",
-    "train.epochs=2",
     "train.threads=1",
 ]
 
@@ -72,18 +76,41 @@ def test_a_mistake_is_one_line_and_exit_code_1():
 
 
 def test_dry_run_trains_nothing(tmp_path):
-    done = job("--recipe", "mnist5k_vgg11_deprune", "--dry-run", "--set", *TINY, f"ray.storage={tmp_path}")
+    done = job(
+        "--recipe", "mnist5k_vgg11_deprune", "--dry-run", "--set", *TINY, "train.epochs=2", f"ray.storage={tmp_path}"
+    )
     assert done.returncode == 0 and "traffic  " in done.stdout and "at most" in done.stdout
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ray
-def test_a_job_ends_with_its_json_and_a_second_one_finds_it_done(tmp_path):
-    done = job("--recipe", "mnist5k_vgg11_deprune", "--set", *TINY, f"ray.storage={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    last = json.loads(done.stdout.splitlines()[-1])
+def test_a_job_stopped_by_ctrl_c_goes_on_to_the_same_weights_and_ends_with_its_json(tmp_path):
+    command = [sys.executable, "jobs/train_split.py", "--recipe", "mnist5k_vgg11_deprune"]
+    settings = [*TINY, "train.epochs=12", f"ray.storage={tmp_path}"]
+    with subprocess.Popen([*command, "--set", *settings], cwd=ROOT, stderr=subprocess.PIPE, text=True) as stopped:
+        while not list(tmp_path.glob("*/metrics.parquet")):
+            assert stopped.poll() is None
+            time.sleep(0.2)
+        stopped.send_signal(signal.SIGINT)
+        _, errors = stopped.communicate(timeout=100)
+    (run_dir,) = tmp_path.iterdir()
+    assert stopped.returncode == 130
+    hint = f"interrupted; the run goes on from its last checkpoint with --resume {run_dir}"
+    # What stands above it are Ray's own actors, some of them loud when they are stopped.
+    assert errors.splitlines()[-1] == hint
+
+    resumed = job("--resume", str(run_dir))
+    assert resumed.returncode == 0, resumed.stderr
+    last = json.loads(resumed.stdout.splitlines()[-1])
     assert list(last) == ["recipe", "accuracy", "bytes_up", "bytes_down", "seconds", "run_dir"]
-    assert Path(last["run_dir"]).parent == tmp_path and (Path(last["run_dir"]) / "summary.json").exists()
-    again = job("--resume", last["run_dir"])
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout.splitlines()[-1]) == last
+    assert last["run_dir"] == str(run_dir)
+    torch.set_num_threads(1)
+    whole = train_local(RunDir.at(str(run_dir)).config(), run_dir=str(tmp_path / "whole"))
+    assert whole["accuracy"] == last["accuracy"] and whole["bytes_up"] == last["bytes_up"]
+    for side in ("device", "server"):
+        assert (tmp_path / "whole" / f"{side}.safetensors").read_bytes() == (
+            run_dir / f"{side}.safetensors"
+        ).read_bytes()
+
+    # A finished run is not trained again: its summary is at hand, no cluster is started.
+    assert json.loads(job("--resume", str(run_dir), timeout=30).stdout.splitlines()[-1]) == last

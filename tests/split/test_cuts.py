@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from raysplit.config import ModelConfig
 from raysplit.errors import CutError
-from raysplit.models import VGG
+from raysplit.models import VGG, build
 from raysplit.split import Cut, find_cut, find_cuts
 from tests.split.networks import NETWORKS, SHAPE
 
@@ -122,3 +123,12 @@ def test_the_batch_must_come_first_and_a_gradient_must_exist():
 def test_a_model_without_a_cut():
     with pytest.raises(CutError, match=r"^Conv2d has no cut: nowhere does exactly one tensor per image cross$"):
         find_cuts(nn.Sequential(nn.Conv2d(3, 3, 1))[0], (3, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 32), (3, 32, 64), (3, 32, 32)])
+def test_channels_of_images_that_are_not_square(shape):
+    vgg = find_cuts(build(ModelConfig(name="vgg11", args={"width": 0.5}), 10, shape), shape)
+    assert {cut.channel_dim for cut in vgg if len(cut.shape) == 3} == {1}
+    swin = find_cuts(build(ModelConfig(name="swin_t"), 10, shape), shape)
+    # The last grid of a 32-pixel side is a single row or column, and the pooled output has channels first again.
+    assert {cut.channel_dim for cut in swin if cut.name.startswith("features.1")} == {3}

@@ -21,8 +21,12 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [(0, 2), (1, 1), (1, 3)])
-def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at):
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stop_at", [(0, 2), (1, 1), (2, 3)])
+def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at, optimizer):
+    """Three epochs in two phases: one stop is between two epochs that share the optimiser's state."""
+    squeezed = squeezed.replaced(train=squeezed.train.replaced(epochs=3, optimizer=optimizer, lr=0.01))
+
     def stop(epoch, step, steps, loss):
         if (epoch, step) == stop_at:
             raise KeyboardInterrupt
@@ -76,6 +80,23 @@ def test_a_checkpoint_that_was_cut_short_is_not_used(squeezed, tmp_path):
     (tmp_path / "checkpoint_9999").mkdir()
     (tmp_path / "checkpoint_9999" / "state.pt.part").write_bytes(b"half a checkp")
     assert "checkpoint_9999" not in place.checkpoints()
+
+
+def test_a_checkpoint_that_cannot_be_read_gives_way_to_the_one_before(squeezed, tmp_path):
+    whole = train_local(squeezed, run_dir=str(tmp_path))
+    newest = tmp_path / RunDir.at(str(tmp_path)).checkpoints()[-1] / "state.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    expected = weights(tmp_path)
+    assert train_local(squeezed, run_dir=str(tmp_path))["accuracy"] == whole["accuracy"]
+    assert weights(tmp_path) == expected
+
+
+def test_storage_that_cannot_be_used(squeezed, tmp_path):
+    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow opens"):
+        train_local(squeezed, run_dir="nowhere://x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot write config.json to .*set ray.storage"):
+        train_local(squeezed, run_dir=str(tmp_path / "file" / "run"))
 
 
 def test_logits_are_frozen_and_reset_as_deprune_asks(squeezed, tmp_path):

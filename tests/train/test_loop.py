@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from raysplit.compress.codec import pack_labels
 from raysplit.config import Fixed, ModelConfig, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import DataError, WireError
@@ -128,9 +130,11 @@ def test_traffic_by_kind_and_the_summary_add_up(squeezed):
     # Plain fp32: 3 steps of 2 × 32 images × 16 channels × 2 × 2 values, and small change for headers.
     assert summary["bytes_fp32"] == pytest.approx(2 * 3 * 2 * 32 * 64 * 4, rel=0.02)
     assert summary["times_less"] == summary["bytes_fp32"] / (summary["bytes_up"] + summary["bytes_down"])
-    assert summary["bytes_checkpoint"] == 0
-    loop.state()
-    assert loop.checkpoint_bytes > 1000
+    # `split` has brought the device half's weights up; nothing was trained since, so that serves as state too.
+    state = loop.state()
+    assert summary["bytes_checkpoint"] == loop.checkpoint_bytes == len(state["device"]) > 1000
+    loop.restore(state)
+    assert loop.checkpoint_bytes == 2 * len(state["device"])
 
 
 def test_levels_and_reasons_are_in_the_record(squeezed):
@@ -164,8 +168,8 @@ def test_a_gradient_for_an_unknown_batch_is_refused(plain):
     down = []
     learn = loop._server.learn
 
-    def keep(*messages):
-        answer = learn(*messages)
+    def keep(*given):
+        answer = learn(*given)
         down.append(answer[0].to_bytes())
         return answer
 
@@ -173,6 +177,25 @@ def test_a_gradient_for_an_unknown_batch_is_refused(plain):
     list(loop.epochs())
     with pytest.raises(WireError, match="micro-batch 0, which is not under way"):
         device.call("exchange", down[0], False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda up, labels: (replace(up, batch=7), labels), "expected ACTIVATION of batch 0, got batch 7"),
+        (lambda up, labels: (up, replace(labels, batch=1)), "expected LABELS of batch 0, got batch 1"),
+        (lambda up, labels: (labels, up), "expected a message of kind ACTIVATION, got LABELS"),
+        (lambda up, labels: (up, pack_labels(torch.zeros(31, dtype=torch.int64), 0, 10)), r"expected LABELS of shape"),
+        (lambda up, labels: (up, pack_labels(torch.full((32,), 10), 0, 11)), "labels of batch 0 are outside 0 to 9"),
+    ],
+)
+def test_an_answer_that_is_not_to_the_question(plain, spoil, text):
+    device = Local(plain)
+    loop = Loop(plain, device)
+    learn = loop._server.learn
+    loop._server.learn = lambda number, *messages: learn(number, *spoil(*messages))
+    with pytest.raises(WireError, match=text):
+        list(loop.epochs())
 
 
 def test_golden_losses_and_bytes():

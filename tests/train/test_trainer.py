@@ -12,7 +12,7 @@ import torch
 
 from raysplit.config import ModelConfig
 from raysplit.errors import ClusterError, CodecError, DataError
-from raysplit.train.actors import RayActor, device_request, wait_for_room
+from raysplit.train.actors import RayActor, device_request, server_request, wait_for_room
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
 from raysplit.train.record import RunDir
@@ -63,9 +63,11 @@ def on_ray(plain, tmp_path):
     )
 
 
-@pytest.mark.parametrize("cut", ["features.0", "features.7", "classifier.2"])
-def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut):
-    config = on_ray.replaced(cut=cut)
+@pytest.mark.parametrize(
+    ("cut", "in_flight"), [("features.0", 1), ("features.7", 1), ("classifier.2", 1), ("features.7", 2)]
+)
+def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
+    config = on_ray.replaced(cut=cut, train=on_ray.train.replaced(in_flight=in_flight))
     device = RayActor(config)
     loop = Loop(config, device)
     list(loop.epochs())
@@ -130,12 +132,19 @@ def test_device_resource_is_asked_for_where_the_cluster_has_it(plain):
     assert device_request(plain.ray, {"CPU": 4.0}) == {}
 
 
+def test_what_the_worker_asks_for(plain):
+    assert server_request(plain, {"CPU": 4.0}) == {"CPU": 1}
+    assert server_request(plain, {"CPU": 4.0, "server": 1.0, "GPU": 1.0}) == {"CPU": 1, "server": 1, "GPU": 1}
+    on_cpu = plain.replaced(train=plain.train.replaced(device="cpu"))
+    assert server_request(on_cpu, {"CPU": 4.0, "GPU": 1.0}) == {"CPU": 1}
+
+
 def test_no_room_now(on_ray):
     settings = on_ray.ray.replaced(start_timeout_s=1)
     holder = ray.remote(num_cpus=0, resources={"device": 1})(_Holder).remote()
     ray.get(holder.ready.remote(), timeout=30)
     with pytest.raises(ClusterError, match=r"asks for 1 CPU, 1 device; the cluster has .* 0 of 1 device free"):
-        wait_for_room(settings)
+        wait_for_room(on_ray.replaced(ray=settings))
     with pytest.raises(ClusterError, match=r"no room for the device actor \(waited 1 s\): it asks for 1 device"):
         RayActor(on_ray.replaced(ray=settings))
     ray.kill(holder)
@@ -145,7 +154,7 @@ def test_no_room_ever_is_said_at_once(on_ray, monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 0.5, "memory": 1e9})
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.5})
     with pytest.raises(ClusterError, match=r"waited 0 s\): it asks for 1 CPU; the cluster has 0.5 of 0.5 CPU free"):
-        wait_for_room(on_ray.ray.replaced(start_timeout_s=1000))
+        wait_for_room(on_ray.replaced(ray=on_ray.ray.replaced(start_timeout_s=1000)))
 
 
 def test_a_device_that_does_not_answer_is_named(on_ray):
