@@ -4,7 +4,7 @@ from raysplit.config import ModelConfig
 from raysplit.models import build
 from raysplit.prices import as_table, price
 
-VIT = ModelConfig(name="timm:vit_tiny_patch16_224", args={"patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 3})
+VIT = ModelConfig(name="timm:vit_tiny_patch16_224", args={"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3})
 
 
 def test_tokens_are_priced_by_their_values():
