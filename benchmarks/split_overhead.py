@@ -33,8 +33,9 @@ from raysplit.data import prepare_batch
 from raysplit.models import build
 from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads
 from raysplit.train.device import autocast
-from raysplit.train.loop import Clock, Loop
+from raysplit.train.loop import Loop
 from raysplit.train.optim import HalfOptimizer
+from raysplit.train.passes import Clock
 from raysplit.train.traffic import Traffic
 from raysplit.train.transport import Local
 

@@ -56,9 +56,12 @@ def _add_report(verbs: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from raysplit.report import read_run, table, write_report
+    from raysplit.report import family_table, read_run, table, write_report
 
-    print(table([read_run(path) for path in args.runs]))
+    runs = [read_run(path) for path in args.runs]
+    print(table(runs))
+    if families := family_table(runs):
+        print(f"\n{families}")
     for path in write_report(args.runs, args.out):
         print(path)
 

@@ -34,6 +34,10 @@ class CodecError(RaysplitError):
     """A tensor that a codec cannot carry at the level asked for."""
 
 
+class BundleError(RaysplitError):
+    """A bundle with a missing, damaged or contradictory file, or none at all."""
+
+
 class ClusterError(RaysplitError):
     """A Ray cluster without room for the run, or a device that does not answer."""
 

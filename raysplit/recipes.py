@@ -5,7 +5,7 @@ Names are DATASET_MODEL_SCHEDULE. The paper is Mudvari et al., ACM TOIT 24(4), 2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -20,8 +20,10 @@ from raysplit.config import (
     Level,
     ModelConfig,
     Phase,
+    Prune,
     Schedule,
     SplitConfig,
+    Stage,
     TrainConfig,
     describe,
 )
@@ -87,6 +89,18 @@ def mnist5k_vgg11_deprune() -> SplitConfig:
     return _deprune_ours(mnist5k_vgg11_uncompressed(), "mnist5k_vgg11_deprune")
 
 
+@recipe
+def mnist5k_vgg11_prune() -> SplitConfig:
+    """A family of three in our own terms: all channels, sixteen, four; 4 bits and zstd throughout."""
+    base, levels = mnist5k_vgg11_uncompressed(), ("all.b4/b4.zstd", "c16.b4/b4.zstd", "c4.b4/b4.zstd")
+    return base.replaced(
+        name="mnist5k_vgg11_prune",
+        bottleneck=BottleneckConfig(),
+        schedule=_prune(levels, (6, 2, 2), lr_scale=0.2),
+        train=base.train.replaced(epochs=10),
+    )
+
+
 # --- ours, on the usual data sets -----------------------------------------------------------------
 
 
@@ -132,9 +146,18 @@ def _deprune_ours(base: SplitConfig, name: str) -> SplitConfig:
     return base.replaced(name=name, bottleneck=BottleneckConfig(), schedule=Deprune(phases=phases))
 
 
+def _prune(levels: Sequence[Level | str], epochs: Sequence[int], lr_scale: float) -> Prune:
+    """A stage for each level, loosest first; those after the base have their peak rate scaled."""
+    scales = (1.0, *[lr_scale] * (len(levels) - 1))
+    return Prune(
+        phases=tuple(Stage(level=b, share=n, lr_scale=s) for b, n, s in zip(levels, epochs, scales, strict=True))
+    )
+
+
 # --- the paper's settings, and the same phases in our mode ----------------------------------------
 
 _BUDGETED = Level(channels=4, up_bits=16, down_bits=16)
+_MIDDLE = Level(channels=32, up_bits=16, down_bits=16)
 _STRIDES: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 _MODES: tuple[Literal["paper", "raysplit"], ...] = ("paper", "raysplit")
 
@@ -172,6 +195,17 @@ def _paper_deprune(data: str, epochs: tuple[int, int], lr: float, mode: str, str
     )
 
 
+def _paper_prune(data: str, epochs: tuple[int, int, int], mode: str) -> SplitConfig:
+    """A family: the base uncompressed, then B = 32 and B = 4 in fp16 by transfer; SGD with momentum at 1e-3."""
+    return _paper(
+        f"{data}_vgg11_prune_{mode}",
+        _data(data, mode),
+        _paper_train(sum(epochs), 1e-3, 0.9, mode),
+        BottleneckConfig.model_validate({"mode": mode}),
+        _prune((UNCOMPRESSED, _MIDDLE, _BUDGETED), epochs, lr_scale=1.0),
+    )
+
+
 def _paper_fixed(data: str, epochs: int, lr: float, momentum: float, name: str, level: Level) -> SplitConfig:
     """A baseline of equal epochs at one level; at full width too the bottleneck stays in."""
     return _paper(
@@ -190,6 +224,10 @@ for _mode in _MODES:
         _add(partial(_paper_deprune, "imagenet100", (25, 12), 1e-3, _mode, _r))
         # STL-10 is published for prune only (30 + 15 + 15 epochs); the same 2 : 1 split at its own rate.
         _add(partial(_paper_deprune, "stl10", (40, 20), 1e-3, _mode, _r))
+for _mode in _MODES:
+    # The prune experiments: 30 + 10 + 10 epochs against 50 from scratch, 30 + 15 + 15 against 60.
+    _add(partial(_paper_prune, "cifar10", (30, 10, 10), _mode))
+    _add(partial(_paper_prune, "stl10", (30, 15, 15), _mode))
 for _name, _level in (("uncompressed", UNCOMPRESSED), ("fixed", _BUDGETED)):
     _add(partial(_paper_fixed, "cifar10", 22, 1e-2, 0.0, _name, _level))
     _add(partial(_paper_fixed, "imagenet100", 37, 1e-3, 0.0, _name, _level))

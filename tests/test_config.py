@@ -42,10 +42,25 @@ def fault(call, *args, **kwargs):
     return text
 
 
+@st.composite
+def levels(draw):
+    up, down = draw(BITS), draw(BITS)
+    top = draw(st.none() | st.integers(1, 10**6))
+    return Level(
+        channels=draw(st.none() | st.integers(1, 10**6)),
+        top=top,
+        top_random=0 if top is None else draw(st.integers(0, 99)),
+        up_bits=up,
+        down_bits=down,
+        per_channel=top is None and min(up, down) <= 8 and draw(st.booleans()),
+        feedback=2 <= down <= 16 and draw(st.booleans()),
+        entropy=draw(st.sampled_from(["none", "zstd"])),
+    )
+
+
 @settings(deadline=None)
-@given(st.none() | st.integers(1, 10**6), BITS, BITS, st.sampled_from(["none", "zstd"]))
-def test_level_text_round_trip(channels, up, down, entropy):
-    level = Level(channels=channels, up_bits=up, down_bits=down, entropy=entropy)
+@given(levels())
+def test_level_text_round_trip(level):
     for text in (str(level), str(level).replace("·", "."), f" {level} "):
         assert Level.model_validate(text) == level
 
@@ -57,6 +72,13 @@ def test_level_text_round_trip(channels, up, down, entropy):
         ("all.b32/b32", UNCOMPRESSED),
         ("all·b4/b4·zstd", DEFAULT_LEVEL),
         ("c16.b2/b8", Level(channels=16, up_bits=2, down_bits=8)),
+        ("all.k32r10.b32/b32.zstd", Level(top=32, top_random=10, entropy="zstd")),
+        ("c8.k5.b4/b2.ef", Level(channels=8, top=5, up_bits=4, down_bits=2, feedback=True)),
+        ("c8.b2/b32.ch", Level(channels=8, up_bits=2, per_channel=True)),
+        (
+            "c8.b2/b4.ch.ef.zstd",
+            Level(channels=8, up_bits=2, down_bits=4, per_channel=True, feedback=True, entropy="zstd"),
+        ),
     ],
 )
 def test_level_text(text, level):
@@ -65,7 +87,12 @@ def test_level_text(text, level):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "c4", "4.b4/b4", "c.b4/b4", "c4.b4", "c4.b4/b4.gzip", "c4-b4/b4", "all.b4/b4.zstd.", "c-1.b4/b4"]
+    "text",
+    [
+        *("", "c4", "4.b4/b4", "c.b4/b4", "c4.b4", "c4.b4/b4.gzip", "c4-b4/b4", "all.b4/b4.zstd.", "c-1.b4/b4"),
+        *("k4.b4/b4", "all.k.b4/b4", "all.r5.b4/b4", "all.k4r.b4/b4", "all.b4/b4.k4", "all.b4/b4.ef.ch"),
+        *("all.b4/b4.zstd.ch", "all.b4/b4.ch.ch"),
+    ],
 )
 def test_text_that_is_no_level(text):
     found = fault(config, schedule={"kind": "fixed", "level": text})
@@ -74,10 +101,29 @@ def test_text_that_is_no_level(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "key"), [("c0.b4/b4", "channels"), ("c4.b9/b4", "up_bits"), ("c4.b4/b64", "down_bits")]
+    ("text", "key"),
+    [
+        *(("c0.b4/b4", "channels"), ("c4.b9/b4", "up_bits"), ("c4.b4/b64", "down_bits")),
+        *(("all.k0.b4/b4", "top"), ("all.k4r100.b4/b4", "top_random")),
+    ],
 )
 def test_level_out_of_range(text, key):
     assert f"level.{key}: Input should be" in fault(config, schedule={"kind": "fixed", "level": text})
+
+
+@pytest.mark.parametrize(
+    ("level", "text"),
+    [
+        (dict(top_random=10), "top_random=10 is a share of the picks of top-k: set top too"),
+        ("all.k4.b4/b4.ch", "per_channel does not go with top"),
+        ("all.b16/b32.ch", "per_channel is for 8 bits and below, this level has 16 up and 32 down"),
+        ("all.b4/b32.ef", "feedback needs gradients of 2 to 16 bits, this level has 32: nothing is lost at 32 bits"),
+        ("all.b4/b1.ef", "feedback needs gradients of 2 to 16 bits, this level has 1: it diverges at 1 bit"),
+    ],
+)
+def test_levels_whose_parts_do_not_fit(level, text):
+    found = fault(config, schedule={"kind": "fixed", "level": level})
+    assert found.startswith("recipe demo: schedule.fixed.level: ") and text in found
 
 
 def test_defaults():

@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "raysplit"
-ORDER = ["errors", "config", "userfile", "data", "models", "split", "compress", "prices", "train", "report"]
-"""Later rooms may import earlier ones. recipes, command and cli stand above all."""
-WITHOUT_RAY = ["data", "models", "split", "compress", "train.loop", "train.local", "report", "recipes", "prices"]
+ORDER = [
+    *("errors", "storage", "bundle", "members", "config", "link", "userfile", "data", "models", "split", "compress"),
+    *("prices", "train", "family", "report"),
+]
+"""Later rooms may import earlier ones. recipes, command, job and cli stand above all."""
+WITHOUT_RAY = [
+    *("bundle", "data", "models", "split", "compress", "train.loop", "train.local", "family", "report", "recipes"),
+    "prices",
+]
 STRANGERS = {
+    "bundle": {"members"},
+    "members": {"storage", "bundle"},
+    "link": {"config"},
+    "report": {"models", "split", "compress", "train", "family"},
     "data": {"models"},
     "models": {"data"},
     "split": {"compress", "models"},

@@ -1,7 +1,7 @@
 """The codec: tensor to message and back, composed of three stages.
 
-Selection (which channels are sent) → values (32, 16 or 1 to 8 bits each) → entropy (zstd, if it helps).
-A schedule picks the level, the caller picks the channels, the codec obeys; `extract` needs neither.
+Selection (which channels are sent, which values of them) → values (32, 16 or 1 to 8 bits each) → entropy (zstd,
+if it helps). A schedule picks the level, the caller picks the channels, the codec obeys; `extract` needs neither.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import pyarrow as pa
 import torch
 
 from raysplit.compress.message import Kind, Message, header_size
-from raysplit.compress.values import decode, encode, values_size
+from raysplit.compress.topk import bitmap_size, choose, pack_mask, picks, spread, unpack_mask
+from raysplit.compress.values import channels_size, decode, decode_channels, encode, encode_channels, values_size
 from raysplit.config import Level
-from raysplit.errors import WireError
+from raysplit.errors import CodecError, WireError
 
 _zstd = pa.Codec("zstd", compression_level=1)
 _ZSTD_MOST = 1 << 15
@@ -58,55 +59,127 @@ class Codec:
         tensor: torch.Tensor,
         batch: int = 0,
         kept: Sequence[int] | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
+        mask: torch.Tensor | None = None,
     ) -> Message:
         """Return the message for a floating tensor of any shape, on any device.
 
-        `kept` are the channels to send, ascending (None: all); `seed` decides the stochastic rounding.
-        Raises CodecError for NaN or infinite values at 8 bits and below.
+        Args:
+            batch: number of the micro-batch.
+            kept: the channels to send, ascending; None: all.
+            seed: decides the stochastic rounding and the random picks; None: nearest codes and plain top-k.
+            mask: for gradients with top-k, the `positions` of the activation of the same number.
+
+        Raises CodecError for NaN or infinite values at 8 bits and below, and for a tensor that does not have
+        the dimensions that the level speaks of.
         """
         kept = None if kept is None else tuple(kept)
         sent = tensor.detach().cpu()
         if kept is not None:
             sent = sent.index_select(self.channel_dim, torch.tensor(kept, dtype=torch.int64))
-        noise = np.random.Generator(np.random.SFC64(seed)) if self.direction == "down" else None
-        body = encode(sent.reshape(-1), self.bits, noise)
+        body = self._encode(sent, seed, mask)
         zstd = False
         if self.level.entropy == "zstd":
             squeezed = _zstd.compress(body, asbytes=True)
             zstd = len(squeezed) < len(body)
             body = squeezed if zstd else body
-        kind = Kind.ACTIVATION if self.direction == "up" else Kind.GRADIENT
-        shape = tuple(tensor.shape)
-        return Message(kind, batch, shape, tensor.dtype, self.bits, body, zstd, kept, self.channel_dim)
+        return Message(
+            Kind.ACTIVATION if self.direction == "up" else Kind.GRADIENT,
+            batch,
+            tuple(tensor.shape),
+            tensor.dtype,
+            self.bits,
+            body,
+            zstd,
+            kept,
+            self.channel_dim,
+            top=self.level.top,
+            known=self._known,
+            per_channel=self._per_channel,
+        )
 
     def estimate(self, shape: Sequence[int]) -> Estimate:
         """Return the bytes of a message for a batched tensor of `shape`, without making it."""
-        count, bitmap = math.prod(shape), 0
+        sent, channel_bitmap = list(shape), 0
         if self.level.channels is not None:
             channels = shape[self.channel_dim]
             if self.level.channels < channels:
-                count = count // channels * self.level.channels
-                bitmap = -(-channels // 8)
-        size = header_size(len(shape), bitmap) + values_size(count, self.bits)
+                sent[self.channel_dim] = self.level.channels
+                channel_bitmap = bitmap_size(channels)
+        ranges = self._check_channels(sent) if self._per_channel else None
+        body = _body_size(sent, self.bits, self.level.top, self._known, ranges)
+        size = header_size(len(shape), channel_bitmap, self.level.top is not None) + body
         return Estimate(size, exact=self.level.entropy == "none")
 
+    @property
+    def _known(self) -> bool:
+        """Whether the receiver knows the positions already: the device has chosen them."""
+        return self.level.top is not None and self.direction == "down"
 
-def extract(message: Message) -> torch.Tensor:
-    """Return the tensor that a message carries: its shape and dtype, zeros in the channels not sent.
+    @property
+    def _per_channel(self) -> bool:
+        return self.level.per_channel and self.bits <= 8
 
-    Raises WireError when the body is not what the header says.
+    def _encode(self, sent: torch.Tensor, seed: int | None, mask: torch.Tensor | None) -> bytes:
+        """Bitmap, where there is one, and values."""
+        noise = None
+        if self.direction == "down" and seed is not None:
+            noise = np.random.Generator(np.random.SFC64(seed))
+        if self._per_channel:
+            self._check_channels(sent.shape)
+            return encode_channels(sent, self.channel_dim, self.bits, noise)
+        if self.level.top is None:
+            return encode(sent.reshape(-1), self.bits, noise)
+        if self._known:
+            if mask is None or mask.shape != sent.shape:
+                raise CodecError(f"a gradient at level {self.level} needs the positions of its activation")
+            return encode(sent[mask], self.bits, noise)
+        random = self.level.top_random if seed is not None else 0
+        chosen = choose(sent, self.level.top, random, seed or 0)
+        return pack_mask(chosen) + encode(sent[chosen], self.bits, noise)
+
+    def _check_channels(self, shape: Sequence[int]) -> int:
+        if self.channel_dim >= len(shape):
+            raise CodecError(f"level {self.level} has a range for each channel, shape {tuple(shape)} has none")
+        return shape[self.channel_dim]
+
+
+def extract(message: Message, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the tensor that a message carries: its shape and dtype, zeros in what was not sent.
+
+    `mask` are the `positions` of the activation that a gradient answers; None where it had none. Raises
+    WireError when the body is not what the header says, or the mask is not what the message needs.
     """
-    shape = list(message.shape)
-    if message.kept is not None:
-        shape[message.channel_dim] = len(message.kept)
-    count = math.prod(shape)
-    body = _inflate(message, values_size(count, message.bits))
-    sent = decode(body, count, message.bits, message.dtype).reshape(shape)
+    shape = message.sent_shape
+    body = memoryview(_inflate(message))
+    if message.known:
+        if mask is None or tuple(mask.shape) != shape or int(mask.sum()) != picks(shape, message.top or 0):
+            raise WireError(f"message {message.batch} answers an activation whose positions are not those at hand")
+    elif mask is not None:
+        raise WireError(f"message {message.batch} is not restricted to the positions of its activation")
+    elif message.top is not None:
+        front = bitmap_size(math.prod(shape))
+        mask, body = unpack_mask(body[:front], shape, message.top), body[front:]
+    if message.per_channel:
+        sent = decode_channels(body, shape, message.channel_dim, message.bits, message.dtype)
+    elif message.top is not None and mask is not None:
+        sent = spread(decode(body, picks(shape, message.top), message.bits, message.dtype), mask)
+    else:
+        sent = decode(body, math.prod(shape), message.bits, message.dtype).reshape(shape)
     if message.kept is None:
         return sent
     whole = torch.zeros(message.shape, dtype=message.dtype)
     return whole.index_copy_(message.channel_dim, torch.tensor(message.kept, dtype=torch.int64), sent)
+
+
+def positions(message: Message) -> torch.Tensor | None:
+    """Return which values an activation message holds: a bool mask over the channels sent; None: all of them."""
+    if message.top is None:
+        return None
+    if message.known:
+        raise WireError(f"message {message.batch} does not say where its values lie")
+    shape = message.sent_shape
+    return unpack_mask(memoryview(_inflate(message))[: bitmap_size(math.prod(shape))], shape, message.top)
 
 
 def pack_labels(labels: torch.Tensor, batch: int, classes: int) -> Message:
@@ -126,7 +199,7 @@ def pack_labels(labels: torch.Tensor, batch: int, classes: int) -> Message:
 def extract_labels(message: Message) -> torch.Tensor:
     """Return int64 labels, shape (n,), from a message that `pack_labels` made."""
     width = {torch.uint8: 1, torch.int16: 2, torch.int32: 4}.get(message.dtype)
-    plain = len(message.shape) == 1 and not message.zstd and message.kept is None
+    plain = len(message.shape) == 1 and not message.zstd and message.kept is None and message.top is None
     if width is None or not plain or len(message.body) != width * message.shape[0]:
         raise WireError(f"labels of dtype {message.dtype} in {len(message.body)} bytes do not fit {message.shape}")
     if not message.body:
@@ -134,10 +207,21 @@ def extract_labels(message: Message) -> torch.Tensor:
     return torch.frombuffer(bytearray(message.body), dtype=message.dtype).to(torch.int64)
 
 
-def _inflate(message: Message, size: int) -> bytes | memoryview:
+def _body_size(shape: Sequence[int], bits: int, top: int | None, known: bool, ranges: int | None) -> int:
+    """Bytes before the entropy stage of a tensor that is sent in `shape`, with `ranges` ranges (None: one)."""
+    count = math.prod(shape)
+    if top is not None:
+        return (0 if known else bitmap_size(count)) + values_size(picks(shape, top), bits)
+    return values_size(count, bits) if ranges is None else channels_size(count, ranges, bits)
+
+
+def _inflate(message: Message) -> bytes | memoryview:
+    """Undo the entropy stage; WireError unless it leaves as many bytes as the header asks for."""
     if not message.dtype.is_floating_point:
         raise WireError(f"message of kind {message.kind.name} carries {message.dtype}, not a floating tensor")
-    body = message.body
+    shape, body = message.sent_shape, message.body
+    ranges = shape[message.channel_dim] if message.per_channel else None
+    size = _body_size(shape, message.bits, message.top, message.known, ranges)
     if message.zstd:
         if size > len(body) * _ZSTD_MOST:
             raise WireError(f"a zstd body of {len(body)} bytes cannot hold {size}")

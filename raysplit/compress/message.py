@@ -1,11 +1,13 @@
 """The message: the only thing that crosses the cut, in either direction.
 
-Layout, little-endian: a fixed header, the dimensions (uint32 each), the bitmap of the channels kept, the body.
+Layout, little-endian: a fixed header, the dimensions (uint32 each), with top-k the number of values per sample
+(uint32), the bitmap of the channels kept, the checksum, the body.
 
     magic "RS" | version | kind | batch u32 | micros u32 | dtype | bits | flags | ndim | channel_dim |
     bitmap bytes u16 | body bytes u32 | CRC-32 of everything else u32
 
-A message describes itself: the receiver needs no configuration and keeps no state.
+A message describes itself: the receiver needs no configuration. The one thing that it may have to remember is
+which values of an activation were sent, for the gradient of the same number does not say it again.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.ui
 _BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 _ZSTD = 1
 _CHANNELS = 2
+_TOP = 4
+_KNOWN = 8
+_RANGES = 16
+_FLAGS = _ZSTD | _CHANNELS | _TOP | _KNOWN | _RANGES
 _MAX_VALUES = 1 << 31
 _MAX_DIMS = 64
 """Reductions in torch, and numpy arrays, stop here."""
@@ -55,12 +61,25 @@ class Message:
     kept: tuple[int, ...] | None = None
     """Indices of the channels in the body, ascending; None: all."""
     channel_dim: int = 1
+    top: int | None = None
+    """Values of each sample in the body; None: all. Where they lie is in a bitmap in front of them."""
+    known: bool = False
+    """The bitmap is left out: the values lie where those of the activation with the same number did."""
+    per_channel: bool = False
+    """Each channel sent has a range of its own."""
     micros: int = 0
     """Microseconds of work that the sender spent since its last message; not part of the tensor."""
 
     @property
     def header_bytes(self) -> int:
-        return header_size(len(self.shape), self._bitmap_size())
+        return header_size(len(self.shape), self._bitmap_size(), self.top is not None)
+
+    @property
+    def sent_shape(self) -> tuple[int, ...]:
+        """Shape of the channels that are sent."""
+        if self.kept is None:
+            return self.shape
+        return (*self.shape[: self.channel_dim], len(self.kept), *self.shape[self.channel_dim + 1 :])
 
     @property
     def size(self) -> int:
@@ -68,7 +87,13 @@ class Message:
         return self.header_bytes + len(self.body)
 
     def to_bytes(self) -> bytes:
-        flags = (_ZSTD if self.zstd else 0) | (_CHANNELS if self.kept is not None else 0)
+        flags = (
+            _ZSTD * self.zstd
+            | _CHANNELS * (self.kept is not None)
+            | _TOP * (self.top is not None)
+            | _KNOWN * self.known
+            | _RANGES * self.per_channel
+        )
         fixed = _FIXED.pack(
             _MAGIC,
             VERSION,
@@ -83,7 +108,8 @@ class Message:
             self._bitmap_size(),
             len(self.body),
         )
-        head = fixed + struct.pack(f"<{len(self.shape)}I", *self.shape) + self._bitmap()
+        sizes = self.shape if self.top is None else (*self.shape, self.top)
+        head = fixed + struct.pack(f"<{len(sizes)}I", *sizes) + self._bitmap()
         crc = zlib.crc32(self.body, zlib.crc32(head))
         return b"".join((head, _CRC.pack(crc), self.body))
 
@@ -111,9 +137,9 @@ class Message:
         return bytes(bitmap)
 
 
-def header_size(ndim: int, bitmap_size: int) -> int:
-    """Return the bytes of a header: fixed part, dimensions, bitmap and checksum."""
-    return _FIXED.size + 4 * ndim + bitmap_size + _CRC.size
+def header_size(ndim: int, bitmap_size: int, top: bool = False) -> int:
+    """Return the bytes of a header: fixed part, dimensions, values per sample, channel bitmap and checksum."""
+    return _FIXED.size + 4 * (ndim + top) + bitmap_size + _CRC.size
 
 
 def parse(data: bytes) -> Message:
@@ -128,15 +154,18 @@ def parse(data: bytes) -> Message:
         raise WireError(f"not a message: it starts with {bytes(magic)!r}, expected {_MAGIC!r}")
     if version != VERSION:
         raise WireError(f"message of version {version}, this side speaks version {VERSION}: update the older")
-    head = _FIXED.size + 4 * ndim + bitmap_size
-    if len(view) != head + _CRC.size + body_size:
-        raise WireError(f"message of {len(view)} bytes, its header promises {head + _CRC.size + body_size}")
+    top = bool(flags & _TOP)
+    size = header_size(ndim, bitmap_size, top) + body_size
+    if len(view) != size:
+        raise WireError(f"message of {len(view)} bytes, its header promises {size}")
+    head = size - body_size - _CRC.size
     body = view[head + _CRC.size :]
     if zlib.crc32(body, zlib.crc32(view[:head])) != _CRC.unpack_from(view, head)[0]:
         raise WireError("checksum does not match: the message was damaged on its way")
-    shape = struct.unpack_from(f"<{ndim}I", view, _FIXED.size)
+    sizes = struct.unpack_from(f"<{ndim + top}I", view, _FIXED.size)
+    shape = sizes[:ndim]
     # From here on a fault is a sender's, not the link's: a checksum does not make a message sound.
-    if kind not in tuple(Kind) or dtype >= len(_DTYPES) or bits not in _BITS or flags & ~(_ZSTD | _CHANNELS):
+    if kind not in tuple(Kind) or dtype >= len(_DTYPES) or bits not in _BITS or flags & ~_FLAGS:
         raise WireError(f"unknown kind {kind}, dtype {dtype}, bits {bits} or flags {flags}")
     if ndim > _MAX_DIMS:
         raise WireError(f"message of {ndim} dimensions, at most {_MAX_DIMS} are read")
@@ -148,7 +177,37 @@ def parse(data: bytes) -> Message:
         kept = _channels(bytes(view[head - bitmap_size : head]), shape, channel_dim)
     elif bitmap_size:
         raise WireError("message has a channel bitmap that its flags do not announce")
-    return Message(Kind(kind), batch, shape, _DTYPES[dtype], bits, body, bool(flags & _ZSTD), kept, channel_dim, micros)
+    message = Message(
+        Kind(kind),
+        batch,
+        shape,
+        _DTYPES[dtype],
+        bits,
+        body,
+        zstd=bool(flags & _ZSTD),
+        kept=kept,
+        channel_dim=channel_dim,
+        top=sizes[ndim] if top else None,
+        known=bool(flags & _KNOWN),
+        per_channel=bool(flags & _RANGES),
+        micros=micros,
+    )
+    _check(message)
+    return message
+
+
+def _check(message: Message) -> None:
+    """Hold the fields against each other."""
+    sent = message.sent_shape
+    if message.top is not None and not (sent and 1 <= message.top <= math.prod(sent[1:])):
+        raise WireError(f"{message.top} values of each sample are said to be in a tensor of shape {sent}")
+    if message.known and message.top is None:
+        raise WireError("message leaves out positions although it holds all values")
+    if message.per_channel and (message.top is not None or message.bits > 8 or message.channel_dim >= len(sent)):
+        raise WireError(
+            f"message of shape {sent}, {message.bits} bits and top-k {message.top} cannot have a range for each "
+            f"channel (dimension {message.channel_dim})"
+        )
 
 
 def _channels(bitmap: bytes, shape: tuple[int, ...], channel_dim: int) -> tuple[int, ...]:

@@ -1,9 +1,14 @@
-"""Values to bytes: fp32 as it is, fp16 with a power-of-two scale, or 1 to 8 bits between the extremes."""
+"""Values to bytes: fp32 as it is, fp16 with a power-of-two scale, or 1 to 8 bits between the extremes.
+
+The extremes are those of the whole tensor, or, in `encode_channels`, of each channel: 8 bytes a channel that pay
+where channels differ in size.
+"""
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -73,14 +78,56 @@ def decode(data: bytes | memoryview, count: int, bits: int, dtype: torch.dtype) 
     return torch.from_numpy(wide.astype(np.float32)).to(dtype)
 
 
+def channels_size(count: int, channels: int, bits: int) -> int:
+    """Return the exact bytes that `encode_channels` makes of `count` values in `channels` channels."""
+    return _RANGE.size * channels + packed_size(count, bits)
+
+
+def encode_channels(
+    values: torch.Tensor, channel_dim: int, bits: int, noise: np.random.Generator | None = None
+) -> bytes:
+    """Encode a CPU tensor, any floating dtype and shape, in 1 to 8 bits between the extremes of each channel.
+
+    The bytes are each channel's smallest and largest value (float32), then the packed codes in the tensor's
+    order; grid, rounding and CodecError are those of `encode`.
+    """
+    x = values.detach().to(torch.float32).reshape(_by_channel(values.shape, channel_dim)).contiguous().numpy()
+    outer, channels, inner = x.shape
+    # Over samples first: whole rows at a time, whatever the size of the grid.
+    low, high = np.zeros((2, channels), np.float32)
+    if x.size:
+        low, high = x.min(axis=0).min(axis=1), x.max(axis=0).max(axis=1)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise _not_finite(x, bits)
+    step = (high.astype(np.float64) - low) / ((1 << bits) - 1)
+    scale = np.zeros(channels)
+    np.divide(1, step, out=scale, where=step >= _SMALLEST)
+    dtype = np.float64 if _any_wide(low, high) else np.float32
+    grid = x.reshape(outer, channels * inner).astype(dtype, copy=False) - np.repeat(low.astype(dtype), inner)
+    grid *= np.repeat(scale.astype(dtype), inner)
+    grid += _dither(x.size, noise).reshape(grid.shape) if noise is not None else dtype(0.5)
+    return np.stack([low, high], axis=1).tobytes() + pack(grid.astype(np.uint8).reshape(-1), bits)
+
+
+def decode_channels(
+    data: bytes | memoryview, shape: Sequence[int], channel_dim: int, bits: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return the values that `encode_channels` was given, as a new tensor of `shape` and `dtype`."""
+    outer, channels, inner = _by_channel(shape, channel_dim)
+    low, high = np.frombuffer(data, np.float32, 2 * channels).reshape(channels, 2).T
+    codes = unpack(memoryview(data)[_RANGE.size * channels :], outer * channels * inner, bits)
+    step = (high.astype(np.float64) - low) / ((1 << bits) - 1)
+    wide = np.float64 if _any_wide(low, high) else np.float32
+    x = codes.reshape(outer, channels * inner).astype(wide)
+    x *= np.repeat(step.astype(wide), inner)
+    x += np.repeat(low.astype(wide), inner)
+    return torch.from_numpy(x.astype(np.float32, copy=False)).reshape(tuple(shape)).to(dtype)
+
+
 def _encode_grid(x: Floats, bits: int, noise: np.random.Generator | None) -> bytes:
     low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
     if not (math.isfinite(low) and math.isfinite(high)):
-        bad = int(x.size - np.isfinite(x).sum())
-        raise CodecError(
-            f"{bad} of {x.size} values are NaN or infinite and have no {bits}-bit code: "
-            "training has diverged; lower train.lr"
-        )
+        raise _not_finite(x, bits)
     step = (high - low) / ((1 << bits) - 1)
     if step < _SMALLEST:
         codes = np.zeros(x.size, np.uint8)
@@ -90,6 +137,19 @@ def _encode_grid(x: Floats, bits: int, noise: np.random.Generator | None) -> byt
         grid += _dither(x.size, noise) if noise is not None else grid.dtype.type(0.5)
         codes = grid.astype(np.uint8)
     return _RANGE.pack(low, high) + pack(codes, bits)
+
+
+def _not_finite(x: Floats, bits: int) -> CodecError:
+    bad = int(x.size - np.isfinite(x).sum())
+    return CodecError(
+        f"{bad} of {x.size} values are NaN or infinite and have no {bits}-bit code: "
+        "training has diverged; lower train.lr"
+    )
+
+
+def _by_channel(shape: Sequence[int], channel_dim: int) -> tuple[int, int, int]:
+    """The shape as (values before the channel dimension, channels, values after it)."""
+    return math.prod(shape[:channel_dim]), shape[channel_dim], math.prod(shape[channel_dim + 1 :])
 
 
 def _dither(count: int, noise: np.random.Generator) -> Floats:
@@ -110,3 +170,7 @@ def _half_scale(x: Floats) -> float:
 def _wide(low: float, high: float) -> bool:
     # Half of float32's range: a step rounded up, times the number of steps, must not reach infinity.
     return high - low > float(np.finfo(np.float32).max) / 2
+
+
+def _any_wide(low: Floats, high: Floats) -> bool:
+    return bool((high.astype(np.float64) - low > float(np.finfo(np.float32).max) / 2).any())

@@ -2,6 +2,6 @@
 
 from raysplit.report.page import write_report
 from raysplit.report.runs import Run, read_run
-from raysplit.report.table import table
+from raysplit.report.table import family_table, table
 
-__all__ = ["Run", "read_run", "table", "write_report"]
+__all__ = ["Run", "family_table", "read_run", "table", "write_report"]

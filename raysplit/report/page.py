@@ -14,9 +14,22 @@ from string import Template
 from pyarrow import fs
 
 from raysplit.errors import ConfigError
-from raysplit.report.plots import accuracy_bytes, accuracy_epochs, png, time_spent
-from raysplit.report.runs import Run, labels, locate, read_run
-from raysplit.report.table import COLUMNS, DASH, TEXT_COLUMNS, cells, megabytes, number, percent, times
+from raysplit.link import NAMED, Link
+from raysplit.report.plots import accuracy_bytes, accuracy_epochs, accuracy_sample, png, time_spent
+from raysplit.report.runs import Run, labels, read_run
+from raysplit.report.table import (
+    COLUMNS,
+    DASH,
+    FAMILY_COLUMNS,
+    TEXT_COLUMNS,
+    cells,
+    family_cells,
+    megabytes,
+    number,
+    percent,
+    times,
+)
+from raysplit.storage import Folder, locate
 
 _PLOTS = {"accuracy-bytes": accuracy_bytes, "epochs": accuracy_epochs, "time": time_spent}
 _KINDS = {
@@ -44,14 +57,14 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
             f"'{out}' is a directory; name the HTML file to write, for example {out.rstrip('/')}/report.html"
         )
     images = {name: png(plot(runs)) for name, plot in _PLOTS.items()}
+    if families := [run for run in runs if run.members]:
+        images["family"] = png(accuracy_sample(families))
     stem = posixpath.splitext(target)[0]
     contents = {f"{stem}-{name}.png": image for name, image in images.items()}
     contents = {target: _page(runs, images).encode()} | contents
-    filesystem.create_dir(posixpath.dirname(target), recursive=True)
+    folder = Folder(filesystem, posixpath.dirname(target), posixpath.dirname(out) or ".")
     for path, data in contents.items():
-        with filesystem.open_output_stream(path + ".part") as file:
-            file.write(data)
-        filesystem.move(path + ".part", path)
+        folder.write(posixpath.basename(path), data)
     return list(contents)
 
 
@@ -66,8 +79,13 @@ def _page(runs: Sequence[Run], images: dict[str, bytes]) -> str:
             ("run", *_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
             [_bytes(run, name) for run, name in zip(runs, names, strict=True)],
         ),
+        links=_table(
+            ("run", "here", *(f"{name}\n{_rates(link)}" for name, link in NAMED.items())),
+            [_links(run, name) for run, name in zip(runs, names, strict=True)],
+        ),
         details="".join(_details(run, name) for run, name in zip(runs, names, strict=True)),
-        **{name.replace("-", "_"): base64.b64encode(image).decode() for name, image in images.items()},
+        families=_families(runs, images["family"]) if "family" in images else "",
+        **{name.replace("-", "_"): _base64(images[name]) for name in _PLOTS},
     )
 
 
@@ -95,6 +113,34 @@ def _bytes(run: Run, name: str) -> tuple[str, ...]:
         megabytes(run.total("evaluation") if done is None else done["bytes_evaluation"]),
         DASH if done is None else megabytes(done["bytes_checkpoint"]),
     )
+
+
+def _families(runs: Sequence[Run], image: bytes) -> str:
+    return (
+        "<h2>Families</h2>"
+        f"{_table(FAMILY_COLUMNS, family_cells(runs), TEXT_COLUMNS)}"
+        '<div class="plot"><img alt="Test accuracy of each level against its bytes per image" '
+        f'src="data:image/png;base64,{_base64(image)}"></div>'
+        '<p class="faint">The model that was kept at the end of each level of a prune run, trained on from the level '
+        "before it. Bytes are those of the level's training messages for each training image; accuracy is the test "
+        "split's at that level.</p>"
+    )
+
+
+def _base64(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+def _links(run: Run, name: str) -> tuple[str, ...]:
+    keys = [f"predicted_{link}_s" for link in NAMED]
+    # A record that was made before there were predictions is still worth a page.
+    predicted = [number(run.total(key)) if key in run.rows[0] else DASH for key in keys]
+    return (name, number(run.total("seconds")), *predicted)
+
+
+def _rates(link: Link) -> str:
+    up, down, delay = number(link.up_bit_s / 1e6), number(link.down_bit_s / 1e6), number(1e3 * link.round_trip_s)
+    return f"{up} up, {down} down, {delay} ms"
 
 
 def _details(run: Run, name: str) -> str:

@@ -11,10 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from raysplit.report.runs import Run, labels
-from raysplit.report.table import megabytes, number, percent
+from raysplit.report.table import megabytes, number, percent, times
 
 WIDTH, DPI = 7.2, 160
 """Inches and dots per inch: text stays readable when a phone shrinks the picture."""
@@ -48,15 +51,34 @@ def accuracy_bytes(runs: Sequence[Run]) -> Figure:
         at: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "ha": "center"}
         ax.annotate(text, (size / 1e6, 1), (0, 4 + 12 * i), fontsize=9, color=_FAINT, **at)
     points = [size / 1e6 for size in uploads] + [size / 1e6 for run in runs for size in run.traffic]
-    low, high = min(points) / 1.8, max(points) * 1.8
-    ax.set_xscale("log")
-    ax.set_xlim(low, high)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 3e3 else (1,)))
-    ax.xaxis.set_major_formatter(_thousands)
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    _log_axis(ax, points, room=1.8)
     ax.set_xlabel("training traffic so far, both ways (MB, log scale)", color=_INK)
-    _percent_axis(ax)
+    _percent_axis(ax, "validation accuracy (%), ★ test")
+    _key(key, ends, spare=1)
+    _level_mark(key, 0.02, len(ends), _FAINT)
+    key.text(0.055, len(ends), "first epoch at a new level", va="center", fontsize=9, color=_FAINT)
+    return figure
+
+
+def accuracy_sample(runs: Sequence[Run]) -> Figure:
+    """Plot the test accuracy of each model of some prune families against its training bytes an image (log)."""
+    figure, ax, key = _panels("Families: what fewer bytes cost", 3.2, 0.23 * len(runs))
+    ends, texts = [], []
+    for run, name, colour, marker in _styled(runs):
+        x, y = [m.bytes_per_sample for m in run.members], [100 * m.test_accuracy for m in run.members]
+        ax.plot(x, y, color=colour, marker=marker, markersize=8, markeredgecolor="white", linewidth=1.2, zorder=3)
+        for member, at in zip(run.members, zip(x, y, strict=True), strict=True):
+            texts.append(_beside(ax, _plain(member.level), at, colour))
+        loose, tight = run.members[0], run.members[-1]
+        lost = f"{100 * (tight.test_accuracy - loose.test_accuracy):+.1f} points".replace("-", "−")
+        fewer = times(loose.bytes_per_sample / tight.bytes_per_sample)
+        ends.append((name, colour, marker, f"{lost} for {fewer} fewer bytes" if len(x) > 1 else "one level so far"))
+    _log_axis(ax, [m.bytes_per_sample for run in runs for m in run.members], room=2.5)
+    ax.set_xlabel("training traffic per image, both ways (bytes, log scale)", color=_INK)
+    ax.margins(y=0.2)
+    _percent_axis(ax, "test accuracy (%)")
     _key(key, ends)
+    _move_apart(figure, texts)
     return figure
 
 
@@ -80,7 +102,7 @@ def accuracy_epochs(runs: Sequence[Run]) -> Figure:
     ax.set_xlim(0.5, longest + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
     ax.tick_params(labelbottom=False)
-    _percent_axis(ax)
+    _percent_axis(ax, "validation accuracy (%), ★ test")
     _rows_axis(strip, len(runs))
     strip.set_xlabel("epoch", color=_INK)
     _name_what_does_not_fit(figure, strip, bands, fills)
@@ -171,9 +193,19 @@ def _level_mark(ax: Axes, x: float, y: float, colour: str) -> None:
     ax.plot(x, y, "D", markersize=8, markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.8, zorder=4)
 
 
-def _percent_axis(ax: Axes) -> None:
+def _log_axis(ax: Axes, points: Sequence[float], room: float) -> None:
+    """Give the x axis a log scale from the smallest point to the largest, with a factor `room` on either side."""
+    low, high = min(points) / room, max(points) * room
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 3e3 else (1,)))
+    ax.xaxis.set_major_formatter(_thousands)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _percent_axis(ax: Axes, label: str) -> None:
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
-    ax.set_ylabel("validation accuracy (%), ★ test", color=_INK)
+    ax.set_ylabel(label, color=_INK)
     ax.grid(color=_GRID, linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -192,17 +224,35 @@ def _above(ax: Axes, row: int, name: str, colour: str = _INK, marker: str = "") 
     ax.text(0.025 if marker else 0.005, row - 0.42, name, transform=across, va="center", fontsize=9, color=_INK)
 
 
-def _key(ax: Axes, ends: list[tuple[str, str, str, str]]) -> None:
-    """Name the runs under a plot, each with its line and what it came to."""
+def _key(ax: Axes, ends: list[tuple[str, str, str, str]], spare: int = 0) -> None:
+    """Name the runs under a plot, each with its line and what it came to; `spare` rows beneath stay empty."""
     ax.set_axis_off()
     ax.set_xlim(0, 1)
-    ax.set_ylim(len(ends) + 0.6, -0.6)
+    ax.set_ylim(len(ends) + spare - 0.4, -0.6)
     for row, (name, colour, marker, end) in enumerate(ends):
         ax.plot([0, 0.02, 0.04], [row] * 3, color=colour, marker=marker, markevery=[1], markersize=6, linewidth=1.8)
         ax.text(0.055, row, name, va="center", fontsize=9, color=_INK)
         ax.text(1, row, end, va="center", ha="right", fontsize=9, color=_INK)
-    _level_mark(ax, 0.02, len(ends), _FAINT)
-    ax.text(0.055, len(ends), "first epoch at a new level", va="center", fontsize=9, color=_FAINT)
+
+
+def _beside(ax: Axes, text: str, at: tuple[float, float], colour: str) -> Annotation:
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 9}
+    halo = [withStroke(linewidth=3, foreground="white")]
+    return ax.annotate(text, at, (0, 13), color=colour, zorder=6, path_effects=halo, **style)
+
+
+def _move_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
+    """Put each text above its point, below it, or further off, where no point and no text before it stands."""
+    FigureCanvasAgg(figure).draw()
+    places = [text.axes.transData.transform(text.xy) for text in texts if text.axes is not None]
+    taken = [Bbox([at - 12, at + 12]) for at in places]
+    for text in texts:
+        for height in (13, -13, 26, -26, 39, -39):
+            text.set_position((0, height))
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 def _name_what_does_not_fit(

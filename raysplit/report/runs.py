@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from raysplit.errors import ConfigError
+from raysplit.members import Member, members
+from raysplit.storage import Folder
+
+_RECORD = ("config.json", "metrics.parquet", "summary.json")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Run:
         starts = [i for i, level in enumerate(levels) if i == 0 or level != levels[i - 1]]
         return [(levels[a], a, b) for a, b in zip(starts, [*starts[1:], len(levels)], strict=True)]
 
+    @cached_property
+    def members(self) -> list[Member]:
+        """The models that were kept at the end of each level: a prune run's, so far."""
+        return members(self.rows, self.config["train"]["batch_size"])
+
     def total(self, key: str) -> Any:
         """Return a column's sum over the epochs so far."""
         return sum(row[key] for row in self.rows)
@@ -62,16 +69,8 @@ def read_run(path: str) -> Run:
 
     Raises ConfigError when the folder is not a run's, when no epoch has ended yet, and for damaged files.
     """
-    filesystem, folder = locate(path)
-
-    def read(name: str) -> bytes | None:
-        try:
-            with filesystem.open_input_file(posixpath.join(folder, name)) as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    config, metrics, summary = read("config.json"), read("metrics.parquet"), read("summary.json")
+    folder = Folder.at(path)
+    config, metrics, summary = (folder.find(name) for name in _RECORD)
     if config is None:
         raise ConfigError(f"'{path}' is not a run directory: it has no config.json")
     if metrics is None:
@@ -85,7 +84,7 @@ def read_run(path: str) -> Run:
         done = None if summary is None else json.loads(summary)
     if not rows:
         raise ConfigError(f"run '{path}' has no epochs yet: its metrics.parquet is empty")
-    return Run(name, folder, tree, rows, done)
+    return Run(name, folder.path, tree, rows, done)
 
 
 @contextmanager
@@ -95,16 +94,6 @@ def _whole(path: str, name: str) -> Iterator[None]:
         yield
     except (ValueError, KeyError, TypeError) as err:
         raise ConfigError(f"{name} in '{path}' cannot be read: {type(err).__name__}: {err}") from None
-
-
-def locate(location: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a local path or a URI, and the path on it."""
-    if "://" not in location:
-        return fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
-    try:
-        return fs.FileSystem.from_uri(location)
-    except pa.ArrowInvalid as err:
-        raise ConfigError(f"'{location}' is not a path or URI that pyarrow opens: {err}") from None
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -20,6 +20,16 @@ COLUMNS = (
 """Headers; a line break puts one on two lines, in the terminal and on the page."""
 TEXT_COLUMNS = 2
 """The first columns hold text and stand on the left."""
+FAMILY_COLUMNS = (
+    "run",
+    "level",
+    "accuracy",
+    "validation",
+    "bytes up\nper image",
+    "bytes down\nper image",
+    "epochs",
+    "seconds",
+)
 DASH = "–"
 
 
@@ -29,10 +39,23 @@ def table(runs: Sequence[Run]) -> str:
     MB are 10⁶ bytes of training traffic, accuracy is the test split's, seconds are those of training and validation.
     A run that has not ended shows the validation accuracy of its last epoch, marked as such, and dashes.
     """
+    return _aligned(COLUMNS, cells(runs))
+
+
+def family_table(runs: Sequence[Run]) -> str:
+    """Return the levels of the runs' prune families as an aligned plain-text table; "" where there are none.
+
+    Accuracies are those of the model kept at the level, bytes are of training messages for each training image.
+    """
+    lines = family_cells(runs)
+    return _aligned(FAMILY_COLUMNS, lines) if lines else ""
+
+
+def _aligned(columns: Sequence[str], body: Sequence[tuple[str, ...]]) -> str:
     # A header's first line is blank where it has one line only.
-    head = zip(*(name.rpartition("\n")[::2] for name in COLUMNS), strict=True)
-    lines = [*head, *cells(runs)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    head = zip(*(name.rpartition("\n")[::2] for name in columns), strict=True)
+    lines = [*head, *body]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if i < TEXT_COLUMNS else cell.rjust(width)
@@ -45,6 +68,24 @@ def table(runs: Sequence[Run]) -> str:
 def cells(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """Return the text of each run's cells, in the order of COLUMNS."""
     return [_cells(run, label) for run, label in zip(runs, labels(runs), strict=True)]
+
+
+def family_cells(runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    """Return the text of a line for each level of each family, in the order of FAMILY_COLUMNS."""
+    return [
+        (
+            label,
+            member.level,
+            percent(member.test_accuracy),
+            percent(member.val_accuracy),
+            number(member.bytes_per_sample_up),
+            number(member.bytes_per_sample_down),
+            str(member.epochs),
+            number(member.seconds),
+        )
+        for run, label in zip(runs, labels(runs), strict=True)
+        for member in run.members
+    ]
 
 
 def _cells(run: Run, label: str) -> tuple[str, ...]:

@@ -16,10 +16,14 @@ from raysplit.train.device import DeviceSide
 # Halves alternate in lock-step. A half's threads may spin from one operation to the next, not until its next
 # turn, or they take the cores from the other half; and memory handed back between steps is faulted in again
 # (glibc takes no mmap threshold above 32 MiB). docs/log.md has what each was worth.
+#
+# Up to the last one's size a message travels in the call itself. Above it, Ray stores it and the other node has to
+# ask for it: over a thin link two messages under way then wait for each other, a second at a time.
 ENVIRONMENT = {
     "GOMP_SPINCOUNT": "10000",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+    "RAY_max_direct_call_object_size": str(1 << 21),
 }
 _POLL_S = 0.5
 

@@ -25,6 +25,6 @@ def train_local(config: SplitConfig, run_dir: str | None = None, watch: Watch | 
     def save(loop: Loop) -> None:
         place.write(f"{checkpoint_name()}/{STATE}", pack_state(loop.state()))
         for old in place.checkpoints()[:-_KEEP]:
-            place.drop(old)
+            place.delete(old)
 
     return run(Loop(config, Local(config), watch), place, newest(place), save)

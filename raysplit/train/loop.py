@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 
-from raysplit.compress.message import Message, parse
-from raysplit.compress.schedule import Decision, decide
-from raysplit.config import SplitConfig
+from raysplit.compress.adaptive import Past
+from raysplit.compress.message import parse
+from raysplit.compress.schedule import Course, Decision, Mode, decide
+from raysplit.config import Level, SplitConfig
 from raysplit.errors import DataError
 from raysplit.train.checkpoint import unpack_state
-from raysplit.train.optim import lr_at
+from raysplit.train.costs import step_bytes
 from raysplit.train.parts import build_parts
+from raysplit.train.passes import Clock, Pass, Watch
+from raysplit.train.predict import predictions
 from raysplit.train.server import Score, ServerSide
-from raysplit.train.traffic import Traffic
-from raysplit.train.transport import Pending, Transport
+from raysplit.train.traffic import DOWN, UP, Traffic
+from raysplit.train.transport import Transport
 
 Row = dict[str, Any]
-Watch = Callable[[int, int, int, float], None]
-"""Called after each step with (epoch, step, steps in the epoch, running loss)."""
+Split = Literal["val", "test"]
 
 
 class Loop:
@@ -48,11 +49,16 @@ class Loop:
                 f"{config.data.name}: {self.about['train_rows']} training rows do not fill a batch of "
                 f"{config.train.batch_size}; lower train.batch_size"
             )
-        self._total = self._steps * config.train.epochs
         self.classes = len(self.about["classes"])
         parts = build_parts(config, self.classes, self.about["shape"])
         self.cut = parts.cut
-        self._server = ServerSide(config, parts, self.classes, self._total)
+        self._server = ServerSide(config, parts, self.classes, self._steps * config.train.epochs)
+
+        def most(level: Level) -> int:
+            up, down, _ = step_bytes(config, level, parts.code_shape, parts.cut.channel_dim, self.classes)
+            return up if config.train.local_loss else up + down
+
+        self._course = Course(config.train.epochs, self._steps, most, config.train.local_loss is not None)
 
     def epochs(self) -> Iterator[Row]:
         """Train the epochs that are left, validate after each, test after the last."""
@@ -60,8 +66,12 @@ class Loop:
             row = self._epoch(len(self.rows))
             self.rows.append(row)
             if len(self.rows) == self.config.train.epochs:
-                self.test = self._evaluate("test", Traffic())
+                self.test = self._test(row["mode"])
             yield row
+
+    def _test(self, mode: Mode) -> Row:
+        traffic = Traffic()
+        return self._evaluate("test", traffic, Clock(), mode) | {"evaluation": traffic.bytes["evaluation"]}
 
     def state(self) -> dict[str, Any]:
         """Return a checkpoint of both halves, their optimisers and the record so far."""
@@ -96,21 +106,30 @@ class Loop:
 
     def _epoch(self, epoch: int) -> Row:
         start = time.perf_counter()
-        decision = decide(self.config.schedule, epoch, self.config.train.epochs)
+        decision = decide(self.config.schedule, epoch, self._course, [past(row) for row in self.rows])
         traffic, clock = Traffic(), Clock()
         trained = self.train_epoch(epoch, decision, traffic, clock)
-        checked = self._evaluate("val", traffic, clock)
+        train_s, train_compute_s = time.perf_counter() - start, clock.device + clock.server
+        checked = self._evaluate("val", traffic, clock, decision.mode)
         seconds = time.perf_counter() - start
-        return {
+        tested = self._test(decision.mode) if decision.ends_level else {"accuracy": None, "evaluation": 0}
+        row = {
             "epoch": epoch,
             "level": str(decision.level),
+            "mode": decision.mode,
             "reason": decision.reason,
-            "lr": lr_at(self.config.train, (epoch + 1) * self._steps - 1, self._total),
+            "lr": self._server.lr((epoch + 1) * self._steps - 1),
             "train_loss": trained["loss"],
             "train_accuracy": trained["accuracy"],
             "val_loss": checked["loss"],
             "val_accuracy": checked["accuracy"],
+            "steps": self._steps,
+            "val_batches": self._batches("val"),
             **traffic.bytes,
+            "test_accuracy": tested["accuracy"],
+            "evaluation_test": tested["evaluation"],
+            "train_s": train_s,
+            "train_compute_s": train_compute_s,
             "seconds": seconds,
             "device_s": clock.device,
             "server_s": clock.server,
@@ -120,82 +139,46 @@ class Loop:
             "threads_device": self.about["threads"],
             "threads_server": torch.get_num_threads(),
         }
+        return row | predictions(row, self.config.train.in_flight)
 
     def train_epoch(self, epoch: int, decision: Decision, traffic: Traffic, clock: Clock) -> Row:
-        """Pass over the training part once; return mean loss and accuracy.
-
-        Forward calls are queued ahead, a step's micro-batches at a time.
-        """
-        self._packed = None
-        self._device.call("begin_epoch", epoch, decision).result()
-        self._server.begin_epoch(decision)
+        """Pass over the training part once; return mean loss and accuracy."""
+        if decision.mode != "cached":
+            self._packed = None
         k = self.config.train.in_flight
-        coming: deque[Pending] = deque()
-        acks: list[Pending] = []
-        scores: list[Score] = []
+        one = Pass(self._device, self._server, epoch, self._steps, k, decision, traffic, clock, self._watch)
+        return _mean(one.run())
 
-        def ask(down: bytes | None) -> None:
-            coming.append(self._device.call("exchange", down, True))
-            coming.extend(self._device.call("exchange", None, True) for _ in range(k - 1))
+    def _evaluate(self, split: Split, traffic: Traffic, clock: Clock, mode: Mode) -> Row:
+        """Score a split by the server, or by the device's local head where the device learns alone.
 
-        ask(None)
-        for step in range(self._steps):
-            for position in range(k):
-                activation, labels = clock.wait(coming.popleft())
-                number = (epoch * self._steps + step) * k + position
-                traffic.count(activation, "up")
-                traffic.count(labels, "up")
-                with clock:
-                    down, score = self._server.learn(number, activation, labels)
-                    data = down.to_bytes()
-                traffic.count(down, "down")
-                scores.append(score)
-                if position == k - 1 and step < self._steps - 1:
-                    # The gradient that ends a step also asks for the next step's first micro-batch.
-                    ask(data)
-                else:
-                    acks.append(self._device.call("exchange", data, False))
-            if self._watch is not None:
-                self._watch(epoch, step + 1, self._steps, score.loss / score.count)
-            while acks:
-                clock.wait(acks.pop())
-        return _mean(scores)
-
-    def _evaluate(self, split: str, traffic: Traffic, clock: Clock | None = None) -> Row:
-        clock = clock or Clock()
-        rows, size = self.about[f"{split}_rows"], self.config.train.batch_size
+        While the device half is frozen the validation messages cross once and are kept.
+        """
+        if mode == "alone":
+            scores = [
+                clock.wait_score(self._device.call("evaluate_alone", split, i)) for i in range(self._batches(split))
+            ]
+            return _mean(scores)
+        kept = self._server.kept.validation
+        frozen = mode in ("frozen", "cached") and split == "val"
+        if not frozen:
+            kept.clear()
         scores = []
-        for index in range(-(-rows // size)):
-            activation, labels = clock.wait(self._device.call("evaluate", split, index))
-            traffic.count_evaluation(activation)
-            traffic.count_evaluation(labels)
+        for index in range(self._batches(split)):
+            if frozen and index < len(kept):
+                activation, labels = (parse(data) for data in kept[index])
+            else:
+                activation, labels = clock.wait(self._device.call("evaluate", split, index))
+                traffic.count_evaluation(activation)
+                traffic.count_evaluation(labels)
+                if frozen:
+                    kept.append((activation.to_bytes(), labels.to_bytes()))
             with clock:
                 scores.append(self._server.score(index, activation, labels))
-        return _mean(scores) | {"evaluation": traffic.bytes["evaluation"]}
+        return _mean(scores)
 
-
-class Clock:
-    """Seconds of one epoch, by where they went."""
-
-    def __init__(self) -> None:
-        self.device = self.server = self.waiting = 0.0
-
-    def wait(self, pending: Pending) -> list[Message]:
-        """Wait for a call's messages; their headers say how long the device worked for them."""
-        start = time.perf_counter()
-        answer = pending.result()
-        self.waiting += time.perf_counter() - start
-        with self:
-            messages = [parse(data) for data in answer]
-        self.device += sum(message.micros for message in messages) / 1e6
-        return messages
-
-    def __enter__(self) -> Clock:
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server += time.perf_counter() - self._start
+    def _batches(self, split: str) -> int:
+        return -(-self.about[f"{split}_rows"] // self.config.train.batch_size)
 
 
 def _mean(scores: list[Score]) -> Row:
@@ -204,3 +187,14 @@ def _mean(scores: list[Score]) -> Row:
         "loss": sum(score.loss for score in scores) / count,
         "accuracy": sum(score.correct for score in scores) / count,
     }
+
+
+def past(row: Row) -> Past:
+    """Return what a schedule sees of a row of the record."""
+    return Past(
+        row["level"],
+        row["val_accuracy"],
+        sum(row[kind] for kind in (*UP, *DOWN)),
+        max(0.0, row["train_s"] - row["train_compute_s"]),
+        row["train_compute_s"],
+    )

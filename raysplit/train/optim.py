@@ -23,7 +23,7 @@ def make_optimizer(half: nn.Module, config: TrainConfig, decay_logits: bool) -> 
 
 
 def lr_at(config: TrainConfig, step: int, steps: int) -> float:
-    """Return the learning rate of optimiser step `step` (from 0) of `steps` in the whole run."""
+    """Return the learning rate of optimiser step `step` (from 0) of the `steps` that the schedule covers."""
     if config.lr_schedule == "constant":
         return config.lr
     rise = round(config.warmup * steps)
@@ -36,18 +36,28 @@ class HalfOptimizer:
     """One half's optimiser, stepped at the learning rate that the run has reached."""
 
     def __init__(self, half: nn.Module, config: TrainConfig, steps: int, decay_logits: bool):
-        self._half, self._config, self._steps, self._decay = half, config, steps, decay_logits
+        self._half, self._config, self._decay = half, config, decay_logits
+        self._span, self._scale = (0, steps), 1.0
         self.reset()
+
+    def plan(self, first: int, steps: int, scale: float) -> None:
+        """Let the learning-rate schedule cover `steps` steps from step `first`, with its peak at `scale` · lr."""
+        self._span, self._scale = (first, steps), scale
 
     def reset(self) -> None:
         """Forget momentum and moments."""
         self._optimizer = make_optimizer(self._half, self._config, self._decay)
         self._optimizer.zero_grad(set_to_none=True)
 
+    def lr(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step` of the run."""
+        first, steps = self._span
+        return self._scale * lr_at(self._config, step - first, steps)
+
     def step(self, step: int) -> None:
         """Apply and clear the gradients as optimiser step `step` of the run."""
         for group in self._optimizer.param_groups:
-            group["lr"] = lr_at(self._config, step, self._steps)
+            group["lr"] = self.lr(step)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 

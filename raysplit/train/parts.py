@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.models import build
 from raysplit.split import Cut, halve
+from raysplit.train.local_head import LocalHead
 from raysplit.train.seeds import mix, seeded
 
 
@@ -47,12 +49,15 @@ class Parts:
     """Shape of what crosses, without the batch dimension."""
     device: DeviceHalf
     server: ServerHalf
+    head: LocalHead | None
+    """The device's own loss, where the recipe has one."""
 
 
 def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) -> Parts:
     """Build both halves for images of `shape` (C, H, W), with the run's seed: the same weights wherever it runs.
 
-    Raises ModelError, CutError, or ConfigError for a level that keeps more channels than cross.
+    Raises ModelError, CutError, or ConfigError for a level that keeps more channels, or more values
+    of a sample, than cross.
     """
     with seeded(mix(config.train.seed, "init"), torch.device("cpu")):
         model = build(config.model, classes, shape)
@@ -60,15 +65,24 @@ def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) 
         cut, box = halves.cut, config.bottleneck
         encoder = None if box is None else Encoder(box, cut.shape, cut.channel_dim)
         decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
-    channels = cut.shape[cut.channel_dim - 1]
+    channels, crossing = cut.shape[cut.channel_dim - 1], code_shape(box, cut.shape, cut.channel_dim)
     for level in config.levels():
         if level.channels is not None and level.channels > channels:
             raise ConfigError(
                 f"recipe {config.name}: level {level} keeps {level.channels} channels, "
                 f"{channels} cross at cut '{cut.name}'"
             )
-    crossing = code_shape(box, cut.shape, cut.channel_dim)
-    return Parts(cut, crossing, DeviceHalf(halves.device, encoder), ServerHalf(decoder, halves.server))
+        values = math.prod(crossing) // channels * (level.channels or channels)
+        if level.top is not None and level.top > values:
+            raise ConfigError(
+                f"recipe {config.name}: level {level} keeps {level.top} values of each sample, "
+                f"{values} cross at cut '{cut.name}'"
+            )
+    head, local = None, config.train.local_loss
+    if local is not None:
+        with seeded(mix(config.train.seed, "head"), torch.device("cpu")):
+            head = LocalHead(local, crossing, cut.channel_dim, classes)
+    return Parts(cut, crossing, DeviceHalf(halves.device, encoder), ServerHalf(decoder, halves.server), head)
 
 
 def pick_device(name: str) -> torch.device:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from raysplit.compress.schedule import decide
+from raysplit.compress.schedule import Course, Decision, foreseen
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import Facts, facts
 from raysplit.errors import DataError
 from raysplit.models import build
 from raysplit.split import CutProfile, profile
+from raysplit.train.costs import step_bytes
 from raysplit.train.device import autocast
 from raysplit.train.parts import Parts, build_parts, pick_device
-from raysplit.train.summary import step_bytes
 
 _PROBE = 600_000
 """Input values of the step that is timed: a whole batch at 32 px, four images at 224."""
@@ -52,18 +53,17 @@ class Plan:
             f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
             f"{config.train.in_flight} in flight",
         ]
-        total = 0
-        epochs = [decide(config.schedule, e, config.train.epochs).level for e in range(config.train.epochs)]
+        known_ahead = foreseen(config.schedule, self._course())
         for level in config.levels():
             up, down, exact = self._step(level, self.parts.code_shape)
-            total += (up + down) * self.steps * epochs.count(level)
-            bound = "" if exact else " at most"
-            lines.append(
-                f"level    {level}: {up:,} B up and {down:,} B down a step{bound}, {epochs.count(level)} epochs"
-            )
+            line = f"level    {level}: {up:,} B up and {down:,} B down a step{'' if exact else ' at most'}"
+            if known_ahead is not None:
+                line += f", {_epochs([d.mode for d in known_ahead if d.level == level])}"
+            lines.append(line)
+        total = self._most(known_ahead)
         up, down, _ = self._step(UNCOMPRESSED, cut.shape)
         reference = (up + down) * self.steps * config.train.epochs
-        exact = all(level.entropy == "none" for level in config.levels())
+        exact = known_ahead is not None and all(level.entropy == "none" for level in config.levels())
         lines += [
             f"traffic  {total / 1e6:,.1f} MB{'' if exact else ' at most'}; fp32 split training "
             f"{reference / 1e6:,.1f} MB "
@@ -73,6 +73,25 @@ class Plan:
             "without the link",
         ]
         return "\n".join(lines)
+
+    def _course(self) -> Course:
+        def most(level: Level) -> int:
+            up, down, _ = self._step(level, self.parts.code_shape)
+            return up if self.config.train.local_loss else up + down
+
+        return Course(self.config.train.epochs, self.steps, most, self.config.train.local_loss is not None)
+
+    def _most(self, decisions: list[Decision] | None) -> int:
+        """The most bytes of the run; where the schedule waits for what it will see, those of its loosest level."""
+        if decisions is None:
+            loosest = max(map(self._course().step_bytes, self.config.levels()))
+            return loosest * self.steps * self.config.train.epochs
+        total = 0
+        for decision in decisions:
+            up, down, _ = self._step(decision.level, self.parts.code_shape)
+            crossing = {"joint": up + down, "local": up, "frozen": up, "alone": 0, "cached": 0}
+            total += crossing[decision.mode] * self.steps
+        return total
 
     def _step(self, level: Level, shape: tuple[int, ...]) -> tuple[int, int, bool]:
         return step_bytes(self.config, level, shape, self.parts.cut.channel_dim, len(self.facts.classes))
@@ -137,3 +156,10 @@ def _bytes(half: torch.nn.Module) -> int:
 
 def _mib(count: float) -> float:
     return count / 2**20
+
+
+def _epochs(modes: list[str]) -> str:
+    """Say how many epochs a level has, and how many of which mode unless all are joint."""
+    counts = Counter(modes)
+    kinds = "" if set(counts) <= {"joint"} else " (" + ", ".join(f"{n} {mode}" for mode, n in counts.items()) + ")"
+    return f"{len(modes)} epochs{kinds}"

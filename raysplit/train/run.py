@@ -32,6 +32,10 @@ def run(loop: Loop, place: RunDir, start: dict[str, Any] | None, save: Callable[
         save(loop)
     for _ in loop.epochs():
         place.write_rows(loop.rows)
+        if loop.rows[-1]["test_accuracy"] is not None:
+            # Before the checkpoint: a run that goes on from it must not lack the level.
+            kept = sum(row["test_accuracy"] is not None for row in loop.rows)
+            place.write_level(kept - 1, loop.weights())
         save(loop)
     place.write_rows(loop.rows)
     place.write_weights(loop.weights())

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysplit.compress.codec import Codec, extract, extract_labels
+from raysplit.compress.codec import Codec, extract, extract_labels, positions
+from raysplit.compress.feedback import Feedback
 from raysplit.compress.message import Kind, Message
 from raysplit.compress.schedule import Decision
 from raysplit.config import SplitConfig
 from raysplit.errors import WireError
 from raysplit.train.device import autocast
+from raysplit.train.kept import Kept
 from raysplit.train.optim import HalfOptimizer
 from raysplit.train.parts import Parts, pick_device
 from raysplit.train.seeds import mix, seeded
@@ -45,33 +48,66 @@ class ServerSide:
         self._half = parts.server.to(self._torch_device)
         if self._train.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
+        self._steps = steps
         self._optimizer = HalfOptimizer(self._half, self._train, steps, decay_logits=False)
+        self._feedback = Feedback()
+        self.kept = Kept()
 
     def begin_epoch(self, decision: Decision) -> None:
-        """Change to the level that the schedule decided on."""
+        """Change to the level and the learning-rate schedule that were decided on."""
+        first, epochs = decision.span or (0, self._train.epochs)
+        steps = self._steps // self._train.epochs
+        self._optimizer.plan(first * steps, epochs * steps, decision.lr_scale)
         self._codec = Codec(decision.level, "down", self._channel_dim)
+        self._feedback.begin(decision.level)
         if decision.fresh_optimizer:
             self._optimizer.reset()
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step` of the run."""
+        return self._optimizer.lr(step)
 
     def learn(self, number: int, activation: Message, labels: Message) -> tuple[Message, Score]:
         """Train on micro-batch `number`; return the gradient message for the device and the score.
 
-        The gradient holds the channels that the activation held, so both directions cost the same. The
-        optimiser steps after the last micro-batch of a step.
+        The gradient holds the channels and positions that the activation held, so both directions cost the same.
+        The optimiser steps after the last micro-batch of a step.
         """
         z, target = self._received(number, activation, labels)
-        z.requires_grad_()
+        score = self._learn(number, z.requires_grad_(), target)
+        assert z.grad is not None
+        kept, mask = activation.kept, positions(activation)
+        if self._codec.level.feedback:
+            return self._feedback.compress(self._codec, z.grad, number, kept, mask), score
+        seed = mix(self._train.seed, "round", number)
+        return self._codec.compress(z.grad, number, kept, seed, mask), score
+
+    def learn_one_way(self, number: int, activation: Message, labels: Message) -> Score:
+        """Train on micro-batch `number`, for which the device wants no gradient."""
+        return self._learn(number, *self._received(number, activation, labels))
+
+    def learn_again(self, epoch: int, first: int) -> Iterator[Score]:
+        """Train an epoch on the messages that were kept, samples newly mixed; numbers count from `first`."""
+        generator = torch.Generator().manual_seed(mix(self._train.seed, "replay", epoch))
+        number = first
+        for group in self.kept.replay(epoch, mix(self._train.seed, "kept", epoch)):
+            pairs = [self._received(activation.batch, activation, labels) for activation, labels in group]
+            z, target = torch.cat([z for z, _ in pairs]), torch.cat([target for _, target in pairs])
+            order = torch.randperm(len(target), generator=generator).to(target.device)
+            for rows in order.split(len(pairs[0][1])):
+                yield self._learn(number, z[rows], target[rows])
+                number += 1
+
+    def _learn(self, number: int, z: torch.Tensor, target: torch.Tensor) -> Score:
         self._half.train()
         with seeded(mix(self._train.seed, "server", number), self._torch_device), self._autocast():
             logits = self._half(z)
         loss = cross_entropy(logits.float(), target)
         (loss / self._train.in_flight).backward()
-        assert z.grad is not None
-        down = self._codec.compress(z.grad, number, activation.kept, seed=mix(self._train.seed, "round", number))
         step, position = divmod(number, self._train.in_flight)
         if position == self._train.in_flight - 1:
             self._optimizer.step(step)
-        return down, _score(loss, logits, target)
+        return _score(loss, logits, target)
 
     @torch.no_grad()
     def score(self, index: int, activation: Message, labels: Message) -> Score:
@@ -84,12 +120,19 @@ class ServerSide:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a checkpoint of this side holds."""
-        return {"half": self._half.state_dict(), "optimizer": self._optimizer.state()}
+        return {
+            "half": self._half.state_dict(),
+            "optimizer": self._optimizer.state(),
+            "feedback": self._feedback.state(),
+            "kept": self.kept.state(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state` returned."""
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
+        self._feedback.restore(state["feedback"])
+        self.kept.restore(state["kept"])
 
     def _received(self, number: int, activation: Message, labels: Message) -> tuple[torch.Tensor, torch.Tensor]:
         """Check the messages, shapes first: nothing of a wrong size is allocated."""

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from raysplit.compress.codec import Codec, pack_labels
-from raysplit.config import UNCOMPRESSED, Level, SplitConfig
+from raysplit.config import UNCOMPRESSED
+from raysplit.train.costs import step_bytes
 from raysplit.train.loop import Loop
+from raysplit.train.predict import predicted_sums
 from raysplit.train.traffic import DOWN, UP
-
-
-def step_bytes(
-    config: SplitConfig, level: Level, shape: tuple[int, ...], channel_dim: int, classes: int
-) -> tuple[int, int, bool]:
-    """Return bytes up, bytes down and whether they are exact (else an upper bound) for one optimiser step.
-
-    `shape` is what crosses, without the batch dimension.
-    """
-    micro = config.train.batch_size // config.train.in_flight
-    up = Codec(level, "up", channel_dim).estimate((micro, *shape))
-    down = Codec(level, "down", channel_dim).estimate((micro, *shape))
-    labels = pack_labels(torch.zeros(micro, dtype=torch.int64), 0, classes).size
-    return config.train.in_flight * (up.bytes + labels), config.train.in_flight * down.bytes, up.exact
 
 
 def summarise(loop: Loop, run_dir: str) -> dict[str, Any]:
@@ -43,14 +28,17 @@ def summarise(loop: Loop, run_dir: str) -> dict[str, Any]:
         "seconds": sum(row["seconds"] for row in rows),
         "run_dir": run_dir,
         "val_accuracy": rows[-1]["val_accuracy"],
-        "bytes_evaluation": sum(row["evaluation"] for row in rows) + test["evaluation"],
+        "bytes_evaluation": sum(row["evaluation"] + row["evaluation_test"] for row in rows) + test["evaluation"],
         "bytes_checkpoint": loop.checkpoint_bytes,
         "bytes_fp32": reference,
         "bytes_raw_upload": about["raw_bytes"],
         "times_less": reference / (up + down),
         "times_less_than_upload": about["raw_bytes"] / (up + down),
         **{key: sum(row[key] for row in rows) for key in ("device_s", "server_s", "link_s", "wait_s")},
+        "predicted_s": predicted_sums(rows),
         "skipped_rows": about["skipped"],
+        "classes": about["classes"],
+        "shape": list(about["shape"]),
         "mean": about["mean"],
         "std": about["std"],
     }

@@ -1,15 +1,19 @@
 import itertools
+import math
 
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels
+from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels, positions
 from raysplit.compress.message import Kind, Message, parse
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
 
 BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+ENTROPY = ("none", "zstd")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -163,6 +167,178 @@ def test_compress_leaves_the_tensor_and_graph_alone():
     assert not y.requires_grad and x.detach().equal(before)
 
 
+@st.composite
+def cases(draw):
+    """Any level of the stages together, a tensor for it, its channel dimension and the channels to keep."""
+    shape = draw(st.lists(st.integers(1, 5), min_size=2, max_size=4))
+    shape[0] = draw(st.integers(0, 4))
+    channel_dim = draw(st.integers(1, len(shape) - 1))
+    channels = draw(st.none() | st.integers(1, shape[channel_dim]))
+    kept, sent = None, list(shape[1:])
+    if channels is not None and channels < shape[channel_dim]:
+        sent[channel_dim - 1] = channels
+        kept = tuple(sorted(draw(st.permutations(range(shape[channel_dim])))[:channels]))
+    bits = st.sampled_from(BITS)
+    fields = dict(channels=channels, up_bits=draw(bits), down_bits=draw(bits), entropy=draw(st.sampled_from(ENTROPY)))
+    if draw(st.booleans()):
+        fields |= dict(top=draw(st.integers(1, math.prod(sent))), top_random=draw(st.sampled_from([0, 10, 99])))
+    elif min(fields["up_bits"], fields["down_bits"]) <= 8:
+        fields |= dict(per_channel=draw(st.booleans()))
+    dtype = draw(st.sampled_from(DTYPES))
+    return Level(**fields), randn(*shape, dtype=dtype), channel_dim, kept
+
+
+def assert_as_estimated(this, message, shape):
+    estimate = this.estimate(shape)
+    assert estimate.exact == (this.level.entropy == "none")
+    assert message.size == estimate.bytes if estimate.exact else message.size <= estimate.bytes
+
+
+def assert_within(x, y, bits, direction):
+    """All values that share a range are within its error."""
+    if bits == 32 or (bits == 16 and x.dtype.itemsize == 2):
+        assert y.equal(x.float().to(x.dtype))
+    else:
+        assert ((y.double() - x.double()).abs() <= largest_error(x, bits, direction)).all()
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(), st.integers(0, 2**40))
+def test_every_combination_of_stages(case, seed):
+    """Both directions of one exchange: bytes, zeros and errors are what the level says."""
+    level, x, channel_dim, kept = case
+    up, down = (Codec(level, direction, channel_dim) for direction in ("up", "down"))
+    activation = over_the_wire(up.compress(x, 3, kept, seed))
+    mask = positions(activation)
+    gradient = over_the_wire(down.compress(x, 3, kept, seed, mask))
+    channels = list(range(x.shape[channel_dim])) if kept is None else list(kept)
+    sent = x.movedim(channel_dim, 0)[channels].movedim(0, channel_dim)
+    for this, message, known in ((up, activation, None), (down, gradient, mask)):
+        assert_as_estimated(this, message, x.shape)
+        assert message.per_channel == (level.per_channel and this.bits <= 8)
+        y = extract(message, known)
+        assert y.dtype == x.dtype and y.shape == x.shape
+        rest = [i for i in range(x.shape[channel_dim]) if i not in channels]
+        assert not y.movedim(channel_dim, 0)[rest].any()
+        y = y.movedim(channel_dim, 0)[channels].movedim(0, channel_dim)
+        if mask is not None:
+            assert not y[~mask].any()
+            assert_within(sent[mask], y[mask], this.bits, this.direction)
+        elif message.per_channel:
+            for i in range(len(channels)):
+                assert_within(sent.select(channel_dim, i), y.select(channel_dim, i), this.bits, this.direction)
+        else:
+            assert_within(sent, y, this.bits, this.direction)
+
+
+def test_top_k_by_hand():
+    """Two samples, k = 2, fp32: a bitmap of one byte and four values."""
+    x = torch.tensor([[1.0, -5.0, 2.0, 4.0], [0.0, 0.5, -0.25, 0.0]])
+    message = over_the_wire(Codec(Level(top=2), "up").compress(x))
+    assert bytes(message.body) == bytes([0b01101010]) + torch.tensor([-5.0, 4.0, 0.5, -0.25]).numpy().tobytes()
+    assert extract(message).tolist() == [[0, -5, 0, 4], [0, 0.5, -0.25, 0]]
+    assert message.size == 27 + 4 * 2 + 4 + 1 + 16
+
+
+def test_top_k_is_chosen_among_the_channels_kept():
+    x = randn(3, 6, 4, 4)
+    x[:, 1] *= 1000
+    level = Level(channels=2, top=5, up_bits=4, entropy="zstd")
+    message = over_the_wire(Codec(level, "up").compress(x, kept=(0, 4)))
+    mask = positions(message)
+    assert mask.shape == (3, 2, 4, 4) and mask.flatten(1).sum(1).tolist() == [5] * 3
+    y = extract(message)
+    assert y[:, 1].abs().max() == 0
+    grid = float(x[:, [0, 4]][mask].max() - x[:, [0, 4]][mask].min()) / 15
+    assert (y[:, [0, 4]][mask] - x[:, [0, 4]][mask]).abs().max() <= grid / 2 * 1.001, "the grid is over values sent"
+
+
+def test_gradient_of_top_k_has_no_bitmap():
+    x, g = randn(4, 8, 5, 5), randn(4, 8, 5, 5) * 1e-4
+    up, down = (Codec(Level(top=10, up_bits=8, down_bits=8), direction) for direction in ("up", "down"))
+    activation = over_the_wire(up.compress(x, batch=9))
+    mask = positions(activation)
+    gradient = over_the_wire(down.compress(g, batch=9, mask=mask))
+    assert len(gradient.body) == 8 + 4 * 10 and len(activation.body) == 4 * 8 * 25 // 8 + 8 + 4 * 10
+    y = extract(gradient, mask)
+    assert not y[~mask].any() and (y[mask] - g[mask]).abs().max() <= float(g[mask].max() - g[mask].min()) / 255 * 1.001
+    assert not gradient.zstd and up.estimate(x.shape).bytes == activation.size
+
+
+def test_positions_of_all_values():
+    assert positions(codec(4).compress(randn(2, 3))) is None
+
+
+def test_random_picks_are_for_training():
+    """Without a seed an evaluation sends the true top k, whatever the level's share."""
+    x, this = randn(4, 200), Codec(Level(top=20, top_random=30), "up")
+    plain = Codec(Level(top=20), "up").compress(x, seed=1).body
+    assert this.compress(x, seed=None).body == plain != this.compress(x, seed=1).body
+    assert this.compress(x, seed=1).body == this.compress(x, seed=1).body != this.compress(x, seed=2).body
+
+
+def test_without_a_seed_gradients_are_rounded_to_the_nearest():
+    x = randn(2, 8, 4, 4)
+    assert codec(4, "down").compress(x, seed=None).body == codec(4, "up").compress(x).body
+
+
+def exchange(top=2):
+    """A gradient, the mask that it needs, and a gradient of the same shape that holds all values."""
+    x = randn(2, 8)
+    mask = positions(Codec(Level(top=top), "up").compress(x))
+    return Codec(Level(top=top), "down").compress(x, mask=mask), mask, Codec(Level(), "down").compress(x)
+
+
+@pytest.mark.parametrize("spoil", [lambda m: None, lambda m: m.T, lambda m: m[:1], lambda m: ~m, lambda m: m & False])
+def test_a_gradient_without_the_right_positions(spoil):
+    gradient, mask, _ = exchange()
+    with pytest.raises(WireError, match="message 0 answers an activation whose positions are not those at hand"):
+        extract(gradient, spoil(mask))
+
+
+def test_a_gradient_that_is_not_restricted():
+    _, mask, dense = exchange()
+    with pytest.raises(WireError, match="message 0 is not restricted to the positions of its activation"):
+        extract(dense, mask)
+
+
+def test_positions_are_not_in_a_gradient():
+    with pytest.raises(WireError, match="message 0 does not say where its values lie"):
+        positions(exchange()[0])
+
+
+@pytest.mark.parametrize(
+    ("level", "direction", "shape", "text"),
+    [
+        ("all.k9.b4/b4", "up", (2, 8), r"cannot keep 9 values of each sample of a tensor of shape \(2, 8\)"),
+        ("all.k9.b4/b4", "up", (), "cannot keep 9 values"),
+        ("all.k2.b4/b4", "down", (2, 8), "a gradient at level all·k2·b4/b4 needs the positions of its activation"),
+        ("all.b4/b4.ch", "up", (8,), r"level all·b4/b4·ch has a range for each channel, shape \(8,\) has none"),
+    ],
+)
+def test_tensors_that_a_level_does_not_fit(level, direction, shape, text):
+    with pytest.raises(CodecError, match=text):
+        Codec(Level.model_validate(level), direction).compress(torch.ones(shape))
+
+
+@pytest.mark.parametrize("level", ["all.k9.b4/b4", "all.b4/b4.ch"])
+def test_estimates_that_a_level_does_not_fit(level):
+    with pytest.raises(CodecError, match="level|top-k"):
+        Codec(Level.model_validate(level), "up").estimate((8,))
+
+
+def test_ranges_per_channel_pay_where_channels_differ():
+    x = randn(4, 3, 8, 8) * torch.tensor([1e-3, 1.0, 1e3]).view(1, 3, 1, 1)
+    together, apart = (extract(Codec(Level.model_validate(t), "up").compress(x)) for t in ("all.b4/b4", "all.b4/b4.ch"))
+    assert not (together[:, 0] - together[0, 0, 0, 0]).any(), "one grid has no step for the smallest channel"
+    assert (apart[:, 0] - x[:, 0]).abs().max() <= float(x[:, 0].max() - x[:, 0].min()) / 30 * 1.001
+
+
+def test_ranges_per_channel_are_for_the_direction_with_few_bits():
+    x, level = randn(2, 3, 4), Level(up_bits=32, down_bits=4, per_channel=True)
+    assert not Codec(level, "up").compress(x).per_channel and Codec(level, "down").compress(x).per_channel
+
+
 def message(shape, body=b"", bits=32, dtype=torch.float32, kind=Kind.ACTIVATION, **more):
     return over_the_wire(Message(kind, 0, shape, dtype, bits, body, **more))
 
@@ -186,6 +362,12 @@ def zstd(data):
         (dict(shape=(100,), body=b"not zstd at all", zstd=True), "zstd body cannot be read"),
         (dict(shape=(1 << 31,), body=b"bomb", zstd=True, dtype=torch.float64), "4 bytes cannot hold 8589934592"),
         (dict(shape=(1,), body=b"", zstd=True), "0 bytes cannot hold 4"),
+        (dict(shape=(2, 8), body=b"\1\1" * 5 + b"\0", top=1), "body of 11 bytes, shape .* takes 10"),
+        (dict(shape=(2, 8), body=b"\1\3" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
+        (dict(shape=(2, 4), body=b"\1" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
+        (dict(shape=(2, 8), body=zstd(b"\0" * 10), zstd=True, top=1), "does not mark 1 values of each sample"),
+        (dict(shape=(2, 8), body=b"\0" * 8, top=1, known=True), "positions are not those at hand"),
+        (dict(shape=(2, 3), body=b"\0" * 29, bits=8, per_channel=True), "body of 29 bytes, shape .* takes 30"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -217,6 +399,7 @@ def test_labels(classes, width):
         dict(shape=(2, 2), body=b"\0" * 4, dtype=torch.uint8),
         dict(shape=(4,), body=b"\0" * 4, dtype=torch.uint8, zstd=True),
         dict(shape=(4,), body=b"\0" * 4, dtype=torch.uint8, kept=(1,), channel_dim=0),
+        dict(shape=(4,), body=b"\0" * 4, dtype=torch.uint8, top=1),
     ],
     ids=str,
 )

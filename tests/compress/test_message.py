@@ -1,4 +1,5 @@
 import contextlib
+import math
 import struct
 import warnings
 import zlib
@@ -8,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels
+from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels, positions
 from raysplit.compress.message import Kind, Message, header_size, parse
 from raysplit.config import Level
 from raysplit.errors import WireError
 
 FIXED = struct.Struct("<2sBBIIBBBBBHI")
-ZSTD, CHANNELS = 1, 2
+ZSTD, CHANNELS, TOP, KNOWN, RANGES = 1, 2, 4, 8, 16
 BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 FLOAT32, FLOAT16, UINT8 = 0, 1, 4
 
@@ -32,6 +33,7 @@ def raw(
     flags=0,
     ndim=None,
     channel_dim=1,
+    top=None,
     bitmap=b"",
     body_size=None,
 ):
@@ -41,14 +43,17 @@ def raw(
     head = FIXED.pack(
         magic, version, kind, batch, micros, dtype, bits, flags, ndim, channel_dim, len(bitmap), body_size
     )
-    head += struct.pack(f"<{len(shape)}I", *shape) + bitmap
+    sizes = shape if top is None else (*shape, top)
+    head += struct.pack(f"<{len(sizes)}I", *sizes) + bitmap
     return head + struct.pack("<I", zlib.crc32(head + body)) + body
 
 
 def read(data):
     """Parse bytes and take out what they carry."""
     message = parse(data)
-    return message, (extract_labels if message.kind is Kind.LABELS else extract)(message)
+    if message.kind is Kind.LABELS:
+        return message, extract_labels(message)
+    return message, extract(message, MASK if message.known else None)
 
 
 def samples():
@@ -56,7 +61,13 @@ def samples():
     up = Codec(Level(up_bits=4), "up").compress(x, batch=5)
     down = Codec(Level(down_bits=8, entropy="zstd"), "down").compress(torch.zeros(2, 9, 30), batch=6, kept=(0, 8))
     assert down.zstd
+    sparse = Codec(Level(top=7, up_bits=3), "up").compress(x, batch=8, kept=(1, 2, 5))
+    answer = Codec(Level(top=7, down_bits=3), "down").compress(x, batch=8, kept=(1, 2, 5), mask=positions(sparse))
+    ranges = Codec(Level(channels=2, up_bits=2, per_channel=True), "up").compress(x, kept=(3, 4))
     return {
+        "sparse": sparse,
+        "answer": answer,
+        "ranges": ranges,
         "up": up.spent(1.5),
         "down": down,
         "labels": pack_labels(torch.tensor([1, 2, 3]), 7, 10),
@@ -65,6 +76,7 @@ def samples():
 
 
 SAMPLES = samples()
+MASK = positions(SAMPLES["sparse"])
 every_sample = pytest.mark.parametrize("message", SAMPLES.values(), ids=SAMPLES)
 
 
@@ -85,6 +97,18 @@ def test_layout():
     assert header_size(2, 2) == message.header_bytes == len(expected) - 4 == 23 + 8 + 2 + 4
 
 
+def test_layout_of_top_k_and_ranges():
+    common = dict(shape=(2, 9, 3), dtype=torch.float32, kept=(0, 8))
+    answer = Message(Kind.GRADIENT, 4, bits=16, body=b"body", top=5, known=True, **common)
+    expected = raw(
+        (2, 9, 3), b"body", kind=2, batch=4, bits=16, flags=CHANNELS | TOP | KNOWN, top=5, bitmap=b"\x01\x01"
+    )
+    assert answer.to_bytes() == expected and answer.header_bytes == header_size(3, 2, top=True) == len(expected) - 4
+    ranges = Message(Kind.ACTIVATION, 4, bits=8, body=b"body", per_channel=True, **common)
+    expected = raw((2, 9, 3), b"body", batch=4, bits=8, flags=CHANNELS | RANGES, bitmap=b"\x01\x01")
+    assert ranges.to_bytes() == expected and ranges.sent_shape == (2, 2, 3)
+
+
 @st.composite
 def messages(draw):
     shape = tuple(draw(st.lists(st.integers(0, 20), max_size=5)))
@@ -93,13 +117,21 @@ def messages(draw):
         channel_dim = draw(st.sampled_from([i for i, size in enumerate(shape) if size]))
         kept = tuple(sorted(draw(st.sets(st.integers(0, shape[channel_dim] - 1), min_size=1))))
     floats = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+    bits = draw(st.sampled_from(BITS))
+    sent = [len(kept) if kept is not None and i == channel_dim else size for i, size in enumerate(shape)]
+    most, extra = math.prod(sent[1:]) if sent else 0, {}
+    if most and draw(st.booleans()):
+        extra = dict(top=draw(st.integers(1, most)), known=draw(st.booleans()))
+    elif bits <= 8 and channel_dim < len(shape):
+        extra = dict(per_channel=draw(st.booleans()))
     return Message(
         kind=draw(st.sampled_from(Kind)),
         batch=draw(st.integers(0, 2**32 - 1)),
         shape=shape,
         dtype=draw(st.sampled_from((*floats, torch.uint8, torch.int16, torch.int32))),
-        bits=draw(st.sampled_from(BITS)),
+        bits=bits,
         body=draw(st.binary(max_size=40)),
+        **extra,
         zstd=draw(st.booleans()),
         kept=kept,
         channel_dim=channel_dim,
@@ -166,7 +198,27 @@ def test_fault_texts(data, text):
         (dict(bits=9), "bits 9"),
         (dict(bits=0), "bits 0"),
         (dict(bits=64), "bits 64"),
-        (dict(flags=4), "flags 4"),
+        (dict(flags=32), "flags 32"),
+        (dict(flags=TOP), "its header promises 39"),
+        (dict(top=1), "its header promises 35"),
+        (dict(flags=TOP, top=0), r"0 values of each sample are said to be in a tensor of shape \(1, 8\)"),
+        (dict(flags=TOP, top=9), "9 values of each sample are said"),
+        (dict(flags=TOP, top=2**32 - 1), "4294967295 values of each sample are said"),
+        (dict(flags=TOP, top=1, shape=()), "1 values of each sample are said"),
+        (dict(flags=TOP, top=1, shape=(1, 0)), "1 values of each sample are said"),
+        (dict(flags=TOP | CHANNELS, top=2, bitmap=b"\2"), r"2 values of .* said to be in a tensor of shape \(1, 1\)"),
+        (dict(flags=TOP, top=1), "body of 0 bytes"),
+        (dict(flags=TOP, top=1, body=b"\0" * 5), "does not mark 1 values of each sample"),
+        (dict(flags=TOP, top=1, body=b"\3" + b"\0" * 4), "does not mark 1 values of each sample"),
+        (dict(flags=TOP | ZSTD, top=1, shape=(2**26, 32), body=b"abc"), "zstd body of 3 bytes cannot hold"),
+        (dict(flags=KNOWN), "leaves out positions although it holds all values"),
+        (dict(flags=TOP | KNOWN, top=1, body=b"\0" * 4), "positions are not those at hand"),
+        (dict(flags=TOP | KNOWN, top=1, shape=(2**31, 1), body=b"\0" * 4), "body of 4 bytes, .* takes 8589934592"),
+        (dict(flags=RANGES), r"shape \(1, 8\), 32 bits and top-k None cannot have a range for each channel"),
+        (dict(flags=RANGES | TOP, bits=8, top=1), "top-k 1 cannot have a range for each channel"),
+        (dict(flags=RANGES, bits=8, channel_dim=2), "for each channel .dimension 2."),
+        (dict(flags=RANGES, bits=8, body=b"\0" * 16), "body of 16 bytes, .* takes 72"),
+        (dict(flags=RANGES, bits=8, shape=(0, 2**31)), "body of 0 bytes, .* takes 17179869184"),
         (dict(flags=0x83), "flags 131"),
         (dict(shape=(2**32 - 1, 2**32 - 1)), "more than 2147483648 values"),
         (dict(shape=(2**31 + 1,)), "more than 2147483648 values"),
@@ -220,7 +272,8 @@ SIZES = st.sampled_from([0, 1, 1, 2, 3, 8, 9, 1 << 16, 1 << 31, (1 << 32) - 1])
             kind=st.integers(1, 4),
             dtype=st.integers(0, 8),
             bits=st.sampled_from([*BITS, 0, 9, 255]),
-            flags=st.integers(0, 4),
+            flags=st.integers(0, 32),
+            top=SIZES,
             ndim=st.integers(0, 255),
             channel_dim=st.integers(0, 5),
             bitmap=st.binary(max_size=2),
@@ -239,8 +292,8 @@ def test_changed_bytes_with_the_checksum_made_right(name, data):
     changes = st.dictionaries(st.integers(3, len(message) - 1), st.integers(0, 255), min_size=1, max_size=4)
     for at, byte in data.draw(changes).items():
         message[at] = byte
-    *_, ndim, _, bitmap_size, _ = FIXED.unpack_from(message)
-    head = FIXED.size + 4 * ndim + bitmap_size
+    *_, flags, ndim, _, bitmap_size, _ = FIXED.unpack_from(message)
+    head = FIXED.size + 4 * (ndim + bool(flags & TOP)) + bitmap_size
     if head + 4 <= len(message):
         struct.pack_into("<I", message, head, zlib.crc32(message[head + 4 :], zlib.crc32(message[:head])))
     reads_or_refuses(bytes(message))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysplit.compress.values import decode, encode, values_size
+from raysplit.compress.values import channels_size, decode, decode_channels, encode, encode_channels, values_size
 from raysplit.errors import CodecError
 
 GRID = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -189,3 +189,84 @@ def test_half_flag_in_a_wider_tensor():
     """Scale 0 marks raw 16-bit values; in a float32 tensor they are read as fp16."""
     data = struct.pack("<f2e", 0.0, 1.5, -2.0)
     assert decode(data, 2, 16, torch.float32).tolist() == [1.5, -2.0]
+
+
+def channels_round_trip(x, channel_dim, bits, generator=None):
+    data = encode_channels(x, channel_dim, bits, generator)
+    assert len(data) == channels_size(x.numel(), x.shape[channel_dim], bits)
+    y = decode_channels(memoryview(data), x.shape, channel_dim, bits, x.dtype)
+    assert y.dtype == x.dtype and y.shape == x.shape
+    return y
+
+
+CHANNELS = {
+    "image": (randn(4 * 5 * 3 * 3, torch.float64).reshape(4, 5, 3, 3), 1),
+    "tokens": (randn(4 * 7 * 5, torch.float64).reshape(4, 7, 5), 2),
+    "flat": (randn(20, torch.float64).reshape(4, 5), 1),
+    "transposed": (randn(4 * 5 * 6, torch.float64).reshape(5, 4, 6).transpose(0, 1), 1),
+    "first": (randn(30, torch.float64).reshape(5, 6), 0),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bits", GRID)
+def test_error_per_channel(bits, dtype, name):
+    """Channels of sizes 1e-3 to 1e3, one of them constant: each keeps within the error of its own grid."""
+    x, dim = CHANNELS[name]
+    sizes = torch.tensor([1e-3, 1.0, 0.0, 30.0, 1e3], dtype=torch.float64)
+    x = (x * sizes.view([-1 if d == dim else 1 for d in range(x.ndim)]) + 0.25).to(dtype)
+    for generator in (None, noise()):
+        y = channels_round_trip(x, dim, bits, generator)
+        for channel in range(5):
+            pair = (t.select(dim, channel).flatten() for t in (x, y))
+            assert_close(*pair, bits, stochastic=generator is not None)
+        assert y.select(dim, 2).equal(x.select(dim, 2)), "a constant is exact at any width"
+
+
+@pytest.mark.parametrize("bits", GRID)
+def test_one_channel_is_the_whole_tensor(bits):
+    x = randn(60)
+    for shape, dim in (((60, 1), 1), ((1, 60), 0), ((5, 1, 12), 1)):
+        for seed in (None, 4):
+            generators = [None if seed is None else noise(seed) for _ in range(2)]
+            assert encode_channels(x.reshape(shape), dim, bits, generators[0]) == encode(x, bits, generators[1])
+
+
+def test_channels_by_hand():
+    """Ranges 0..3 and -30..0 at 2 bits: the grids are 0, 1, 2, 3 and -30, -20, -10, 0."""
+    x = torch.tensor([[0.0, -30.0], [0.6, -12.0], [3.0, 0.0]])
+    assert channels_round_trip(x, 1, 2).tolist() == [[0, -30], [1, -10], [3, 0]]
+    assert encode_channels(x, 1, 2)[:16] == struct.pack("<4f", 0, 3, -30, 0)
+
+
+@pytest.mark.parametrize("bits", GRID)
+def test_channels_at_the_ends_of_float32(bits):
+    x = torch.tensor([[-LARGEST, 1e-45, 1e-20, 0.0], [LARGEST, -3e-45, 3e-20, 1.0], [1e38, 0.0, 0.0, 0.3]])
+    for generator in (None, noise()):
+        y = channels_round_trip(x, 1, bits, generator)
+        assert y.isfinite().all()
+        for channel in range(4):
+            assert_close(x[:, channel], y[:, channel], bits, stochastic=generator is not None)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2), (2, 3, 0)])
+def test_channels_without_values(shape):
+    assert channels_round_trip(torch.zeros(shape), 1, 4).shape == shape
+    assert encode_channels(torch.zeros(shape), 1, 4) == bytes(24)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_nan_and_inf_in_a_channel(bad):
+    x = randn(24).reshape(2, 3, 4)
+    x[0, 1, 2] = bad
+    with pytest.raises(CodecError, match="^1 of 24 values are NaN or infinite .*4-bit"):
+        encode_channels(x, 1, 4)
+
+
+def test_stochastic_rounding_per_channel_is_unbiased():
+    """As for a whole tensor: within 5σ of each channel's own step, plus 1/512 of it."""
+    x, draws = randn(48).reshape(2, 4, 6) * torch.tensor([0.1, 1.0, 10.0, 100.0]).view(1, 4, 1), 600
+    step = (x.amax((0, 2)) - x.amin((0, 2))).view(1, 4, 1) / 3
+    mean = torch.stack([channels_round_trip(x, 1, 2, noise(s)) for s in range(draws)]).double().mean(0)
+    assert ((mean - x).abs() < step * (5 / (2 * draws**0.5) + 1 / 512)).all()

@@ -31,6 +31,10 @@ def _row(epoch, level, reason, up, accuracy):
         "wait_s": 0.5,
         "threads_device": 2,
         "threads_server": 2,
+        "predicted_wifi_s": 11.0,
+        "predicted_lte_s": 12.5,
+        "predicted_ethernet_s": 10.0,
+        "predicted_iot_s": 400.0,
     }
 
 

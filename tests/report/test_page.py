@@ -3,6 +3,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from raysplit.errors import ConfigError
@@ -63,10 +64,23 @@ def test_numbers(page):
     # Bytes by kind: activations, labels, headers up; gradients, headers down; traffic; evaluation, checkpoints.
     assert ["mnist5k_plain", "180", "0.014", "0.026", "180", "0.016", "360", "19.0", "0.40"] in rows
     assert ["mnist5k_unfinished", "0.36", "0.011", "0.019", "0.36", "0.012", "0.76", "0.036", "–"] in rows
+    # Here, wifi, lte, ethernet, iot: sums over six epochs, and over the three of the run that has not ended.
+    assert ["mnist5k_deprune", "60.0", "66.0", "75.0", "60.0", "2,400"] in rows
+    assert ["mnist5k_unfinished", "30.0", "33.0", "37.5", "30.0", "1,200"] in rows
+    assert next(row for row in rows if "here" in row)[:3] == ["run", "here", "wifi\n50.0 up, 50.0 down, 5.00 ms"]
     epoch = ["5", "c16·b4/b4·zstd", "phase 2 of 2", "0.3000", "83.0%", "0.2500", "88.0%", "0.41", "0.40", "10.0"]
     assert epoch in rows
     assert "vgg11 cut at features.7, data set mnist5k, 3 of 8 epochs" in page
     assert "&quot;width&quot;: 0.5" in page
+
+
+def test_a_record_without_predictions(record, tmp_path):
+    path = record("old", "plain")
+    metrics = Path(path) / "metrics.parquet"
+    table = pq.read_table(metrics)
+    pq.write_table(table.drop_columns([name for name in table.column_names if name.startswith("predicted")]), metrics)
+    write_report([path], str(tmp_path / "r.html"))
+    assert ["mnist5k_plain", "40.0", *["–"] * 4] in Cells((tmp_path / "r.html").read_text()).rows
 
 
 def test_says_what_would_have_been_cheaper(page):
@@ -89,8 +103,8 @@ def test_escaped(record, tmp_path):
     write_report([record("<i>", "plain", name), record("b", "unfinished", name)], str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
     assert "<script" not in page and "<i>" not in page
-    # Title, comparison, note, bytes, details, config: wherever the first run is named.
-    assert page.count("&lt;script&gt;alert(&quot;$title&quot;)&lt;/script&gt; (&lt;i&gt;)") == 4
+    # Title, comparison, note, links, bytes, details, config: wherever the first run is named.
+    assert page.count("&lt;script&gt;alert(&quot;$title&quot;)&lt;/script&gt; (&lt;i&gt;)") == 5
     Cells(page)
 
 

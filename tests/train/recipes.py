@@ -10,7 +10,9 @@ from raysplit.config import (
     Fixed,
     ModelConfig,
     Phase,
+    Prune,
     SplitConfig,
+    Stage,
     TrainConfig,
 )
 
@@ -37,4 +39,20 @@ def squeezed_config() -> SplitConfig:
         bottleneck=BottleneckConfig(),
         schedule=Deprune(phases=phases),
         train=plain.train.replaced(epochs=2),
+    )
+
+
+def family_config() -> SplitConfig:
+    """A prune family of three in four epochs: all channels, four, two."""
+    phases = (
+        Stage(level="all.b4/b4.zstd", share=2),
+        Stage(level="c4.b4/b4.zstd", share=1, lr_scale=0.3),
+        Stage(level="c2.b8/b8", share=1, lr_scale=0.3),
+    )
+    plain = plain_config()
+    return plain.replaced(
+        name="digits_vgg11_family",
+        bottleneck=BottleneckConfig(),
+        schedule=Prune(phases=phases),
+        train=plain.train.replaced(epochs=4, precision="bf16", channels_last=True),
     )

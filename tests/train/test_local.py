@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from raysplit.config import Fixed
 from raysplit.errors import ConfigError
 from raysplit.train.local import train_local
 from raysplit.train.record import RunDir
@@ -38,6 +39,22 @@ def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at, optimizer
     resumed = train_local(squeezed, run_dir=str(tmp_path / "stopped"))
     assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
     assert resumed["accuracy"] == whole["accuracy"] and resumed["bytes_up"] == whole["bytes_up"]
+
+
+def test_resume_with_error_feedback(squeezed, tmp_path):
+    """Two epochs at one level: what rounding took from the gradients is in the checkpoint between them."""
+    squeezed = squeezed.replaced(schedule=Fixed(level="c4.k8r20.b4/b3.ef"))
+    torch.set_num_threads(1)
+
+    def stop(epoch, step, steps, loss):
+        if (epoch, step) == (1, 2):
+            raise KeyboardInterrupt
+
+    train_local(squeezed, run_dir=str(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train_local(squeezed, run_dir=str(tmp_path / "stopped"), watch=stop)
+    train_local(squeezed, run_dir=str(tmp_path / "stopped"))
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
 
 
 def test_a_finished_run_is_not_trained_again(squeezed, tmp_path):

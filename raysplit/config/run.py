@@ -3,78 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Self
+from pydantic import Field, ValidationError, model_validator
 
+from raysplit.config.base import Frozen, describe
+from raysplit.config.level import Level
+from raysplit.config.schedules import Fixed, Prune, Schedule
 from raysplit.errors import ConfigError, nearest
-
-Bits = Literal[1, 2, 3, 4, 5, 6, 7, 8, 16, 32]
-_LEVEL = re.compile(r"(?:c(?P<channels>\d+)|all)[·.]b(?P<up>\d+)/b(?P<down>\d+)(?:[·.](?P<entropy>zstd))?")
-
-
-class Frozen(BaseModel):
-    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-    def replaced(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, validated like a new one."""
-        return type(self).model_validate({**dict(self), **changes})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), cls.model_fields)}")
-        return value
-
-
-class Level(Frozen):
-    """How much crosses the cut: channels kept, bits per value in each direction, entropy stage.
-
-    Prints as `c4·b4/b4·zstd` (4 channels, 4 bits up, 4 bits down, zstd) or `all·b32/b32`, and is read
-    back from the same text (a plain dot may stand for the middle dot).
-    """
-
-    channels: Annotated[int, Field(ge=1)] | None = None
-    """Channels kept at the cut (the budget B); None keeps all."""
-    up_bits: Bits = 32
-    """Bits per activation value, device to server."""
-    down_bits: Bits = 32
-    """Bits per gradient value, server to device."""
-    entropy: Literal["none", "zstd"] = "none"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        found = _LEVEL.fullmatch(value.strip())
-        if not found:
-            raise ValueError(f"'{value}' is not a level; write it like c4.b4/b4.zstd or all.b32/b32")
-        return {
-            "channels": int(found["channels"]) if found["channels"] else None,
-            "up_bits": int(found["up"]),
-            "down_bits": int(found["down"]),
-            "entropy": found["entropy"] or "none",
-        }
-
-    def __str__(self) -> str:
-        channels = "all" if self.channels is None else f"c{self.channels}"
-        tail = "·zstd" if self.entropy == "zstd" else ""
-        return f"{channels}·b{self.up_bits}/b{self.down_bits}{tail}"
-
-
-UNCOMPRESSED = Level()
-DEFAULT_LEVEL = Level(up_bits=4, down_bits=4, entropy="zstd")
-"""The level that `raysplit profile` prices: four bits cost no accuracy here, fewer channels do."""
 
 
 class DataConfig(Frozen):
@@ -98,7 +36,7 @@ class DataConfig(Frozen):
 class ModelConfig(Frozen):
     name: str
     """`vgg11`…`vgg19` (for small images), a torchvision or timm name, or `path.py:function`."""
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
 
 
@@ -114,31 +52,13 @@ class BottleneckConfig(Frozen):
     """δ of the budget penalty; in `raysplit` mode it shrinks by 128/C on cuts of more than 128 channels."""
 
 
-class Fixed(Frozen):
-    """One level from the first epoch to the last."""
+class LocalLoss(Frozen):
+    """A small head on the device that trains the device half there: no gradient comes down."""
 
-    kind: Literal["fixed"] = "fixed"
-    level: Level = DEFAULT_LEVEL
-
-
-class Phase(Frozen):
-    level: Level
-    share: Annotated[float, Field(gt=0)]
-    """Share of the run's epochs, relative to the other phases' shares."""
-
-
-class Deprune(Frozen):
-    """Tight first, looser later (Mudvari et al. 2024): a list of phases, each a level and a share of the epochs."""
-
-    kind: Literal["deprune"] = "deprune"
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
-    reset_logits: bool = True
-    """Redraw the channel logits between phases, so that channels left out get another chance."""
-    fresh_optimizer: bool = True
-    """Start each phase with empty optimiser state."""
-
-
-Schedule = Annotated[Fixed | Deprune, Field(discriminator="kind")]
+    width: Annotated[int, Field(ge=1)] = 128
+    """Channels of the head's layers."""
+    layers: Annotated[int, Field(ge=0)] = 2
+    """Convolutions (on tokens: linear layers) before the classifier."""
 
 
 class TrainConfig(Frozen):
@@ -153,6 +73,8 @@ class TrainConfig(Frozen):
     lr_schedule: Literal["constant", "cosine"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the steps in which the cosine schedule rises linearly to `lr`."""
+    local_loss: LocalLoss | None = None
+    """Train the device half by a loss of its own in place of the server's gradients."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: both halves compute under autocast; weights stay fp32."""
     channels_last: bool = False
@@ -202,15 +124,16 @@ class SplitConfig(Frozen):
         for level in self.levels():
             if level.channels is not None and self.bottleneck is None:
                 raise ValueError(f"level {level} keeps {level.channels} channels, which needs a bottleneck")
-        if isinstance(self.schedule, Deprune) and len(self.schedule.phases) > self.train.epochs:
-            raise ValueError(f"{len(self.schedule.phases)} phases do not fit into train.epochs={self.train.epochs}")
+        phases = len(getattr(self.schedule, "phases", ()))
+        if phases > self.train.epochs:
+            raise ValueError(f"{phases} phases do not fit into train.epochs={self.train.epochs}")
+        if isinstance(self.schedule, Prune) and self.train.local_loss is not None:
+            raise ValueError("a prune family is trained jointly; set train.local_loss to null")
         return self
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that the schedule can choose, without repeats, in order."""
-        if isinstance(self.schedule, Fixed):
-            return (self.schedule.level,)
-        return tuple(dict.fromkeys(phase.level for phase in self.schedule.phases))
+        return self.schedule.levels()
 
     def with_settings(self, settings: Iterable[str]) -> SplitConfig:
         """Return a copy with `key.path=value` settings applied; values are read as YAML.
@@ -241,17 +164,6 @@ def loads(text: str, where: str) -> SplitConfig:
     except json.JSONDecodeError as err:
         raise ConfigError(f"{where} is not JSON: {err}") from None
     return parse(tree, where)
-
-
-def describe(err: ValidationError) -> str:
-    """Return all faults of a pydantic error on one line, `key.path: what is wrong`."""
-    lines = []
-    for fault in err.errors():
-        path = ".".join(str(part) for part in fault["loc"])
-        text = fault["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
-        lines.append(f"{path}: {text}{got}" if path else text)
-    return "; ".join(lines)
 
 
 def _value(setting: str, text: str) -> Any:

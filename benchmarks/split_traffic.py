@@ -1,0 +1,100 @@
+"""Accuracy against traffic: every schedule and baseline under equal epochs and seeds.
+
+    python benchmarks/split_traffic.py --data parquet:DIR --preset quick|full [--work DIR] [--only ROW …] [--seeds N …]
+
+Each row and seed is a run of its own under --work: one that was stopped goes on at its last epoch, one that is
+done is not trained again. `--only` and `--seeds` let several processes share the work. When all are there, writes
+benchmarks/results/split_traffic.json (preset quick: split_traffic_quick.json) and a plot beside it. A table for
+people, then one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from meta import RESULTS, meta, save
+from traffic_plot import plot
+from traffic_rows import PRESETS, ROWS, SEEDS, base
+from traffic_table import rows
+
+from raysplit.config import SplitConfig
+from raysplit.train.local import train_local
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", default="mnist5k", help="default mnist5k; the committed results: parquet:DIR of CIFAR-10"
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="quick")
+    parser.add_argument("--work", default="~/raysplit_benchmarks/split_traffic", help="where the runs are kept")
+    parser.add_argument("--only", nargs="+", metavar="ROW", choices=ROWS)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    work = Path(args.work).expanduser() / args.preset
+    for seed in args.seeds or SEEDS[args.preset]:
+        for name in args.only or ROWS:
+            _train(ROWS[name](base(args.data, args.preset, seed)).replaced(name=name), work / folder(name, seed))
+    places = {name: [work / folder(name, seed) for seed in SEEDS[args.preset]] for name in ROWS}
+    missing = [place.name for runs in places.values() for place in runs if not (place / "summary.json").exists()]
+    if missing:
+        print(f"{len(missing)} runs are still to do: {', '.join(missing)}")
+        return
+    table = rows(places)
+    print(_text(table))
+    name = "split_traffic" if args.preset == "full" else "split_traffic_quick"
+    about = meta(SEEDS[args.preset]) | describe(base(args.data, args.preset, 0))
+    save(name, {"meta": about, "rows": table})
+    (RESULTS / f"{name}.png").write_bytes(plot(table))
+    print(json.dumps({"rows": table}))
+
+
+def folder(name: str, seed: int) -> str:
+    """Return a run's folder name."""
+    return f"{''.join(c if c.isalnum() else '-' for c in name)}_{seed}"
+
+
+def describe(config: SplitConfig) -> dict[str, Any]:
+    """Return what the rows have in common, in words."""
+    model, data, train = config.model, config.data, config.train
+    return {
+        "model": f"{model.name} {model.args}, cut {config.cut}, {train.precision}, batch {train.batch_size}, "
+        f"SGD lr {train.lr}, momentum {train.momentum}, cosine",
+        "subset": f"{data.train_rows} training images, {train.epochs} epochs, augmentation {data.augment}; "
+        "all test images",
+        "notes": "CIFAR-10 as Parquet files is recompressed as JPEG. The unsplit network and the upload of raw "
+        "images are the training of `split fp32`, to which they are equal bit for bit (tests/train/test_loop.py).",
+    }
+
+
+def _train(config: SplitConfig, place: Path) -> None:
+    if (place / "summary.json").exists():
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / "meta.json").exists():
+        (place / "meta.json").write_text(json.dumps(meta([config.train.seed])))
+    done = train_local(config, str(place))
+    print(
+        f"{place.name}: {100 * done['accuracy']:.2f} %, {done['times_less']:.1f} times less, {done['seconds']:.0f} s",
+        flush=True,
+    )
+
+
+def _text(table: list[dict[str, Any]]) -> str:
+    lines = [f"{'row':44}{'accuracy':>14}{'MB':>11}{'times less':>12}{'than upload':>12}{'MB to target':>13}{'s':>7}"]
+    for row in table:
+        numbers = (row["frame_mb"], row["times_less"], row["times_less_than_upload"], row["mb_to_target"])
+        mb, less, upload, target = ("–" if x is None else f"{x:,.4g}" for x in numbers)
+        accuracy = f"{row['accuracy_mean']:.2f} ± {row['accuracy_std']:.2f}"
+        lines.append(f"{row['name']:44}{accuracy:>14}{mb:>11}{less:>12}{upload:>12}{target:>13}{row['seconds']:7.0f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

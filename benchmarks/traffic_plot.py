@@ -1,0 +1,50 @@
+"""The traffic benchmark's picture: accuracy against megabytes, a numbered point for each row."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_KINDS = {
+    "raw images uploaded once": ("#000000", "D"),
+    "paper": ("#D55E00", "s"),
+    "prune": ("#CC79A7", "v"),
+    "freeze": ("#009E73", "o"),
+    "top-k": ("#E69F00", "X"),
+    "randomised": ("#E69F00", "X"),
+}
+_OTHER = ("#0072B2", "^")
+
+
+def plot(table: list[dict[str, Any]]) -> bytes:
+    """Return PNG data; rows without traffic are left out."""
+    rows = [row for row in table if row["frame_mb"] > 0]
+    figure = Figure(figsize=(8.5, 0.21 * len(rows) + 5.2), dpi=150, layout="constrained", facecolor="white")
+    ax, key = figure.subplots(2, 1, height_ratios=(4.6, 0.21 * len(rows)))
+    figure.suptitle("Test accuracy against training traffic, mean and standard deviation over seeds", fontsize=11)
+    key.set_axis_off()
+    key.set_xlim(0, 1)
+    key.set_ylim(len(rows) - 0.4, -0.6)
+    for number, row in enumerate(sorted(rows, key=lambda row: row["frame_mb"]), start=1):
+        colour, marker = next((v for k, v in _KINDS.items() if row["name"].startswith(k)), _OTHER)
+        x, y = row["frame_mb"], row["accuracy_mean"]
+        ax.errorbar(x, y, row["accuracy_std"], color=colour, marker=marker, markersize=7, capsize=3, linewidth=1)
+        ax.annotate(str(number), (x, y), (5, 5), textcoords="offset points", fontsize=9)
+        key.plot(0.045, number - 1, color=colour, marker=marker, markersize=6)
+        key.text(0.03, number - 1, str(number), ha="right", va="center", fontsize=9)
+        key.text(0.065, number - 1, row["name"], va="center", fontsize=9)
+        end = f"{y:.1f} ± {row['accuracy_std']:.1f} %   {x:,.3g} MB   {row['times_less']:,.4g}×"
+        key.text(1, number - 1, end, ha="right", va="center", fontsize=9)
+    upload = next(row["frame_mb"] for row in rows if row["name"] == "raw images uploaded once")
+    ax.axvline(upload, color="#666666", linestyle="--", linewidth=1)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
+    ax.grid(color="#dddddd")
+    ax.set_xlabel("frame bytes of training, both ways (MB, log scale); dashed: the raw images once")
+    ax.set_ylabel("test accuracy (%)")
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    return data.getvalue()

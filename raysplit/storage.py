@@ -1,0 +1,80 @@
+"""Folders on any file system that pyarrow opens, by path or URI."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+from typing_extensions import Self
+
+from raysplit.errors import ConfigError
+
+
+def locate(location: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a local path or a URI, and the path on it; ConfigError for one nothing opens."""
+    if "://" not in location:
+        return fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
+    try:
+        return fs.FileSystem.from_uri(location)
+    except (pa.ArrowException, OSError) as err:
+        raise ConfigError(f"'{location}' is not a path or URI that pyarrow opens: {err}") from None
+
+
+class Folder:
+    """A folder, which need not exist yet. A file in it is written whole or not at all."""
+
+    remedy = "choose another place"
+    """What to do where nothing can be written."""
+
+    def __init__(self, filesystem: fs.FileSystem, path: str, location: str):
+        self._fs, self.path, self.location = filesystem, path, location
+
+    @classmethod
+    def at(cls, location: str) -> Self:
+        """Open a folder by path or URI; ConfigError for a URI that nothing opens."""
+        filesystem, path = locate(location)
+        return cls(filesystem, path, location.rstrip("/") if "://" in location else path)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file; ConfigError when the place cannot be written to."""
+        target = posixpath.join(self.path, name)
+        try:
+            self._fs.create_dir(posixpath.dirname(target), recursive=True)
+            with self._fs.open_output_stream(target + ".part") as out:
+                out.write(data)
+            self._fs.move(target + ".part", target)
+        except OSError as err:
+            raise ConfigError(f"cannot write {name} to '{self.location}': {err}; {self.remedy}") from None
+
+    def find(self, name: str) -> bytes | None:
+        """Return a file's content, or None where there is no such file."""
+        try:
+            with self._fs.open_input_file(posixpath.join(self.path, name)) as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def has(self, name: str) -> bool:
+        return self._fs.get_file_info(posixpath.join(self.path, name)).type is not fs.FileType.NotFound
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders within, sorted; none where the folder does not exist."""
+        found = self._fs.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in found)
+
+    def delete(self, name: str) -> None:
+        """Delete a file or a folder with all that it holds."""
+        target = posixpath.join(self.path, name)
+        is_folder = self._fs.get_file_info(target).type is fs.FileType.Directory
+        (self._fs.delete_dir if is_folder else self._fs.delete_file)(target)
+
+    def copy_to(self, path: str) -> None:
+        """Copy everything within to a local folder, which must exist."""
+        fs.copy_files(self.path, path, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
+
+    @property
+    def local(self) -> Path | None:
+        """The folder's path where it is on this machine's file system."""
+        return Path(self.path) if isinstance(self._fs, fs.LocalFileSystem) else None

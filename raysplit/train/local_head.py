@@ -1,0 +1,46 @@
+"""The device's own loss: a small head on the code, thrown away after training."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from raysplit.config import LocalLoss
+
+
+class LocalHead(nn.Module):
+    """Convolutions with batch norm and ReLU, halving the grid, then the mean over positions and a classifier.
+
+    Greedy layer-wise training with a head of two or three layers comes close to training end to end
+    (Belilovsky, Eickenberg, Oyallon, "Greedy Layerwise Learning Can Scale to ImageNet", ICML 2019).
+
+    Args:
+        shape: of the code, without the batch dimension; tokens (`channel_dim` other than 1, or no grid) get
+            linear layers, one token at a time.
+    """
+
+    def __init__(self, config: LocalLoss, shape: tuple[int, ...], channel_dim: int, classes: int):
+        super().__init__()
+        self._channel_dim = channel_dim
+        grid = channel_dim == 1 and len(shape) == 3
+        width, side = shape[channel_dim - 1], min(shape[1:]) if grid else 0
+        layers: list[nn.Module] = []
+        for _ in range(config.layers):
+            if grid:
+                layers += [nn.Conv2d(width, config.width, 3, padding=1, bias=False), nn.BatchNorm2d(config.width)]
+            else:
+                layers.append(nn.Linear(width, config.width))
+            layers.append(nn.ReLU())
+            if side >= 4:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+            width = config.width
+        self.layers = nn.Sequential(*layers)
+        self.classify = nn.Linear(width, classes)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return logits, shape (N, classes), from the code as it would reach the server."""
+        if self._channel_dim != 1:
+            z = z.movedim(self._channel_dim, -1)
+        x = self.layers(z)
+        channel_dim = 1 if self._channel_dim == 1 else x.ndim - 1
+        return self.classify(x.movedim(channel_dim, 1).flatten(2).mean(2) if x.ndim > 2 else x)
