@@ -58,7 +58,7 @@ def instrumented(worker: Any, interface: str, out: str) -> Any:
                 file.write(f"{read() - before}\n")
             return scores
 
-        Loop.train_epoch = train_epoch  # type: ignore[method-assign]
+        Loop.train_epoch = train_epoch  # type: ignore[method-assign, assignment]
         try:
             return worker(job)
         finally:
@@ -70,7 +70,7 @@ def instrumented(worker: Any, interface: str, out: str) -> Any:
 def train(config: SplitConfig, folder: Path, interface: str) -> dict[str, Any]:
     """Train a row over the link and once more in this process; return its records, counters and local seconds."""
     # Ray stumbles over a path with a middle dot where the locale is C.
-    name = f"{config.schedule.level}_{config.train.in_flight}".replace("/", "-").replace("·", ".")
+    name = f"{config.levels()[0]}_{config.train.in_flight}".replace("/", "-").replace("·", ".")
     counts = folder / f"{name}.nic"
     worker = trainer._worker
     trainer._worker = instrumented(worker, interface, str(counts))
@@ -81,7 +81,7 @@ def train(config: SplitConfig, folder: Path, interface: str) -> dict[str, Any]:
     train_local(config, run_dir=str(folder / f"{name}_local"))
     local = RunDir.at(str(folder / f"{name}_local")).rows()
     return {
-        "level": str(config.schedule.level),
+        "level": str(config.levels()[0]),
         "in_flight": config.train.in_flight,
         "rows": RunDir.at(str(folder / name)).rows(),
         "nic_bytes": [int(line) for line in counts.read_text().split()],
@@ -132,7 +132,7 @@ def main() -> None:
     for level in job["levels"]:
         for in_flight in job["in_flight"]:
             config = variant(base, level, in_flight)
-            sys.stderr.write(f"{config.schedule.level}, {in_flight} in flight\n")
+            sys.stderr.write(f"{config.levels()[0]}, {in_flight} in flight\n")
             result["runs"].append(train(config, folder, interface))
     result["privacy"] = look_for_images(variant(base, job["levels"][-1], 1), folder, interface)
     ray.shutdown()

@@ -93,13 +93,13 @@ def deprune(tight: Level, loose: Level) -> Deprune:
     return Deprune(phases=(Phase(level=tight, share=15), Phase(level=loose, share=7)))
 
 
-def frozen(config: SplitConfig, at: str, views: int, device_share: float, epochs: int) -> SplitConfig:
-    """The device learns alone for a share of the epochs; then `views` passes cross, and the server learns."""
-    learn, send = Stage(level=level(at), share=device_share), Stage(level=level(at), share=1 - device_share)
+def frozen(config: SplitConfig, views: int, epochs: int, head: bool = True) -> SplitConfig:
+    """The device learns alone for `epochs` epochs; then `views` passes cross, and the server learns as long."""
+    half = Stage(level=level("all·b2/b2·zstd"), share=1)
     return config.replaced(
         bottleneck=BottleneckConfig(),
-        schedule=FreezeAndCache(learn=learn, send=send, views=views),
-        train=config.train.replaced(local_loss=LocalLoss(), epochs=epochs),
+        schedule=FreezeAndCache(learn=half, send=half, views=views, head=head),
+        train=config.train.replaced(local_loss=LocalLoss(), epochs=2 * epochs),
     )
 
 
@@ -158,6 +158,29 @@ def _(config: SplitConfig) -> SplitConfig:
     images = config.data.train_rows or 0
     ladder = tuple(level(f"{channels}·b4/b4·zstd") for channels in ("c2", "c4", "c8", "c16", "c32", "all"))
     return boxed(config, ByteBudget(ladder=ladder, megabytes=images * config.train.epochs * 32_768 / 100 / 1e6))
+
+
+@row("freeze and cache, 6 views")
+def _(config: SplitConfig) -> SplitConfig:
+    """Neither side works for more epochs than in the other rows, but one after the other."""
+    return frozen(config, 6, config.train.epochs)
+
+
+@row("freeze and cache, 1 view")
+def _(config: SplitConfig) -> SplitConfig:
+    return frozen(config, 1, config.train.epochs)
+
+
+@row("freeze and cache, 1 view, half the epochs")
+def _(config: SplitConfig) -> SplitConfig:
+    """Half of the epochs for each side: as many in all as the other rows have."""
+    return frozen(config, 1, config.train.epochs // 2)
+
+
+@row("freeze and cache, 6 views, without the head")
+def _(config: SplitConfig) -> SplitConfig:
+    """What the server half reaches by itself."""
+    return frozen(config, 6, config.train.epochs, head=False)
 
 
 # --- prune: one family by transfer, and its tighter levels from scratch --------------------------------

@@ -151,11 +151,11 @@ class Family:
         return parts
 
     def device(self, level: str) -> DeviceHalf:
-        """Return the device half alone; nothing of the server half's weights is read."""
+        """Return the device half alone; the server half's weights are not loaded."""
         return self._fill(self._parts().device, level, "device")
 
     def server(self, level: str) -> ServerHalf:
-        """Return the server half alone; nothing of the device half's weights is read."""
+        """Return the server half alone; the device half's weights are not loaded."""
         return self._fill(self._parts().server, level, "server")
 
     def codec(self, level: str) -> Codec:

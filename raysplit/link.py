@@ -127,7 +127,7 @@ def _one_way(link: Link, count: int, micro: Micro) -> float:
 
 
 def check_seconds(link: Link, batches: int, up_bytes: float, compute_s: float) -> float:
-    """Return the seconds of an evaluation pass of `batches` calls, one at a time.
+    """Return the seconds of `batches` calls, one at a time, as an evaluation pass makes them.
 
     `up_bytes` are those of one call's answer (0: nothing crosses), `compute_s` the work of both sides for it.
     """

@@ -13,7 +13,9 @@ from raysplit.config import (
     Fixed,
     Level,
     Phase,
+    Prune,
     SplitConfig,
+    Stage,
     TrainConfig,
     loads,
     parse,
@@ -148,7 +150,7 @@ def test_levels_without_repeats_in_order():
         (dict(bottleneck={"strid": 2}), "bottleneck: unknown key 'strid'. Nearest: stride"),
         (dict(schedule={"kind": "fixed", "levels": "all.b4/b4"}), "unknown key 'levels'. Nearest: level."),
         (dict(ray={"max_failure": 2}), "ray: unknown key 'max_failure'. Nearest: max_failures"),
-        (dict(schedule={"kind": "prune"}), "schedule: "),
+        (dict(schedule={"kind": "pruned"}), "schedule: "),
         (dict(train={"epochs": 0}), "train.epochs: Input should be greater than or equal to 1 (got 0)"),
         (dict(train={"lr": "fast"}), "train.lr: Input should be a valid number"),
         (dict(train={"lr": float("nan")}), "train.lr: "),
@@ -336,6 +338,11 @@ def test_replaced():
         (TrainConfig(), dict(in_flight=3), "not a multiple"),
         (config(schedule=Fixed(level=Level(channels=4))), dict(bottleneck=None), "needs a bottleneck"),
         (Deprune(phases=(Phase(level=UNCOMPRESSED, share=1),)), dict(phases=()), "at least 1 item"),
+        (
+            Prune(phases=(Stage(level="c4.b4/b4", share=1),)),
+            dict(phases=[Stage(level="c4.b4/b4", share=1), Stage(level="c4·b4/b4", share=2)]),
+            "level c4·b4/b4 is in 2 phases; a family has one model for each level",
+        ),
     ],
 )
 def test_replaced_validates(made, changes, text):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from raysplit.bundle import write_bundle
 from raysplit.compress.codec import extract
@@ -122,8 +123,6 @@ def test_halves_come_in_eval_mode_by_either_spelling_of_a_level(stored):
 
 def test_one_half_is_read_without_the_other(stored, copy):
     """A bundle may be stripped of what a device does not need, if its manifest is written anew."""
-    from safetensors.torch import load_file, save
-
     half = {name: tensor for name, tensor in load_file(copy / FILES[1]).items() if name.startswith("device.")}
     manifest = json.loads((copy / "manifest.json").read_text())
     contents = {name: (copy / name).read_bytes() for name in manifest["files"]} | {FILES[1]: save(half)}

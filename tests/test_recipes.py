@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raysplit import recipes
-from raysplit.config import UNCOMPRESSED, Deprune, loads
+from raysplit.config import UNCOMPRESSED, Deprune, Prune, loads
 from raysplit.errors import ConfigError
 
 
@@ -28,6 +28,20 @@ def test_the_papers_settings():
             assert config.train.momentum == 0 and config.train.batch_size == 16
             assert config.bottleneck.stride == stride and config.bottleneck.mode == "paper"
             assert config.train.weight_decay == 5e-4 and config.train.lr_schedule == "constant"
+
+
+def test_the_papers_families():
+    """Mudvari et al. 2024, prune: CIFAR-10 30 + 10 + 10 epochs, STL-10 30 + 15 + 15, momentum 0.9, 1e-3."""
+    for data, epochs in (("cifar10", [30, 10, 10]), ("stl10", [30, 15, 15])):
+        config = recipes.get(f"{data}_vgg11_prune_paper")
+        assert isinstance(config.schedule, Prune)
+        assert [stage.share for stage in config.schedule.phases] == epochs and config.train.epochs == sum(epochs)
+        assert [str(level) for level in config.levels()] == ["all·b32/b32", "c32·b16/b16", "c4·b16/b16"]
+        assert {stage.lr_scale for stage in config.schedule.phases} == {1.0}
+        assert (config.train.lr, config.train.momentum, config.train.batch_size) == (1e-3, 0.9, 16)
+        assert config.train.lr_schedule == "constant" and config.bottleneck.mode == "paper"
+        ours = recipes.get(f"{data}_vgg11_prune_raysplit")
+        assert ours.schedule == config.schedule and ours.train.lr_schedule == "cosine"
 
 
 def test_unknown_name():

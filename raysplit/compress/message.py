@@ -45,6 +45,7 @@ class Kind(enum.IntEnum):
     ACTIVATION = 1
     GRADIENT = 2
     LABELS = 3
+    WEIGHTS = 4
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ class Message:
     def spent(self, seconds: float) -> Message:
         """Return the same message with the sender's working time in its header."""
         return replace(self, micros=min(round(seconds * 1e6), 0xFFFFFFFF))
+
+    def of(self, kind: Kind) -> Message:
+        """Return the same message as one of another kind."""
+        return replace(self, kind=kind)
 
     def expect(self, kind: Kind, batch: int, shape: tuple[int, ...] | None = None) -> Message:
         """Return self, or raise WireError when it is not the message that was waited for."""

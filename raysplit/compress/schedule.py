@@ -37,6 +37,8 @@ class Decision:
     mode: Mode = "joint"
     ends_level: bool = False
     """The model is kept at the end of the epoch: a member of a prune family."""
+    hand_over: bool = False
+    """The device's head crosses before the epoch and becomes part of the server half."""
     span: tuple[int, int] | None = None
     """First epoch and number of epochs that the learning-rate schedule covers; None: the whole run."""
     lr_scale: float = 1.0
@@ -96,7 +98,10 @@ def _phased(schedule: Deprune | Prune | FreezeAndCache, epoch: int, course: Cour
         reason = "base of the family" if index == 0 else f"level {index + 1} of {len(starts)}, by transfer"
         return Decision(phase.level, reason, ends_level=epoch == end - 1, span=span, lr_scale=scale)
     mode, reason = _cache_mode(schedule, index, epoch - start, course.local)
-    return Decision(phase.level, reason, mode=mode, fresh_optimizer=entering, span=span, lr_scale=scale)
+    hand_over = index == 1 and entering and schedule.head and course.local
+    return Decision(
+        phase.level, reason, mode=mode, fresh_optimizer=entering, span=span, lr_scale=scale, hand_over=hand_over
+    )
 
 
 def _cache_mode(schedule: FreezeAndCache, phase: int, epoch: int, local: bool) -> tuple[Mode, str]:

@@ -57,7 +57,7 @@ class LocalLoss(Frozen):
 
     width: Annotated[int, Field(ge=1)] = 128
     """Channels of the head's layers."""
-    layers: Annotated[int, Field(ge=0)] = 2
+    layers: Annotated[int, Field(ge=0)] = 3
     """Convolutions (on tokens: linear layers) before the classifier."""
 
 

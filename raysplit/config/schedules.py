@@ -127,6 +127,9 @@ class FreezeAndCache(Frozen):
     """The server learns: from messages in the first `views` epochs, from what it kept in the others."""
     views: Annotated[int, Field(ge=1)] = 2
     """Passes over the training data (each newly augmented) that cross."""
+    head: bool = True
+    """With a local loss: its head crosses once in fp16, its logits are added to the server half's, and the server
+    goes on training it."""
     finish: Stage | None = None
     """Both halves together again, at the end."""
 

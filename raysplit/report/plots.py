@@ -76,6 +76,10 @@ def accuracy_sample(runs: Sequence[Run]) -> Figure:
     _log_axis(ax, [m.bytes_per_sample for run in runs for m in run.members], room=2.5)
     ax.set_xlabel("training traffic per image, both ways (bytes, log scale)", color=_INK)
     ax.margins(y=0.2)
+    low, high = ax.get_ylim()
+    # A tenth of a point is noise and should look like it.
+    spare = max(0.0, 4 - (high - low)) / 2
+    ax.set_ylim(low - spare, high + spare)
     _percent_axis(ax, "test accuracy (%)")
     _key(key, ends)
     _move_apart(figure, texts)

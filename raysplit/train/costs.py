@@ -6,6 +6,7 @@ import torch
 
 from raysplit.compress.codec import Codec, pack_labels
 from raysplit.config import Level, SplitConfig
+from raysplit.train.local_head import LocalHead, flatten
 
 
 def step_bytes(
@@ -20,3 +21,8 @@ def step_bytes(
     down = Codec(level, "down", channel_dim).estimate((micro, *shape))
     labels = pack_labels(torch.zeros(micro, dtype=torch.int64), 0, classes).size
     return config.train.in_flight * (up.bytes + labels), config.train.in_flight * down.bytes, up.exact
+
+
+def head_bytes(head: LocalHead) -> int:
+    """Return the bytes of the message that hands the device's head over to the server, in fp16."""
+    return Codec(Level(up_bits=16), "up").estimate(flatten(head).shape).bytes

@@ -18,6 +18,7 @@ from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import WireError
 from raysplit.train.checkpoint import pack_state, unpack_state
+from raysplit.train.local_head import flatten
 from raysplit.train.optim import HalfOptimizer
 from raysplit.train.parts import build_parts, pick_device
 from raysplit.train.seeds import mix, seeded
@@ -114,6 +115,13 @@ class DeviceSide:
             self._apply(number, z, penalty, grad)
             loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
         return loss, correct, count, time.perf_counter() - start
+
+    def hand_over(self) -> list[bytes]:
+        """Return the message [weights] of the local head, in fp16."""
+        with self._working():
+            assert self._head is not None
+            message = Codec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
+        return [self._timed(message).to_bytes()]
 
     @torch.no_grad()
     def evaluate_alone(self, split: Literal["val", "test"], index: int) -> tuple[float, int, int, float]:
@@ -243,9 +251,12 @@ class DeviceSide:
 
     def _send(self, message: Message, labels: torch.Tensor) -> list[bytes]:
         label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()
+        return [self._timed(message).to_bytes(), label]
+
+    def _timed(self, message: Message) -> Message:
         # The time of this message's own header is in the next one.
         message, self._busy = message.spent(self._busy), 0.0
-        return [message.to_bytes(), label]
+        return message
 
     def _images(self, images: torch.Tensor, augment: str, seed: int) -> torch.Tensor:
         x = prepare_batch(images, self._mean, self._std, augment, seed).to(self._torch_device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from raysplit.config import LocalLoss
@@ -44,3 +45,19 @@ class LocalHead(nn.Module):
         x = self.layers(z)
         channel_dim = 1 if self._channel_dim == 1 else x.ndim - 1
         return self.classify(x.movedim(channel_dim, 1).flatten(2).mean(2) if x.ndim > 2 else x)
+
+
+def flatten(module: nn.Module) -> Tensor:
+    """Return all floating parameters and buffers of a module in one vector, shape (n,)."""
+    return torch.cat([value.detach().reshape(-1) for value in _floating(module)])
+
+
+def unflatten(vector: Tensor, module: nn.Module) -> None:
+    """Set the parameters and buffers of a module from what `flatten` returned for one like it."""
+    with torch.no_grad():
+        for value, part in zip(_floating(module), vector.split([v.numel() for v in _floating(module)]), strict=True):
+            value.copy_(part.view_as(value))
+
+
+def _floating(module: nn.Module) -> list[Tensor]:
+    return [value for value in module.state_dict().values() if value.is_floating_point()]

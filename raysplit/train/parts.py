@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
-from raysplit.config import SplitConfig
+from raysplit.config import FreezeAndCache, SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.models import build
 from raysplit.split import Cut, halve
@@ -31,15 +32,20 @@ class DeviceHalf(nn.Module):
 
 
 class ServerHalf(nn.Module):
-    """The bottleneck's decoder, where there is one, and the layers after the cut."""
+    """The bottleneck's decoder, where there is one, and the layers after the cut.
 
-    def __init__(self, decoder: Decoder | None, body: nn.Module):
+    A head that was taken over from the device sees the code as it did there, and adds its logits.
+    """
+
+    def __init__(self, decoder: Decoder | None, body: nn.Module, head: LocalHead | None):
         super().__init__()
         self.decoder = decoder
         self.body = body
+        self.head = head
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return self.body(z if self.decoder is None else self.decoder(z))
+        logits = self.body(z if self.decoder is None else self.decoder(z))
+        return logits if self.head is None else logits + self.head(z)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,9 @@ def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) 
     if local is not None:
         with seeded(mix(config.train.seed, "head"), torch.device("cpu")):
             head = LocalHead(local, crossing, cut.channel_dim, classes)
-    return Parts(cut, crossing, DeviceHalf(halves.device, encoder), ServerHalf(decoder, halves.server), head)
+    taken = head if isinstance(config.schedule, FreezeAndCache) and config.schedule.head else None
+    server = ServerHalf(decoder, halves.server, copy.deepcopy(taken))
+    return Parts(cut, crossing, DeviceHalf(halves.device, encoder), server, head)
 
 
 def pick_device(name: str) -> torch.device:

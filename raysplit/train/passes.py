@@ -68,6 +68,10 @@ class Pass:
         if self.decision.mode != "cached":
             self.device.call("begin_epoch", self.epoch, self.decision).result()
         self.server.begin_epoch(self.decision)
+        if self.decision.hand_over:
+            [weights] = self.clock.wait(self.device.call("hand_over"))
+            self.traffic.count(weights, "up")
+            self.server.take_over(weights)
         return {
             "joint": self._joint,
             "local": self._one_way,

@@ -16,7 +16,7 @@ from raysplit.data import Facts, facts
 from raysplit.errors import DataError
 from raysplit.models import build
 from raysplit.split import CutProfile, profile
-from raysplit.train.costs import step_bytes
+from raysplit.train.costs import head_bytes, step_bytes
 from raysplit.train.device import autocast
 from raysplit.train.parts import Parts, build_parts, pick_device
 
@@ -91,6 +91,8 @@ class Plan:
             up, down, _ = self._step(decision.level, self.parts.code_shape)
             crossing = {"joint": up + down, "local": up, "frozen": up, "alone": 0, "cached": 0}
             total += crossing[decision.mode] * self.steps
+            if decision.hand_over and self.parts.head is not None:
+                total += head_bytes(self.parts.head)
         return total
 
     def _step(self, level: Level, shape: tuple[int, ...]) -> tuple[int, int, bool]:

@@ -27,14 +27,18 @@ def predict_training(row: dict[str, Any], in_flight: int, link: Link) -> float:
     parts = row["steps"] * in_flight
     share = row["train_compute_s"] / (row["device_s"] + row["server_s"])
     device, server = share * row["device_s"] / parts, share * row["server_s"] / parts
+    weights = row["up_weights"]
+    # Weights are handed over once; an epoch may send nothing else.
+    sent = sum(row[kind] for kind in UP) - weights if row["up_activations"] else 0
+    once = check_seconds(link, 1, weights, 0.0)
     micro = Micro(
-        up_bytes=sum(row[kind] for kind in UP) / parts,
+        up_bytes=sent / parts,
         down_bytes=sum(row[kind] for kind in DOWN) / parts,
         forward_s=_FORWARD * device,
         backward_s=(1 - _FORWARD) * device,
         server_s=server,
     )
-    return train_seconds(link, row["steps"], in_flight, micro)
+    return once + train_seconds(link, row["steps"], in_flight, micro)
 
 
 def predictions(row: dict[str, Any], in_flight: int) -> dict[str, float]:

@@ -17,6 +17,7 @@ from raysplit.config import SplitConfig
 from raysplit.errors import WireError
 from raysplit.train.device import autocast
 from raysplit.train.kept import Kept
+from raysplit.train.local_head import flatten, unflatten
 from raysplit.train.optim import HalfOptimizer
 from raysplit.train.parts import Parts, pick_device
 from raysplit.train.seeds import mix, seeded
@@ -81,6 +82,13 @@ class ServerSide:
             return self._feedback.compress(self._codec, z.grad, number, kept, mask), score
         seed = mix(self._train.seed, "round", number)
         return self._codec.compress(z.grad, number, kept, seed, mask), score
+
+    def take_over(self, weights: Message) -> None:
+        """Make the device's local head part of this half."""
+        head = self._half.head
+        assert head is not None
+        weights.expect(Kind.WEIGHTS, 0, tuple(flatten(head).shape))
+        unflatten(extract(weights).to(self._torch_device), head)
 
     def learn_one_way(self, number: int, activation: Message, labels: Message) -> Score:
         """Train on micro-batch `number`, for which the device wants no gradient."""

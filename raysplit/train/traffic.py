@@ -6,8 +6,8 @@ from collections import Counter
 
 from raysplit.compress.message import Kind, Message
 
-_NAMES = {Kind.ACTIVATION: "activations", Kind.GRADIENT: "gradients", Kind.LABELS: "labels"}
-UP = ("up_activations", "up_labels", "up_headers")
+_NAMES = {Kind.ACTIVATION: "activations", Kind.GRADIENT: "gradients", Kind.LABELS: "labels", Kind.WEIGHTS: "weights"}
+UP = ("up_activations", "up_labels", "up_weights", "up_headers")
 DOWN = ("down_gradients", "down_headers")
 
 

@@ -98,13 +98,14 @@ def test_decoder_by_hand():
 
 
 @pytest.mark.parametrize("half", [Encoder, Decoder])
-def test_batch_norm_is_the_papers(half):
-    module = half(PLAIN, (2, 4, 4), 1)
-    assert (module.norm.momentum, module.norm.eps) == (0.03, 1e-4)
+@pytest.mark.parametrize(("mode", "momentum"), [("paper", 0.03), ("raysplit", 0.1)])
+def test_batch_norm_is_the_papers_or_follows_a_new_level_faster(half, mode, momentum):
+    module = half(BottleneckConfig(mode=mode), (2, 4, 4), 1)
+    assert (module.norm.momentum, module.norm.eps) == (momentum, 1e-4)
     x = torch.randn(8, 2, 4, 4)
     mean = module.mix(x).mean((0, 2, 3))
     module(x)
-    assert module.norm.running_mean.tolist() == pytest.approx((0.03 * mean).tolist(), rel=1e-4)
+    assert module.norm.running_mean.tolist() == pytest.approx((momentum * mean).tolist(), rel=1e-4)
 
 
 def test_logits_start_between_0_and_15():

@@ -23,6 +23,8 @@ def _row(epoch, level, reason, up, accuracy):
         "up_headers": 6_400,
         "down_gradients": up,
         "down_headers": 4_000,
+        "steps": 72,
+        "test_accuracy": None,
         "evaluation": up // 10,
         "seconds": 10.0,
         "device_s": 2.0,
@@ -58,11 +60,14 @@ def _summary(name, rows, accuracy, fp32, raw):
 
 @pytest.fixture
 def record(tmp_path):
-    """Return a maker of run directories: `record(folder, kind, name)`, kind is deprune, plain or unfinished."""
+    """Return a maker of run directories: `record(folder, kind, name)`.
+
+    kind is deprune, plain, family (two levels) or unfinished.
+    """
 
     def make(folder, kind, name=None):
         name = name or f"mnist5k_{kind}"
-        epochs = {"deprune": 6, "plain": 4, "unfinished": 8}[kind]
+        epochs = {"deprune": 6, "plain": 4, "family": 4, "unfinished": 8}[kind]
         if kind == "deprune":
             rows = [_row(i, "tight", "phase 1 of 2", 100_000, 0.5 + 0.08 * i) for i in range(4)]
             rows += [_row(i, "loose", "phase 2 of 2", 400_000, 0.8 + 0.02 * i) for i in (4, 5)]
@@ -70,6 +75,11 @@ def record(tmp_path):
         elif kind == "plain":
             rows = [_row(i, "full", "fixed", 45_000_000, 0.6 + 0.1 * i) for i in range(4)]
             summary = _summary(name, rows, 0.96, fp32=360_056_000, raw=2_822_400)
+        elif kind == "family":
+            rows = [_row(i, "loose", "base", 400_000, 0.8 + 0.05 * i) for i in range(2)]
+            rows += [_row(i, "tight", "by transfer", 100_000, 0.7 + 0.05 * i) for i in (2, 3)]
+            rows[1]["test_accuracy"], rows[3]["test_accuracy"] = 0.86, 0.843
+            summary = _summary(name, rows, 0.843, fp32=360_056_000, raw=2_822_400)
         else:
             rows, summary = [_row(i, "tight", "phase 1 of 2", 120_000, 0.4 + 0.1 * i) for i in range(3)], None
         config = {
@@ -77,7 +87,7 @@ def record(tmp_path):
             "data": {"name": "mnist5k"},
             "model": {"name": "vgg11", "args": {"width": 0.5}},
             "cut": "features.7",
-            "train": {"epochs": epochs},
+            "train": {"epochs": epochs, "batch_size": 50},
         }
         path = tmp_path / folder
         path.mkdir(parents=True)

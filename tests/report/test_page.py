@@ -122,3 +122,20 @@ def test_nothing_to_report(three, tmp_path):
 def test_same_path_twice(three, tmp_path):
     write_report([three[0], three[0]], str(tmp_path / "r.html"))
     assert "<title>Split training: mnist5k_deprune</title>" in (tmp_path / "r.html").read_text()
+
+
+def test_families(record, tmp_path):
+    paths = [record("f", "family"), record("p", "plain")]
+    written = write_report(paths, str(tmp_path / "r.html"))
+    assert written[-1] == f"{tmp_path}/r-family.png"
+    page = (tmp_path / "r.html").read_text()
+    assert base64.b64encode(Path(written[-1]).read_bytes()).decode() in page
+    rows = Cells(page).rows
+    # 2 × 72 steps of 50 images: (400,000 + 3,600 + 6,400) / 3,600 bytes up, 404,000 / 3,600 down.
+    assert ["mnist5k_family", "c16·b4/b4·zstd", "86.0%", "85.0%", "114", "112", "2", "20.0"] in rows
+    assert ["mnist5k_family", "c4·b4/b4·zstd", "84.3%", "85.0%", "30.6", "28.9", "2", "20.0"] in rows
+    assert len([row for row in rows if row[0] == "mnist5k_plain" and len(row) == 8 and row[1][0] in "ac"]) == 0
+
+
+def test_without_families(page, tmp_path):
+    assert "Families" not in page and not list(tmp_path.glob("*/*family*"))

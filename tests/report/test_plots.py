@@ -2,10 +2,11 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from raysplit.report import read_run
-from raysplit.report.plots import accuracy_bytes, accuracy_epochs, png, time_spent
+from raysplit.report.plots import accuracy_bytes, accuracy_epochs, accuracy_sample, png, time_spent
 
 
 @pytest.fixture
@@ -39,6 +40,28 @@ def test_accuracy_bytes(runs):
     dashed = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
     assert dashed == [2.8224] and texts(ax) == ["raw images once: 2.82 MB"]
     assert "test 91.3% · 2.48 MB" in texts(key) and "val 60.0%, not ended · 0.76 MB" in texts(key)
+
+
+def test_accuracy_sample(record):
+    families = [read_run(record(folder, "family")) for folder in ("a", "b")]
+    figure = accuracy_sample(families)
+    ax, key = figure.axes
+    assert ax.get_xscale() == "log"
+    for line in ax.lines:
+        assert line.get_xdata() == pytest.approx([814_000 / 3600, 214_000 / 3600])
+        assert line.get_ydata() == pytest.approx([86, 84.3])
+    assert texts(ax) == ["c16·b4/b4·zstd", "c4·b4/b4·zstd"] * 2
+    assert texts(key).count("−1.7 points for 3.80× fewer bytes") == 2
+    # Two families in the same place, and still every label can be read.
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_family_of_one_level_so_far(record):
+    run = read_run(record("a", "family"))
+    del run.rows[2:]
+    assert "one level so far" in texts(accuracy_sample([run]).axes[1])
 
 
 def test_accuracy_epochs(runs):

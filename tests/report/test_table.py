@@ -1,6 +1,6 @@
 import pytest
 
-from raysplit.report import read_run, table
+from raysplit.report import family_table, read_run, table
 from raysplit.report.table import number
 
 
@@ -21,6 +21,14 @@ def test_aligned(three):
     assert "than fp32 split  than raw upload" in lines[1]
     column = lines[1].index("accuracy")
     assert [line[column : column + 5] for line in lines[2:]] == ["91.3%", "96.0%", "60.0%"]
+
+
+def test_family_table(record, three):
+    runs = [read_run(path) for path in [*three, record("f", "family")]]
+    loose, tight = family_table(runs).splitlines()[2:]
+    assert loose.split() == ["mnist5k_family", "c16·b4/b4·zstd", "86.0%", "85.0%", "114", "112", "2", "20.0"]
+    assert tight.split() == ["mnist5k_family", "c4·b4/b4·zstd", "84.3%", "85.0%", "30.6", "28.9", "2", "20.0"]
+    assert family_table(runs[:3]) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from raysplit.link import NAMED, Link
 from raysplit.train.local import train_local
 from raysplit.train.predict import predict, predict_training
 from raysplit.train.record import RunDir
+from raysplit.train.traffic import DOWN, UP
 
 LINK = Link("test", up_bit_s=8e6, down_bit_s=8e6, round_trip_s=0.0, message_bytes=0)
 ROW = {
+    **dict.fromkeys((*UP, *DOWN), 0),
     "steps": 10,
     "val_batches": 3,
     "up_activations": 900_000,
@@ -45,6 +47,14 @@ def test_epochs_that_send_one_way_or_nothing():
     assert 1.3 < predict(up, 1, LINK) < predict(ROW, 1, LINK)
     nothing = up | {"up_activations": 0, "up_labels": 0, "up_headers": 0, "evaluation": 0}
     assert predict(nothing, 1, LINK) == pytest.approx(2.2 + 1.1)
+
+
+def test_weights_are_handed_over_once():
+    nothing = ROW | dict.fromkeys((*UP, *DOWN), 0)
+    assert predict_training(nothing, 1, LINK) == pytest.approx(3.0)
+    handed = nothing | {"up_weights": 500_000, "up_headers": 60}
+    assert predict_training(handed, 1, LINK) == pytest.approx(3.0 + 0.5)
+    assert predict_training(ROW | {"up_weights": 500_000}, 1, LINK) == pytest.approx(1.0 + 0.5 + 3.0 + 0.5)
 
 
 def test_a_run_predicts_itself(squeezed, tmp_path):

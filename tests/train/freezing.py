@@ -1,0 +1,60 @@
+"""Freeze-and-cache on digits, and a transport that writes down what crosses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raysplit.compress.message import Message, parse
+from raysplit.config import BottleneckConfig, FreezeAndCache, LocalLoss, SplitConfig, Stage, TrainConfig
+from raysplit.train.traffic import DOWN, UP
+from raysplit.train.transport import Done, Local
+from tests.train.recipes import plain_config
+
+HEAD = LocalLoss(width=8, layers=1)
+
+
+def freezing_config(epochs: int, local: bool = True, finish: bool = False, **train: Any) -> SplitConfig:
+    """One epoch alone (or joint), two views sent, the others from the cache, the last one together if asked."""
+    stages = {
+        "learn": Stage(level="c2.b4/b4", share=1),
+        "send": Stage(level="c4.b8/b8", share=epochs - 1 - finish, lr_scale=0.5),
+        "finish": Stage(level="c4.b4/b2", share=1, lr_scale=0.1) if finish else None,
+    }
+    plain = plain_config()
+    settings = {"epochs": epochs, "local_loss": HEAD if local else None, **train}
+    return plain.replaced(
+        name="digits_vgg11_frozen",
+        bottleneck=BottleneckConfig(),
+        schedule=FreezeAndCache(views=2, **stages),
+        train=TrainConfig.model_validate(plain.train.model_dump() | settings),
+    )
+
+
+class Tap:
+    """A local transport; `calls` holds (verb, arguments, answer) since it was last emptied."""
+
+    def __init__(self, config: SplitConfig):
+        self.local = Local(config)
+        self.calls: list[tuple[str, tuple, Any]] = []
+
+    def call(self, verb: str, *args: Any) -> Done:
+        done = self.local.call(verb, *args)
+        self.calls.append((verb, args, done.result()))
+        return done
+
+    def verbs(self) -> set[str]:
+        return {verb for verb, _, _ in self.calls}
+
+    def down(self) -> list[bytes]:
+        """What training brought to the device."""
+        return [args[0] for verb, args, _ in self.calls if verb == "exchange" and args[0] is not None]
+
+    def up(self) -> list[tuple[Message, Message]]:
+        """The activation and labels of each training micro-batch."""
+        answers = [answer for verb, _, answer in self.calls if verb == "exchange" and answer]
+        return [(parse(activation), parse(labels)) for activation, labels in answers]
+
+
+def crossed(row: dict[str, Any]) -> int:
+    """Bytes of training traffic in a row of the record."""
+    return sum(row[kind] for kind in (*UP, *DOWN))
