@@ -13,6 +13,7 @@ from raysplit.config import (
     Fixed,
     Level,
     Phase,
+    Plateau,
     Prune,
     SplitConfig,
     Stage,
@@ -342,6 +343,11 @@ def test_replaced():
             Prune(phases=(Stage(level="c4.b4/b4", share=1),)),
             dict(phases=[Stage(level="c4.b4/b4", share=1), Stage(level="c4·b4/b4", share=2)]),
             "level c4·b4/b4 is in 2 phases; a family has one model for each level",
+        ),
+        (
+            Plateau(ladder=("c2.b4/b4", "c4.b4/b4")),
+            dict(ladder=("c2.b4/b4", "c4.b4/b4", "c2·b4/b4")),
+            "level c2·b4/b4 is in the ladder 2 times",
         ),
     ],
 )

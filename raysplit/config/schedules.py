@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from raysplit.config.base import Frozen
 from raysplit.config.level import DEFAULT_LEVEL, Level
@@ -79,6 +80,13 @@ class _Ladder(Frozen):
     def levels(self) -> tuple[Level, ...]:
         """Return every level that can be chosen, tightest first."""
         return self.ladder
+
+    @model_validator(mode="after")
+    def _each_level_once(self) -> Self:
+        for level, count in Counter(self.ladder).items():
+            if count > 1:
+                raise ValueError(f"level {level} is in the ladder {count} times")
+        return self
 
 
 class Plateau(_Ladder):

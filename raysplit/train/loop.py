@@ -159,10 +159,7 @@ class Loop:
                 clock.wait_score(self._device.call("evaluate_alone", split, i)) for i in range(self._batches(split))
             ]
             return _mean(scores)
-        kept = self._server.kept.validation
-        frozen = mode in ("frozen", "cached") and split == "val"
-        if not frozen:
-            kept.clear()
+        frozen, kept = mode in ("frozen", "cached") and split == "val", self._server.kept.validation
         scores = []
         for index in range(self._batches(split)):
             if frozen and index < len(kept):

@@ -61,6 +61,8 @@ class ServerSide:
         self._optimizer.plan(first * steps, epochs * steps, decision.lr_scale)
         self._codec = Codec(decision.level, "down", self._channel_dim)
         self._feedback.begin(decision.level)
+        if decision.mode not in ("frozen", "cached"):
+            self.kept = Kept()  # of a device half that has changed since
         if decision.fresh_optimizer:
             self._optimizer.reset()
 

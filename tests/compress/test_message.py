@@ -192,7 +192,7 @@ def test_fault_texts(data, text):
     ("fields", "text"),
     [
         (dict(kind=0), "unknown kind 0"),
-        (dict(kind=4), "unknown kind 4"),
+        (dict(kind=5), "unknown kind 5"),
         (dict(dtype=7), "dtype 7"),
         (dict(dtype=255), "dtype 255"),
         (dict(bits=9), "bits 9"),
