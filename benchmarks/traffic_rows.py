@@ -93,12 +93,13 @@ def deprune(tight: Level, loose: Level) -> Deprune:
     return Deprune(phases=(Phase(level=tight, share=15), Phase(level=loose, share=7)))
 
 
-def frozen(config: SplitConfig, views: int, epochs: int, head: bool = True) -> SplitConfig:
+def frozen(config: SplitConfig, at: str, views: int, epochs: int, head: bool = True) -> SplitConfig:
     """The device learns alone for `epochs` epochs; then `views` passes cross, and the server learns as long."""
-    half = Stage(level=level("all·b2/b2·zstd"), share=1)
+    # A small net takes a higher rate: 0.05.
+    learn, send = Stage(level=level(at), share=1, lr_scale=2.5), Stage(level=level(at), share=1)
     return config.replaced(
         bottleneck=BottleneckConfig(),
-        schedule=FreezeAndCache(learn=half, send=half, views=views, head=head),
+        schedule=FreezeAndCache(learn=learn, send=send, views=views, head=head),
         train=config.train.replaced(local_loss=LocalLoss(), epochs=2 * epochs),
     )
 
@@ -163,24 +164,24 @@ def _(config: SplitConfig) -> SplitConfig:
 @row("freeze and cache, 6 views")
 def _(config: SplitConfig) -> SplitConfig:
     """Neither side works for more epochs than in the other rows, but one after the other."""
-    return frozen(config, 6, config.train.epochs)
+    return frozen(config, "all·b2/b2·zstd", 6, config.train.epochs)
 
 
-@row("freeze and cache, 1 view")
+@row("freeze and cache, 3 thin views")
 def _(config: SplitConfig) -> SplitConfig:
-    return frozen(config, 1, config.train.epochs)
+    return frozen(config, "c24·b2/b2·zstd", 3, config.train.epochs)
 
 
-@row("freeze and cache, 1 view, half the epochs")
+@row("freeze and cache, 6 views, half the epochs")
 def _(config: SplitConfig) -> SplitConfig:
     """Half of the epochs for each side: as many in all as the other rows have."""
-    return frozen(config, 1, config.train.epochs // 2)
+    return frozen(config, "all·b2/b2·zstd", 6, config.train.epochs // 2)
 
 
 @row("freeze and cache, 6 views, without the head")
 def _(config: SplitConfig) -> SplitConfig:
     """What the server half reaches by itself."""
-    return frozen(config, 6, config.train.epochs, head=False)
+    return frozen(config, "all·b2/b2·zstd", 6, config.train.epochs, head=False)
 
 
 # --- prune: one family by transfer, and its tighter levels from scratch --------------------------------

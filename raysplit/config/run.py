@@ -56,7 +56,7 @@ class LocalLoss(Frozen):
     """A small head on the device that trains the device half there: no gradient comes down."""
 
     width: Annotated[int, Field(ge=1)] = 128
-    """Channels of the head's layers."""
+    """Channels of the head's layers; the last has twice as many."""
     layers: Annotated[int, Field(ge=0)] = 3
     """Convolutions (on tokens: linear layers) before the classifier."""
 

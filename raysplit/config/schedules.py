@@ -136,8 +136,9 @@ class FreezeAndCache(Frozen):
     views: Annotated[int, Field(ge=1)] = 2
     """Passes over the training data (each newly augmented) that cross."""
     head: bool = True
-    """With a local loss: its head crosses once in fp16, its logits are added to the server half's, and the server
-    goes on training it."""
+    """With a local loss: its head crosses once in fp16, and the server's answers are the mean of both."""
+    shift: bool = True
+    """The server moves each code by up to one cell each way, at random, whenever it learns from it."""
     finish: Stage | None = None
     """Both halves together again, at the end."""
 

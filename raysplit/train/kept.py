@@ -14,6 +14,20 @@ _MIXED = 16
 """Messages whose samples are mixed with each other in a replay."""
 
 
+def shifted(z: torch.Tensor, seed: int) -> torch.Tensor:
+    """Move each sample of a grid z, shape (N, C, H, W), by −1, 0 or 1 cells along both axes; edges are repeated.
+
+    The augmentation that is left when images do not cross again: a cell of an 8×8 grid is 4 pixels of 32.
+    """
+    count, _, height, width = z.shape
+    generator = torch.Generator().manual_seed(seed)
+    dy, dx = torch.randint(-1, 2, (2, count, 1), generator=generator).to(z.device)
+    rows = (torch.arange(height, device=z.device) + dy).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=z.device) + dx).clamp_(0, width - 1)
+    moved = z.gather(2, rows[:, None, :, None].expand_as(z))
+    return moved.gather(3, columns[:, None, None, :].expand_as(z))
+
+
 class Kept:
     """Packed messages, a list for each view of the training data; their size is what crossed."""
 

@@ -25,16 +25,17 @@ class LocalHead(nn.Module):
         grid = channel_dim == 1 and len(shape) == 3
         width, side = shape[channel_dim - 1], min(shape[1:]) if grid else 0
         layers: list[nn.Module] = []
-        for _ in range(config.layers):
+        for i in range(config.layers):
+            wide = config.width * (2 if i == config.layers - 1 else 1)
             if grid:
-                layers += [nn.Conv2d(width, config.width, 3, padding=1, bias=False), nn.BatchNorm2d(config.width)]
+                layers += [nn.Conv2d(width, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide)]
             else:
-                layers.append(nn.Linear(width, config.width))
+                layers.append(nn.Linear(width, wide))
             layers.append(nn.ReLU())
             if side >= 4:
                 layers.append(nn.MaxPool2d(2))
                 side //= 2
-            width = config.width
+            width = wide
         self.layers = nn.Sequential(*layers)
         self.classify = nn.Linear(width, classes)
 

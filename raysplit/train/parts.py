@@ -34,18 +34,22 @@ class DeviceHalf(nn.Module):
 class ServerHalf(nn.Module):
     """The bottleneck's decoder, where there is one, and the layers after the cut.
 
-    A head that was taken over from the device sees the code as it did there, and adds its logits.
+    A head that was taken over from the device rests while the rest learns; answers are the mean of both
+    distributions, as logarithms.
     """
 
     def __init__(self, decoder: Decoder | None, body: nn.Module, head: LocalHead | None):
         super().__init__()
         self.decoder = decoder
         self.body = body
-        self.head = head
+        self.head = None if head is None else head.requires_grad_(False)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         logits = self.body(z if self.decoder is None else self.decoder(z))
-        return logits if self.head is None else logits + self.head(z)
+        if self.head is None or self.training:
+            return logits
+        both = torch.stack([logits, self.head(z)]).float().log_softmax(-1)
+        return both.logsumexp(0) - math.log(2)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from raysplit.compress.codec import Codec, extract, extract_labels, positions
 from raysplit.compress.feedback import Feedback
 from raysplit.compress.message import Kind, Message
 from raysplit.compress.schedule import Decision
-from raysplit.config import SplitConfig
+from raysplit.config import FreezeAndCache, SplitConfig
 from raysplit.errors import WireError
 from raysplit.train.device import autocast
-from raysplit.train.kept import Kept
+from raysplit.train.kept import Kept, shifted
 from raysplit.train.local_head import flatten, unflatten
 from raysplit.train.optim import HalfOptimizer
 from raysplit.train.parts import Parts, pick_device
@@ -53,6 +53,7 @@ class ServerSide:
         self._optimizer = HalfOptimizer(self._half, self._train, steps, decay_logits=False)
         self._feedback = Feedback()
         self.kept = Kept()
+        self._shift = isinstance(config.schedule, FreezeAndCache) and config.schedule.shift
 
     def begin_epoch(self, decision: Decision) -> None:
         """Change to the level and the learning-rate schedule that were decided on."""
@@ -94,7 +95,8 @@ class ServerSide:
 
     def learn_one_way(self, number: int, activation: Message, labels: Message) -> Score:
         """Train on micro-batch `number`, for which the device wants no gradient."""
-        return self._learn(number, *self._received(number, activation, labels))
+        z, target = self._received(number, activation, labels)
+        return self._learn(number, self._augmented(z, number), target)
 
     def learn_again(self, epoch: int, first: int) -> Iterator[Score]:
         """Train an epoch on the messages that were kept, samples newly mixed; numbers count from `first`."""
@@ -105,8 +107,11 @@ class ServerSide:
             z, target = torch.cat([z for z, _ in pairs]), torch.cat([target for _, target in pairs])
             order = torch.randperm(len(target), generator=generator).to(target.device)
             for rows in order.split(len(pairs[0][1])):
-                yield self._learn(number, z[rows], target[rows])
+                yield self._learn(number, self._augmented(z[rows], number), target[rows])
                 number += 1
+
+    def _augmented(self, z: torch.Tensor, number: int) -> torch.Tensor:
+        return shifted(z, mix(self._train.seed, "shift", number)) if self._shift and z.ndim == 4 else z
 
     def _learn(self, number: int, z: torch.Tensor, target: torch.Tensor) -> Score:
         self._half.train()

@@ -118,7 +118,7 @@ def test_a_budget_that_cannot_be_kept_ends_the_run_before_it_starts(squeezed, tm
 
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("head", [True, False])
-def test_the_local_head_crosses_once_and_adds_its_logits_on_the_server(local, head):
+def test_the_local_head_crosses_once_and_rests_on_the_server(local, head):
     config = freezing_config(3, local)
     config = config.replaced(schedule=config.schedule.replaced(head=head))
     tap = Tap(config)
@@ -130,10 +130,22 @@ def test_the_local_head_crosses_once_and_adds_its_logits_on_the_server(local, he
     taken = loop._server._half.head
     assert sent[0] == sent[2] == 0 and (sent[1] > 0) == (taken is not None) == (local and head)
     if taken is not None:
-        # Two bytes a value; the server has trained it since.
+        # Two bytes a value.
         assert sent[1] == pytest.approx(2 * len(flatten(taken)), abs=8)
         held = tap.local.call("hand_over").result()
-        assert not torch.equal(extract(parse(held[0])), flatten(taken))
+        assert torch.equal(extract(parse(held[0])), flatten(taken))
+
+
+def test_answers_are_the_mean_of_both_distributions_and_training_is_the_servers_own():
+    loop = Loop(freezing_config(3), Local(freezing_config(3)))
+    half, z = loop._server._half, torch.randn(4, *loop.cut.shape)
+    half.eval()
+    own, other = half.body(half.decoder(z)), half.head(z)
+    torch.testing.assert_close(half(z).exp(), (own.softmax(1) + other.softmax(1)) / 2)
+    half.train()
+    half(z).sum().backward()
+    assert all(p.grad is None for p in half.head.parameters())
+    assert any(p.grad is not None for p in half.body.parameters())
 
 
 def test_what_the_server_takes_over_is_the_devices_head_in_fp16():

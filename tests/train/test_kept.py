@@ -11,7 +11,7 @@ import torch
 from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels
 from raysplit.config import UNCOMPRESSED
 from raysplit.data import load
-from raysplit.train.kept import Kept
+from raysplit.train.kept import Kept, shifted
 from raysplit.train.loop import Loop
 from tests.train.freezing import Tap, freezing_config
 
@@ -95,6 +95,7 @@ def _pairs(z, target):
 @pytest.mark.parametrize("in_flight", [1, 2])
 def test_a_replay_has_each_sample_of_its_view_once_with_its_label(in_flight):
     config = freezing_config(epochs=6, in_flight=in_flight)
+    config = config.replaced(schedule=config.schedule.replaced(shift=False))
     _, *epochs = replayed(config)
     views, cached = epochs[:2], epochs[2:]
     assert len(cached) == 3
@@ -104,3 +105,13 @@ def test_a_replay_has_each_sample_of_its_view_once_with_its_label(in_flight):
         assert Counter(label for _, label in epoch) == labels
     assert cached[0] != cached[2], "the same view, mixed anew"
     assert replayed(config)[3:] == cached
+
+
+def test_shifted_moves_each_sample_by_up_to_one_cell_and_repeats_edges():
+    z = torch.arange(64 * 2 * 3 * 4, dtype=torch.float32).reshape(64, 2, 3, 4)
+    padded = torch.nn.functional.pad(z, (1, 1, 1, 1), mode="replicate")
+    views = [padded[:, :, dy : dy + 3, dx : dx + 4] for dy in range(3) for dx in range(3)]
+    moved = shifted(z, seed=5)
+    matches = torch.stack([(moved == view).flatten(1).all(1) for view in views])
+    assert (matches.sum(0) == 1).all() and matches.any(1).all()
+    assert torch.equal(moved, shifted(z, seed=5)) and not torch.equal(moved, shifted(z, seed=6))

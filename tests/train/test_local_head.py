@@ -50,9 +50,9 @@ def test_tokens_are_taken_one_by_one(shape, channel_dim):
     assert not torch.allclose(head(z.flip(-1)), head(z))
 
 
-def test_layers_halve_the_grid_down_to_two():
+def test_layers_halve_the_grid_down_to_two_and_the_last_is_twice_as_wide():
     head = LocalHead(LocalLoss(width=8, layers=5), (6, 9, 16), 1, 10)
-    assert head.layers(torch.rand(1, 6, 9, 16)).shape == (1, 8, 2, 4)
+    assert head.layers(torch.rand(1, 6, 9, 16)).shape == (1, 16, 2, 4)
 
 
 @pytest.mark.parametrize(
