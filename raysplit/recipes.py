@@ -17,7 +17,9 @@ from raysplit.config import (
     DataConfig,
     Deprune,
     Fixed,
+    FreezeAndCache,
     Level,
+    LocalLoss,
     ModelConfig,
     Phase,
     Prune,
@@ -101,6 +103,12 @@ def mnist5k_vgg11_prune() -> SplitConfig:
     )
 
 
+@recipe
+def mnist5k_vgg11_frozen() -> SplitConfig:
+    """The thin end: the device learns alone, four passes of 2-bit codes cross, the server learns from them."""
+    return _frozen(mnist5k_vgg11_uncompressed(), "mnist5k_vgg11_frozen")
+
+
 # --- ours, on the usual data sets -----------------------------------------------------------------
 
 
@@ -131,6 +139,12 @@ def cifar10_vgg11_deprune() -> SplitConfig:
 
 
 @recipe
+def cifar10_vgg11_frozen() -> SplitConfig:
+    """Freeze and cache on CIFAR-10: four passes cross in 44 epochs, and nothing comes down."""
+    return _frozen(cifar10_vgg11_uncompressed(), "cifar10_vgg11_frozen")
+
+
+@recipe
 def fashion_mnist_vgg11_deprune() -> SplitConfig:
     """Deprune on grey images of 28 pixels."""
     base = cifar10_vgg11_deprune()
@@ -144,6 +158,17 @@ def _deprune_ours(base: SplitConfig, name: str) -> SplitConfig:
         Phase(level=Level(channels=16, up_bits=4, down_bits=4, entropy="zstd"), share=1),
     )
     return base.replaced(name=name, bottleneck=BottleneckConfig(), schedule=Deprune(phases=phases))
+
+
+def _frozen(base: SplitConfig, name: str) -> SplitConfig:
+    """As many epochs for the device alone as for the server after it; all channels at 2 bits, and zstd."""
+    half = Stage(level=Level(up_bits=2, down_bits=2, entropy="zstd"), share=1)
+    return base.replaced(
+        name=name,
+        bottleneck=BottleneckConfig(),
+        schedule=FreezeAndCache(learn=half, send=half, views=4),
+        train=base.train.replaced(epochs=2 * base.train.epochs, local_loss=LocalLoss()),
+    )
 
 
 def _prune(levels: Sequence[Level | str], epochs: Sequence[int], lr_scale: float) -> Prune:
