@@ -169,7 +169,7 @@ def _(config: SplitConfig) -> SplitConfig:
 
 @row("freeze and cache, 3 thin views")
 def _(config: SplitConfig) -> SplitConfig:
-    return frozen(config, "c24·b2/b2·zstd", 3, config.train.epochs)
+    return frozen(config, "c28·b2/b2·zstd", 3, config.train.epochs)
 
 
 @row("freeze and cache, 6 views, half the epochs")

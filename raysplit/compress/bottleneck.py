@@ -25,6 +25,8 @@ _MOMENTUM = {"paper": 0.03, "raysplit": 0.1}
 class Encoder(nn.Module):
     """Device side: convolution → batch norm → sigmoid → times σ(p), p a trainable logit per channel.
 
+    In `raysplit` mode a clipped ReLU, min(max(x / 2, 0), 1), stands in place of the sigmoid.
+
     Tokens (`channel_dim` other than 1 in a batched tensor, or no grid at all) are encoded one by one, by a
     linear map in place of the convolution.
     """
@@ -50,9 +52,13 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated code of x, all channels still in place."""
-        z = torch.sigmoid(_over_channels(self.norm, self.mix(x), self.channel_dim))
+        z = self._squash(_over_channels(self.norm, self.mix(x), self.channel_dim))
         gate = torch.sigmoid(self.logits)
         return z * gate.view([-1 if d == self.channel_dim else 1 for d in range(z.ndim)])
+
+    def _squash(self, x: Tensor) -> Tensor:
+        # Into 0..1. Half of a clipped ReLU's values are zero: few bits tell the others apart, and zstd less.
+        return torch.sigmoid(x) if self.config.mode == "paper" else (x / 2).clamp(0, 1)
 
     def keep(self, budget: int | None) -> tuple[int, ...] | None:
         """Return the `budget` channels with the largest logits, ascending; None for all of them.

@@ -59,9 +59,10 @@ def test_code_shape_is_the_shape(config, shape, channel_dim):
     assert code_shape(config, shape, channel_dim) == shape
 
 
-def test_encoder_by_hand():
+@pytest.mark.parametrize("mode", ["paper", "raysplit"])
+def test_encoder_by_hand(mode):
     """Two channels of 2x2: with a kernel of ones every output pixel of one channel is the sum of its four pixels."""
-    encoder = Encoder(PLAIN, (2, 2, 2), 1).eval()
+    encoder = Encoder(BottleneckConfig(mode=mode), (2, 2, 2), 1).eval()
     with torch.no_grad():
         encoder.mix.weight.zero_()
         encoder.mix.weight[0, 0] = 1.0
@@ -70,15 +71,19 @@ def test_encoder_by_hand():
         encoder.norm.running_mean.copy_(torch.tensor([1.0, -2.0]))
         encoder.norm.running_var.copy_(torch.tensor([4.0, 9.0]))
         encoder.norm.weight.copy_(torch.tensor([3.0, 0.5]))
-        encoder.norm.bias.copy_(torch.tensor([-1.0, 2.0]))
+        encoder.norm.bias.copy_(torch.tensor([-1.0, 1.5]))
         encoder.logits.copy_(torch.tensor([0.0, 2.0]))
     x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.5, 0.5], [0.5, -0.5]]]])
 
     def sigmoid(value):
         return 1 / (1 + math.exp(-value))
 
-    first = sigmoid(3 * (10 + 0.25 - 1) / math.sqrt(4 + 1e-4) - 1) * 0.5
-    second = sigmoid(0.5 * (-1 + 0.5 + 2) / math.sqrt(9 + 1e-4) + 2) * sigmoid(2)
+    def squash(value):
+        return sigmoid(value) if mode == "paper" else min(max(value / 2, 0.0), 1.0)
+
+    # In our mode 12.9 is cut to 1, and 1.75 is not.
+    first = squash(3 * (10 + 0.25 - 1) / math.sqrt(4 + 1e-4) - 1) * 0.5
+    second = squash(0.5 * (-1 + 0.5 + 2) / math.sqrt(9 + 1e-4) + 1.5) * sigmoid(2)
     z = encoder(x)
     assert z[0, 0].flatten().tolist() == pytest.approx([first] * 4, rel=1e-5)
     assert z[0, 1].flatten().tolist() == pytest.approx([second] * 4, rel=1e-5)
@@ -211,11 +216,11 @@ def test_tokens(shape, channel_dim):
     assert decoder(z).shape == x.shape and (decoder(z) >= 0).all()
     encoder.eval()
     rows = x.flatten(0, -2)
-    expected = torch.sigmoid(encoder.norm(encoder.mix(rows))) * torch.sigmoid(encoder.logits)
+    expected = (encoder.norm(encoder.mix(rows)) / 2).clamp(0, 1) * torch.sigmoid(encoder.logits)
     torch.testing.assert_close(encoder(x).flatten(0, -2), expected)
     with torch.no_grad():
         encoder.logits[3] = -100.0
-    assert (encoder(x)[..., 3] == 0).all() and (encoder(x)[..., 2] > 0).all()
+    assert (encoder(x)[..., 3] == 0).all() and (encoder(x)[..., 2] > 0).any()
 
 
 @pytest.mark.parametrize("half", [Encoder, Decoder])
