@@ -1,4 +1,4 @@
-"""The device's own loss: a small head on the code, thrown away after training."""
+"""The device's own loss: a small head on the code, which a server may take over."""
 
 from __future__ import annotations
 
