@@ -122,7 +122,7 @@ def idle(interface: str) -> float:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    base = loads(job["config"], "the benchmark's recipe")
+    base = loads(SplitConfig, job["config"], "the benchmark's recipe")
     folder, interface = Path(job["folder"]), job["interface"]
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     far = [node for node in ray.nodes() if node["Resources"].get(base.ray.device_resource)]

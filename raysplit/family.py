@@ -112,7 +112,7 @@ def load_family(location: str) -> Family:
     except ValidationError as err:
         raise BundleError(f"{MANIFEST} of family '{location}' is malformed: {describe(err)}; write it again") from None
     text = bundle.path("config.json").read_text(encoding="utf-8")
-    config = loads(text, where=f"config.json of family '{location}'")
+    config = loads(SplitConfig, text, where=f"config.json of family '{location}'")
     here, planned = [level.level for level in about.levels], [str(level) for level in config.levels()]
     if here != planned:
         raise BundleError(

@@ -33,7 +33,7 @@ def tree(**changes):
 
 
 def config(**changes):
-    return parse(tree(**changes), where="recipe demo")
+    return parse(SplitConfig, tree(**changes), where="recipe demo")
 
 
 def fault(call, *args, **kwargs):
@@ -305,8 +305,8 @@ def test_frozen(made, field, value):
     ],
 )
 def test_json_round_trip(made):
-    assert loads(made.model_dump_json(), "record") == made
-    assert loads(json.dumps(made.model_dump(mode="json")), "record") == made
+    assert loads(SplitConfig, made.model_dump_json(), "record") == made
+    assert loads(SplitConfig, json.dumps(made.model_dump(mode="json")), "record") == made
 
 
 @pytest.mark.parametrize(

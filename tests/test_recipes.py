@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raysplit import recipes
-from raysplit.config import UNCOMPRESSED, Deprune, Prune, loads
+from raysplit.config import UNCOMPRESSED, Deprune, Prune, SplitConfig, loads
 from raysplit.errors import ConfigError
 
 
@@ -11,7 +11,7 @@ from raysplit.errors import ConfigError
 def test_every_recipe_is_named_for_itself_and_survives_json(name):
     config = recipes.get(name)
     assert config.name == name
-    assert loads(config.model_dump_json(), where=name) == config
+    assert loads(SplitConfig, config.model_dump_json(), where=name) == config
     assert name.startswith(f"{config.data.name}_{config.model.name}_")
 
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "raysplit"
 ORDER = [
     *("errors", "storage", "bundle", "members", "config", "link", "userfile", "data", "models", "split", "compress"),
-    *("prices", "train", "family", "report"),
+    *("fit", "prices", "train", "family", "report"),
 ]
 """Later rooms may import earlier ones. recipes, command, job and cli stand above all."""
 WITHOUT_RAY = [

@@ -1,17 +1,27 @@
 """The config models: one frozen object describes one run. Unknown keys fail with the nearest right one."""
 
 from raysplit.config.base import Frozen, describe
+from raysplit.config.ensemble import (
+    BaseConfig,
+    ClassifierFit,
+    Device,
+    EnsembleConfig,
+    FusionConfig,
+    GroupsConfig,
+    Precision,
+    PruneConfig,
+    RetrainConfig,
+)
 from raysplit.config.level import DEFAULT_LEVEL, UNCOMPRESSED, Bits, Level
 from raysplit.config.run import (
     BottleneckConfig,
     DataConfig,
+    FitConfig,
     LocalLoss,
     ModelConfig,
     RayConfig,
     SplitConfig,
     TrainConfig,
-    loads,
-    parse,
 )
 from raysplit.config.schedules import (
     ByteBudget,
@@ -25,26 +35,37 @@ from raysplit.config.schedules import (
     Schedule,
     Stage,
 )
+from raysplit.config.settings import loads, parse
 
 __all__ = [
     "DEFAULT_LEVEL",
     "UNCOMPRESSED",
+    "BaseConfig",
     "Bits",
     "BottleneckConfig",
     "ByteBudget",
+    "ClassifierFit",
     "DataConfig",
     "Deprune",
+    "Device",
+    "EnsembleConfig",
+    "FitConfig",
     "Fixed",
     "FreezeAndCache",
     "Frozen",
+    "FusionConfig",
+    "GroupsConfig",
     "Level",
     "LinkAware",
     "LocalLoss",
     "ModelConfig",
     "Phase",
     "Plateau",
+    "Precision",
     "Prune",
+    "PruneConfig",
     "RayConfig",
+    "RetrainConfig",
     "Schedule",
     "SplitConfig",
     "Stage",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from raysplit.config.base import Frozen, describe
+from raysplit.config.base import Frozen
 from raysplit.config.level import Level
 from raysplit.config.schedules import Fixed, Prune, Schedule
-from raysplit.errors import ConfigError, nearest
+from raysplit.config.settings import with_settings
 
 
 class DataConfig(Frozen):
@@ -61,11 +59,11 @@ class LocalLoss(Frozen):
     """Convolutions (on tokens: linear layers) before the classifier."""
 
 
-class TrainConfig(Frozen):
+class FitConfig(Frozen):
+    """How a network, or a half of one, is trained."""
+
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
-    in_flight: Annotated[int, Field(ge=1, le=16)] = 1
-    """Micro-batches of one optimiser step that may be under way at once; 1 is lock-step."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -73,14 +71,21 @@ class TrainConfig(Frozen):
     lr_schedule: Literal["constant", "cosine"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the steps in which the cosine schedule rises linearly to `lr`."""
-    local_loss: LocalLoss | None = None
-    """Train the device half by a loss of its own in place of the server's gradients."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: both halves compute under autocast; weights stay fp32."""
+    """bf16: computes under autocast; weights stay fp32."""
     channels_last: bool = False
     seed: int = 0
     device: str = "auto"
-    """Torch device of either half: `auto`, `cpu`, `cuda`, …"""
+    """Torch device: `auto`, `cpu`, `cuda`, …"""
+
+
+class TrainConfig(FitConfig):
+    """How both halves are trained across the cut."""
+
+    in_flight: Annotated[int, Field(ge=1, le=16)] = 1
+    """Micro-batches of one optimiser step that may be under way at once; 1 is lock-step."""
+    local_loss: LocalLoss | None = None
+    """Train the device half by a loss of its own in place of the server's gradients."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Torch threads of each half under Ray; None: all cores of its node in lock-step, half of them otherwise."""
 
@@ -140,59 +145,4 @@ class SplitConfig(Frozen):
 
         Raises ConfigError for a setting without `=`, an unknown key or a value of the wrong kind.
         """
-        tree = self.model_dump(mode="json")
-        for setting in settings:
-            path, eq, text = setting.partition("=")
-            if not eq:
-                raise ConfigError(f"setting '{setting}' has no '='; write key.path=value")
-            _put(tree, path, _value(setting, text))
-        return parse(tree, where=f"recipe {self.name}")
-
-
-def parse(tree: dict[str, Any], where: str) -> SplitConfig:
-    """Build a SplitConfig from plain data; every fault becomes one ConfigError line that names its key."""
-    try:
-        return SplitConfig.model_validate(tree)
-    except ValidationError as err:
-        raise ConfigError(f"{where}: {describe(err)}") from None
-
-
-def loads(text: str, where: str) -> SplitConfig:
-    """Read a config from JSON text, as a run record holds it."""
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as err:
-        raise ConfigError(f"{where} is not JSON: {err}") from None
-    return parse(tree, where)
-
-
-def _value(setting: str, text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        reason = " ".join(str(err).split())
-        raise ConfigError(f"the value of setting '{setting}' is not YAML: {reason}") from None
-    try:
-        # YAML 1.1 reads 1e-3 as text, because it has no dot.
-        return float(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else value
-    except ValueError:
-        return value
-
-
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    keys = path.split(".")
-    here: Any = tree
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
-        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
-            place: Any = int(key)
-        elif isinstance(here, dict) and (key in here or (last and keys[:2] == ["model", "args"])):
-            place = key
-        else:
-            known = [str(i) for i in range(len(here))] if isinstance(here, list) else list(here) if here else []
-            at = ".".join(keys[:depth]) or "the recipe"
-            raise ConfigError(f"unknown key '{key}' in {at} (setting {path}). {nearest(key, known)}")
-        if last:
-            here[place] = value
-        else:
-            here = here[place] if isinstance(here, list) else here.get(place)
+        return with_settings(self, settings, where=f"recipe {self.name}")

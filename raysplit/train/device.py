@@ -17,11 +17,11 @@ from raysplit.compress.schedule import Decision, Mode
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import WireError
+from raysplit.fit.optim import HalfOptimizer
+from raysplit.fit.seeds import mix, seeded
 from raysplit.train.checkpoint import pack_state, unpack_state
 from raysplit.train.local_head import flatten
-from raysplit.train.optim import HalfOptimizer
 from raysplit.train.parts import build_parts, pick_device
-from raysplit.train.seeds import mix, seeded
 
 
 class DeviceSide:

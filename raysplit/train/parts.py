@@ -12,10 +12,10 @@ from torch import nn
 from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import FreezeAndCache, SplitConfig
 from raysplit.errors import ConfigError
+from raysplit.fit.seeds import mix, seeded
 from raysplit.models import build
 from raysplit.split import Cut, halve
 from raysplit.train.local_head import LocalHead
-from raysplit.train.seeds import mix, seeded
 
 
 class DeviceHalf(nn.Module):

@@ -43,7 +43,7 @@ class RunDir(Folder):
 
     def config(self) -> SplitConfig:
         """Return the config that the run was started with."""
-        return loads(self.read("config.json").decode(), where=f"{self.path}/config.json")
+        return loads(SplitConfig, self.read("config.json").decode(), where=f"{self.path}/config.json")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of `metrics.parquet`, one per epoch."""

@@ -23,7 +23,7 @@ def run(loop: Loop, place: RunDir, start: dict[str, Any] | None, save: Callable[
     go on. Raises ConfigError when the folder holds a run of another config.
     """
     text = loop.config.model_dump_json(indent=2)
-    if place.has("config.json") and place.config() != loads(text, "this run's config"):
+    if place.has("config.json") and place.config() != loads(SplitConfig, text, "this run's config"):
         raise ConfigError(f"'{place.path}' holds a run of another config; give each run its own directory")
     place.write("config.json", text.encode())
     if start is not None:

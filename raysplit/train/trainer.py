@@ -90,7 +90,7 @@ class SplitTrainer:
 
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
     """The Train worker. Faults of the user's making are returned: a retry would only repeat them."""
-    config = loads(job["config"], where="the trainer's config")
+    config = loads(SplitConfig, job["config"], where="the trainer's config")
     place = RunDir.at(job["run_dir"])
     use_threads(config)
     # Ray Train reports every report through a logger that its own LoggingConfig does not reach.

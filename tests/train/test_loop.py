@@ -14,11 +14,11 @@ from raysplit.compress.codec import pack_labels
 from raysplit.config import Fixed, ModelConfig, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import DataError, WireError
+from raysplit.fit.optim import lr_at
+from raysplit.fit.seeds import mix, seeded
 from raysplit.models import build
 from raysplit.split import find_cuts
 from raysplit.train.loop import Loop
-from raysplit.train.optim import lr_at
-from raysplit.train.seeds import mix, seeded
 from raysplit.train.summary import step_bytes, summarise
 from raysplit.train.traffic import DOWN, UP
 from raysplit.train.transport import Local

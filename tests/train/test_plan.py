@@ -7,11 +7,11 @@ import torch
 
 from raysplit import recipes
 from raysplit.compress.schedule import foreseen
-from raysplit.config import parse
+from raysplit.config import SplitConfig, parse
 from raysplit.errors import ConfigError, CutError, DataError, ModelError
+from raysplit.fit.seeds import mix, seeded
 from raysplit.train.loop import Loop
 from raysplit.train.plan import check, plan
-from raysplit.train.seeds import mix, seeded
 from raysplit.train.transport import Local
 from tests.train.freezing import HEAD, crossed
 
@@ -37,7 +37,7 @@ TIGHT, LOOSE = "c2.b4/b4", "all.b8/b8"
 def scheduled(squeezed, schedule, local=False):
     tree = squeezed.model_dump(mode="json") | {"schedule": schedule}
     tree["train"] |= {"epochs": 4, "local_loss": HEAD.model_dump() if local else None}
-    return parse(tree, "here")
+    return parse(SplitConfig, tree, "here")
 
 
 def phase(level, share=1):

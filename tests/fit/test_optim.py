@@ -7,7 +7,7 @@ import torch
 
 from raysplit.compress.bottleneck import Encoder
 from raysplit.config import BottleneckConfig, TrainConfig
-from raysplit.train.optim import HalfOptimizer, lr_at, make_optimizer
+from raysplit.fit.optim import HalfOptimizer, lr_at, make_optimizer
 
 
 def test_constant():

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from raysplit.config import TrainConfig
+from raysplit.config import FitConfig
 
 
-def make_optimizer(half: nn.Module, config: TrainConfig, decay_logits: bool) -> torch.optim.Optimizer:
+def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer:
     """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode)."""
     plain = [p for name, p in half.named_parameters() if decay_logits or not name.endswith("logits")]
     logits = [p for name, p in half.named_parameters() if not decay_logits and name.endswith("logits")]
@@ -22,7 +22,7 @@ def make_optimizer(half: nn.Module, config: TrainConfig, decay_logits: bool) -> 
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def lr_at(config: TrainConfig, step: int, steps: int) -> float:
+def lr_at(config: FitConfig, step: int, steps: int) -> float:
     """Return the learning rate of optimiser step `step` (from 0) of the `steps` that the schedule covers."""
     if config.lr_schedule == "constant":
         return config.lr
@@ -35,7 +35,7 @@ def lr_at(config: TrainConfig, step: int, steps: int) -> float:
 class HalfOptimizer:
     """One half's optimiser, stepped at the learning rate that the run has reached."""
 
-    def __init__(self, half: nn.Module, config: TrainConfig, steps: int, decay_logits: bool):
+    def __init__(self, half: nn.Module, config: FitConfig, steps: int, decay_logits: bool):
         self._half, self._config, self._decay = half, config, decay_logits
         self._span, self._scale = (0, steps), 1.0
         self.reset()

@@ -1,0 +1,140 @@
+"""What decides one ensemble of sub-models: base, class groups, pruning, retraining, fusion, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raysplit.config.base import Frozen
+from raysplit.config.run import DataConfig, FitConfig, ModelConfig
+from raysplit.config.settings import with_settings
+
+Precision = Literal["fp32", "bf16", "int8"]
+
+
+class ClassifierFit(FitConfig):
+    """How a plain classifier is trained."""
+
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class BaseConfig(Frozen):
+    """The classifier that the sub-models are cut out of."""
+
+    model: ModelConfig
+    weights: str | None = None
+    """A safetensors file with the model's own parameter names; None: trained as `train` says."""
+    mean: tuple[float, ...] | None = None
+    """With `std`, of each channel, in 0..1: the normalisation of `weights`; None: that of the training images."""
+    std: tuple[float, ...] | None = None
+    train: ClassifierFit = ClassifierFit()
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Data-parallel workers of Ray Train that train it; 0: this process."""
+
+
+class GroupsConfig(Frozen):
+    """Which sub-model knows which classes."""
+
+    n: Annotated[int, Field(ge=1)] | None = None
+    """Number of sub-models; None: one for each device."""
+    by: Literal["seed", "confusion"] = "seed"
+    """Near-equal groups at random, or with the classes together that the base confuses on validation images."""
+    seed: int = 0
+    rest: bool = True
+    """Give each sub-model a class 0 for images of all classes that are not its own."""
+    negatives: Annotated[int, Field(ge=0)] | None = None
+    """Training images of each other class for the rest class; None: n_train / (10 · classes) − own classes."""
+
+
+class PruneConfig(Frozen):
+    """How much of the base a sub-model keeps, and which units."""
+
+    keep: Annotated[float, Field(gt=0, le=1)] | Literal["fit"] = "fit"
+    """Kept share of width, attention, hidden units and filters; `fit`: the most that the devices hold."""
+    scores: Literal["fast", "exact", "apoz", "random"] = "fast"
+    """What makes a unit worth keeping (docs/methods.md)."""
+    proxy: Annotated[int, Field(ge=1)] = 128
+    """Training images of a sub-model's own classes that the units are scored on."""
+
+
+class RetrainConfig(ClassifierFit):
+    """How a sub-model learns again what pruning cost it."""
+
+    distill: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a second loss: a linear probe on the features must answer, for all classes, as the base does."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """Of both softmaxes in that loss."""
+
+
+class FusionConfig(ClassifierFit):
+    """The MLP that turns the features of all sub-models into an answer."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    layers: Annotated[int, Field(ge=1)] = 3
+    """Linear layers; each hidden one has half the width of the one before."""
+    views: Annotated[int, Field(ge=1)] = 2
+    """Augmented passes over the training images whose features are computed and kept to train on."""
+    feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Probability that a sub-model's features are missing from a training sample."""
+    fill: Literal["zero", "mean"] = "mean"
+    """What stands in for missing features: zeros, or the sub-model's mean over the training images."""
+
+
+class Device(Frozen):
+    """One edge device, as a row of devices.yaml."""
+
+    name: str
+    memory_mib: Annotated[float, Field(gt=0)]
+    """For the files of its sub-models, in 2**20 bytes."""
+    gflops_per_s: Annotated[float, Field(gt=0)]
+    """1e9 operations per second; a MAC is 2."""
+    energy_gflops: Annotated[float, Field(gt=0)] | None = None
+    """Operations that its energy allows for all `samples`, in 1e9; None: no limit."""
+
+
+class EnsembleConfig(Frozen):
+    """Everything that decides one ensemble."""
+
+    name: str
+    data: DataConfig
+    base: BaseConfig
+    groups: GroupsConfig = GroupsConfig()
+    prune: PruneConfig = PruneConfig()
+    retrain: RetrainConfig | None = RetrainConfig()
+    """None: sub-models stay as they were cut out."""
+    fusion: FusionConfig = FusionConfig()
+    precision: Precision = "fp32"
+    """Of the sub-models' files: int8 has a scale for each row of a weight and computes in bf16."""
+    devices: tuple[Device, ...] = ()
+    samples: Annotated[int, Field(ge=1)] = 1000
+    """Images that each device must be able to answer with its energy."""
+    seed: int = 0
+    storage: str = "~/ray_results"
+    """Folder or URI (any pyarrow file system) under which builds are made; shared by all nodes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EnsembleConfig:
+        if self.groups.n is None and not self.devices:
+            raise ValueError("groups.n is not set and there are no devices; set groups.n or name devices")
+        if self.prune.keep == "fit" and not self.devices:
+            raise ValueError("prune.keep is 'fit' and there are no devices to fit; set prune.keep or name devices")
+        names = [device.name for device in self.devices]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two devices have the same name: {', '.join(sorted(names))}")
+        if (self.base.mean is None) != (self.base.std is None):
+            raise ValueError("base.mean and base.std go together; set both or neither")
+        return self
+
+    @property
+    def n(self) -> int:
+        """Number of sub-models."""
+        return self.groups.n or len(self.devices)
+
+    def with_settings(self, settings: Iterable[str]) -> EnsembleConfig:
+        """Return a copy with `key.path=value` settings applied, as `SplitConfig.with_settings`."""
+        return with_settings(self, settings, where=f"recipe {self.name}")
