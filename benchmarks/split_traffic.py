@@ -3,9 +3,9 @@
     python benchmarks/split_traffic.py --data parquet:DIR --preset quick|full [--work DIR] [--only ROW …] [--seeds N …]
 
 Each row and seed is a run of its own under --work: one that was stopped goes on at its last epoch, one that is
-done is not trained again. `--only` and `--seeds` let several processes share the work. When all are there, writes
-benchmarks/results/split_traffic.json (preset quick: split_traffic_quick.json) and a plot beside it. A table for
-people, then one JSON object.
+done is not trained again. `--only` and `--seeds` let several processes share the work. When every row has a run,
+writes benchmarks/results/split_traffic.json (preset quick: split_traffic_quick.json) and a plot beside it; `seeds`
+of a row says how many runs it is the mean of. A table for people, then one JSON object.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ def main() -> None:
     for seed in args.seeds or SEEDS[args.preset]:
         for name in args.only or ROWS:
             _train(ROWS[name](base(args.data, args.preset, seed)).replaced(name=name), work / folder(name, seed))
-    places = {name: [work / folder(name, seed) for seed in SEEDS[args.preset]] for name in ROWS}
-    missing = [place.name for runs in places.values() for place in runs if not (place / "summary.json").exists()]
+    planned = {name: [work / folder(name, seed) for seed in SEEDS[args.preset]] for name in ROWS}
+    places = {name: [run for run in runs if (run / "summary.json").exists()] for name, runs in planned.items()}
+    missing = [run.name for name, runs in planned.items() for run in runs if run not in places[name]]
     if missing:
         print(f"{len(missing)} runs are still to do: {', '.join(missing)}")
+    if not all(places.values()):
         return
     table = rows(places)
     print(_text(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import posixpath
 from pathlib import Path
 
@@ -20,6 +21,11 @@ def locate(location: str) -> tuple[fs.FileSystem, str]:
         return fs.FileSystem.from_uri(location)
     except (pa.ArrowException, OSError) as err:
         raise ConfigError(f"'{location}' is not a path or URI that pyarrow opens: {err}") from None
+
+
+def dated(name: str) -> str:
+    """Return a folder's name with the time, which sorts by it: `name_2026-01-31_12-00-00.000000`."""
+    return f"{name.replace('/', '_')}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
 
 
 class Folder:

@@ -42,8 +42,9 @@ class GroupsConfig(Frozen):
 
     n: Annotated[int, Field(ge=1)] | None = None
     """Number of sub-models; None: one for each device."""
-    by: Literal["seed", "confusion"] = "seed"
-    """Near-equal groups at random, or with the classes together that the base confuses on validation images."""
+    by: Literal["seed", "confusion", "none"] = "seed"
+    """Near-equal groups at random, or with the classes together that the base confuses on validation images; `none`:
+    each sub-model knows all classes."""
     seed: int = 0
     rest: bool = True
     """Give each sub-model a class 0 for images of all classes that are not its own."""

@@ -17,11 +17,12 @@ from raysplit.compress.schedule import Decision, Mode
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import WireError
+from raysplit.fit.checkpoint import pack_state, unpack_state
+from raysplit.fit.compute import autocast, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
-from raysplit.train.checkpoint import pack_state, unpack_state
 from raysplit.train.local_head import flatten
-from raysplit.train.parts import build_parts, pick_device
+from raysplit.train.parts import build_parts
 
 
 class DeviceSide:
@@ -270,8 +271,3 @@ class DeviceSide:
         start = time.perf_counter()
         yield
         self._busy += time.perf_counter() - start
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the autocast context of a half: bfloat16, or off."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

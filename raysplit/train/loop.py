@@ -13,7 +13,7 @@ from raysplit.compress.message import parse
 from raysplit.compress.schedule import Course, Decision, Mode, decide
 from raysplit.config import Level, SplitConfig
 from raysplit.errors import DataError
-from raysplit.train.checkpoint import unpack_state
+from raysplit.fit.checkpoint import unpack_state
 from raysplit.train.costs import step_bytes
 from raysplit.train.parts import build_parts
 from raysplit.train.passes import Clock, Pass, Watch

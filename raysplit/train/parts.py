@@ -95,16 +95,3 @@ def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) 
     taken = head if isinstance(config.schedule, FreezeAndCache) and config.schedule.head else None
     server = ServerHalf(decoder, halves.server, copy.deepcopy(taken))
     return Parts(cut, crossing, DeviceHalf(halves.device, encoder), server, head)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the torch device that a recipe names; `auto` is CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as err:
-        reason = str(err).splitlines()[0]
-        raise ConfigError(f"train.device '{name}' cannot be used here: {reason}. Try auto or cpu") from None
-    return device

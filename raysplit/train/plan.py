@@ -14,11 +14,11 @@ from raysplit.compress.schedule import Course, Decision, foreseen
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import Facts, facts
 from raysplit.errors import DataError
+from raysplit.fit.compute import autocast, pick_device
 from raysplit.models import build
 from raysplit.split import CutProfile, profile
 from raysplit.train.costs import head_bytes, step_bytes
-from raysplit.train.device import autocast
-from raysplit.train.parts import Parts, build_parts, pick_device
+from raysplit.train.parts import Parts, build_parts
 
 _PROBE = 600_000
 """Input values of the step that is timed: a whole batch at 32 px, four images at 224."""

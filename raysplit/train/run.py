@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import pickle
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
-from raysplit.train.checkpoint import unpack_state
+from raysplit.fit.checkpoint import unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.record import STATE, RunDir
 from raysplit.train.summary import summarise
@@ -52,17 +51,3 @@ def newest(place: RunDir) -> dict[str, Any] | None:
         except (RuntimeError, EOFError, pickle.UnpicklingError):
             continue  # a copy that was cut short when its writer died
     return None
-
-
-def run_name(config: SplitConfig) -> str:
-    """Return a folder name for a new run: the recipe and the time."""
-    return f"{config.name.replace('/', '_')}_{_now()}"
-
-
-def checkpoint_name() -> str:
-    """Return a name that sorts by time, among Ray Train's own too."""
-    return f"checkpoint_{_now()}"
-
-
-def _now() -> str:
-    return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")

@@ -15,12 +15,12 @@ from raysplit.compress.message import Kind, Message
 from raysplit.compress.schedule import Decision
 from raysplit.config import FreezeAndCache, SplitConfig
 from raysplit.errors import WireError
+from raysplit.fit.compute import autocast, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
-from raysplit.train.device import autocast
 from raysplit.train.kept import Kept, shifted
 from raysplit.train.local_head import flatten, unflatten
-from raysplit.train.parts import Parts, pick_device
+from raysplit.train.parts import Parts
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,12 @@ from ray.train.torch import TorchTrainer
 from raysplit import errors
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ClusterError, RaysplitError
+from raysplit.fit.checkpoint import pack_state, unpack_state
+from raysplit.storage import dated
 from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads, wait_for_room
-from raysplit.train.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.record import STATE, RunDir
-from raysplit.train.run import newest, run, run_name
+from raysplit.train.run import newest, run
 from raysplit.train.summary import epoch_line, summarise
 
 
@@ -45,7 +46,7 @@ class SplitTrainer:
 
     def __init__(self, config: SplitConfig, run_dir: str | None = None):
         self.config = config
-        self.run_dir = RunDir.at(run_dir or posixpath.join(config.ray.storage, run_name(config))).location
+        self.run_dir = RunDir.at(run_dir or posixpath.join(config.ray.storage, dated(config.name))).location
 
     def fit(self) -> Result:
         """Run to the end; `result.metrics` is the last epoch's row and the summary of the run.

@@ -1,4 +1,4 @@
-"""Experiments: each is a function that returns a full config; a variant calls its base and changes fields.
+"""Recipes for split training.
 
 Names are DATASET_MODEL_SCHEDULE. The paper is Mudvari et al., ACM TOIT 24(4), 2024 (arXiv 2311.05739).
 """
@@ -6,10 +6,7 @@ Names are DATASET_MODEL_SCHEDULE. The paper is Mudvari et al., ACM TOIT 24(4), 2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Literal
-
-from pydantic import ValidationError
 
 from raysplit.config import (
     UNCOMPRESSED,
@@ -27,45 +24,45 @@ from raysplit.config import (
     SplitConfig,
     Stage,
     TrainConfig,
-    describe,
 )
-from raysplit.errors import ConfigError, nearest
-from raysplit.userfile import load_function
-
-_RECIPES: dict[str, Callable[[], SplitConfig]] = {}
+from raysplit.recipes.registry import add
 
 
 def recipe(function: Callable[[], SplitConfig]) -> Callable[[], SplitConfig]:
-    """Register a function as a recipe under its own name."""
-    _RECIPES[function.__name__] = function
+    """Register what a function returns, and leave the function to build on."""
+    add(function())
     return function
 
 
-def _add(make: Callable[[], SplitConfig]) -> None:
-    _RECIPES[make().name] = make
+# --- what several recipes share --------------------------------------------------------------------
 
 
-def names() -> list[str]:
-    """Return the names of all recipes."""
-    return sorted(_RECIPES)
+def _deprune_ours(base: SplitConfig, name: str) -> SplitConfig:
+    """Two thirds of the epochs at 4 channels, the rest at 16; 4 bits and zstd throughout."""
+    phases = (
+        Phase(level=Level(channels=4, up_bits=4, down_bits=4, entropy="zstd"), share=2),
+        Phase(level=Level(channels=16, up_bits=4, down_bits=4, entropy="zstd"), share=1),
+    )
+    return base.replaced(name=name, bottleneck=BottleneckConfig(), schedule=Deprune(phases=phases))
 
 
-def get(name: str) -> SplitConfig:
-    """Return a recipe's config by name, or by `path.py:function`.
+def _frozen(base: SplitConfig, name: str) -> SplitConfig:
+    """As many epochs for the device alone as for the server after it; all channels at 2 bits, and zstd."""
+    half = Stage(level=Level(up_bits=2, down_bits=2, entropy="zstd"), share=1)
+    return base.replaced(
+        name=name,
+        bottleneck=BottleneckConfig(),
+        schedule=FreezeAndCache(learn=half, send=half, views=4),
+        train=base.train.replaced(epochs=2 * base.train.epochs, local_loss=LocalLoss()),
+    )
 
-    Raises ConfigError for an unknown name, and for a function that returns something else.
-    """
-    if ".py:" in name:
-        try:
-            config = load_function(name)()
-        except ValidationError as err:
-            raise ConfigError(f"{name}: {describe(err)}") from None
-        if not isinstance(config, SplitConfig):
-            raise ConfigError(f"{name} returned {type(config).__name__}, a recipe returns a SplitConfig")
-        return config
-    if name not in _RECIPES:
-        raise ConfigError(f"no recipe is called '{name}'. {nearest(name, _RECIPES)}")
-    return _RECIPES[name]()
+
+def _prune(levels: Sequence[Level | str], epochs: Sequence[int], lr_scale: float) -> Prune:
+    """A stage for each level, loosest first; those after the base have their peak rate scaled."""
+    scales = (1.0, *[lr_scale] * (len(levels) - 1))
+    return Prune(
+        phases=tuple(Stage(level=b, share=n, lr_scale=s) for b, n, s in zip(levels, epochs, scales, strict=True))
+    )
 
 
 # --- the demo's: small enough for a laptop --------------------------------------------------------
@@ -151,34 +148,6 @@ def fashion_mnist_vgg11_deprune() -> SplitConfig:
     return base.replaced(name="fashion_mnist_vgg11_deprune", data=DataConfig(name="fashion_mnist", augment="crop_flip"))
 
 
-def _deprune_ours(base: SplitConfig, name: str) -> SplitConfig:
-    """Two thirds of the epochs at 4 channels, the rest at 16; 4 bits and zstd throughout."""
-    phases = (
-        Phase(level=Level(channels=4, up_bits=4, down_bits=4, entropy="zstd"), share=2),
-        Phase(level=Level(channels=16, up_bits=4, down_bits=4, entropy="zstd"), share=1),
-    )
-    return base.replaced(name=name, bottleneck=BottleneckConfig(), schedule=Deprune(phases=phases))
-
-
-def _frozen(base: SplitConfig, name: str) -> SplitConfig:
-    """As many epochs for the device alone as for the server after it; all channels at 2 bits, and zstd."""
-    half = Stage(level=Level(up_bits=2, down_bits=2, entropy="zstd"), share=1)
-    return base.replaced(
-        name=name,
-        bottleneck=BottleneckConfig(),
-        schedule=FreezeAndCache(learn=half, send=half, views=4),
-        train=base.train.replaced(epochs=2 * base.train.epochs, local_loss=LocalLoss()),
-    )
-
-
-def _prune(levels: Sequence[Level | str], epochs: Sequence[int], lr_scale: float) -> Prune:
-    """A stage for each level, loosest first; those after the base have their peak rate scaled."""
-    scales = (1.0, *[lr_scale] * (len(levels) - 1))
-    return Prune(
-        phases=tuple(Stage(level=b, share=n, lr_scale=s) for b, n, s in zip(levels, epochs, scales, strict=True))
-    )
-
-
 # --- the paper's settings, and the same phases in our mode ----------------------------------------
 
 _BUDGETED = Level(channels=4, up_bits=16, down_bits=16)
@@ -245,15 +214,15 @@ def _paper_fixed(data: str, epochs: int, lr: float, momentum: float, name: str, 
 for _mode in _MODES:
     for _r in _STRIDES:
         # Table of the deprune experiments: 15 + 7 epochs at 1e-2, and 25 + 12 at 1e-3.
-        _add(partial(_paper_deprune, "cifar10", (15, 7), 1e-2, _mode, _r))
-        _add(partial(_paper_deprune, "imagenet100", (25, 12), 1e-3, _mode, _r))
+        add(_paper_deprune("cifar10", (15, 7), 1e-2, _mode, _r))
+        add(_paper_deprune("imagenet100", (25, 12), 1e-3, _mode, _r))
         # STL-10 is published for prune only (30 + 15 + 15 epochs); the same 2 : 1 split at its own rate.
-        _add(partial(_paper_deprune, "stl10", (40, 20), 1e-3, _mode, _r))
+        add(_paper_deprune("stl10", (40, 20), 1e-3, _mode, _r))
 for _mode in _MODES:
     # The prune experiments: 30 + 10 + 10 epochs against 50 from scratch, 30 + 15 + 15 against 60.
-    _add(partial(_paper_prune, "cifar10", (30, 10, 10), _mode))
-    _add(partial(_paper_prune, "stl10", (30, 15, 15), _mode))
+    add(_paper_prune("cifar10", (30, 10, 10), _mode))
+    add(_paper_prune("stl10", (30, 15, 15), _mode))
 for _name, _level in (("uncompressed", UNCOMPRESSED), ("fixed", _BUDGETED)):
-    _add(partial(_paper_fixed, "cifar10", 22, 1e-2, 0.0, _name, _level))
-    _add(partial(_paper_fixed, "imagenet100", 37, 1e-3, 0.0, _name, _level))
-    _add(partial(_paper_fixed, "stl10", 60, 1e-3, 0.9, _name, _level))
+    add(_paper_fixed("cifar10", 22, 1e-2, 0.0, _name, _level))
+    add(_paper_fixed("imagenet100", 37, 1e-3, 0.0, _name, _level))
+    add(_paper_fixed("stl10", 60, 1e-3, 0.9, _name, _level))

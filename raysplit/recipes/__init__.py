@@ -1,0 +1,27 @@
+"""Experiments: each is a function that returns a full config; a variant calls its base and changes fields."""
+
+from raysplit.config import EnsembleConfig, SplitConfig
+from raysplit.recipes import ensembles, registry, split  # noqa: F401
+from raysplit.recipes.registry import find
+
+__all__ = ["ensemble_names", "get", "get_ensemble", "names"]
+
+
+def get(name: str) -> SplitConfig:
+    """Return a split-training recipe's config by name or `path.py:function`; ConfigError where there is none."""
+    return find(name, SplitConfig)
+
+
+def get_ensemble(name: str) -> EnsembleConfig:
+    """Return an ensemble recipe's config by name or `path.py:function`; ConfigError where there is none."""
+    return find(name, EnsembleConfig)
+
+
+def names() -> list[str]:
+    """Return the names of all recipes for split training."""
+    return registry.names(SplitConfig)
+
+
+def ensemble_names() -> list[str]:
+    """Return the names of all recipes for ensembles."""
+    return registry.names(EnsembleConfig)
