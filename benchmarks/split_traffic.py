@@ -34,10 +34,11 @@ def main() -> None:
     parser.add_argument("--work", default="~/raysplit_benchmarks/split_traffic", help="where the runs are kept")
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--table", action="store_true", help="train nothing; the table of the runs that are done")
     args = parser.parse_args()
     torch.set_num_threads(1)
     work = Path(args.work).expanduser() / args.preset
-    for seed in args.seeds or SEEDS[args.preset]:
+    for seed in () if args.table else args.seeds or SEEDS[args.preset]:
         for name in args.only or ROWS:
             _train(ROWS[name](base(args.data, args.preset, seed)).replaced(name=name), work / folder(name, seed))
     planned = {name: [work / folder(name, seed) for seed in SEEDS[args.preset]] for name in ROWS}
