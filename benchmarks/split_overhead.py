@@ -30,10 +30,10 @@ from raysplit.compress.message import parse
 from raysplit.compress.schedule import Decision
 from raysplit.config import UNCOMPRESSED, DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.data import prepare_batch
+from raysplit.fit.compute import autocast
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.models import build
 from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads
-from raysplit.train.device import autocast
 from raysplit.train.loop import Loop
 from raysplit.train.passes import Clock
 from raysplit.train.traffic import Traffic

@@ -93,7 +93,8 @@ def _text(table: list[dict[str, Any]]) -> str:
     for row in table:
         numbers = (row["frame_mb"], row["times_less"], row["times_less_than_upload"], row["mb_to_target"])
         mb, less, upload, target = ("–" if x is None else f"{x:,.4g}" for x in numbers)
-        accuracy = f"{row['accuracy_mean']:.2f} ± {row['accuracy_std']:.2f}"
+        spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.2f}"
+        accuracy = f"{row['accuracy_mean']:.2f}{spread}"
         lines.append(f"{row['name']:44}{accuracy:>14}{mb:>11}{less:>12}{upload:>12}{target:>13}{row['seconds']:7.0f}")
     return "\n".join(lines)
 

@@ -32,7 +32,7 @@ def rows(places: dict[str, list[Path]]) -> list[Row]:
         return {
             "name": name,
             "accuracy_mean": 100 * statistics.mean(accuracies),
-            "accuracy_std": 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+            "accuracy_std": 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None,
             "seeds": len(accuracies),
             "payload_mb": payload / 1e6,
             "frame_mb": frame / 1e6,

@@ -17,6 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     _add_profile(verbs)
     _add_report(verbs)
+    _add_inspect(verbs)
+    _add_predict(verbs)
     args = parser.parse_args(argv)
     return command(lambda: args.run(args))
 
@@ -64,6 +66,44 @@ def _report(args: argparse.Namespace) -> None:
         print(f"\n{families}")
     for path in write_report(args.runs, args.out):
         print(path)
+
+
+def _add_inspect(verbs: Any) -> None:
+    verb = verbs.add_parser("inspect", help="what is in a bundle: an ensemble of sub-models, or a prune family")
+    verb.add_argument("bundle", metavar="BUNDLE", help="its folder, a path or URI")
+    verb.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    verb.set_defaults(run=_inspect)
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from raysplit.show import as_table, inspect
+
+    found = inspect(args.bundle)
+    print(json.dumps(found, ensure_ascii=False) if args.json else as_table(found))
+
+
+def _add_predict(verbs: Any) -> None:
+    verb = verbs.add_parser("predict", help="what an ensemble sees in image files")
+    verb.add_argument("bundle", metavar="BUNDLE", help="the ensemble's folder, a path or URI")
+    verb.add_argument("images", nargs="+", metavar="IMAGE", help="8-bit image files of any size")
+    verb.add_argument("--top", type=int, default=3, help="classes to name for each image, default 3")
+    verb.add_argument("--missing", default="", metavar="1,4", help="sub-models to do without, by number from 0")
+    verb.add_argument("--json", action="store_true", help="one JSON object in place of the lines")
+    verb.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from raysplit.show import as_lines, predict
+
+    found = predict(args.bundle, args.images, args.top, _numbers(args.missing))
+    print(json.dumps({"images": found}, ensure_ascii=False) if args.json else as_lines(found))
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--missing '{text}' is not a list of sub-models; write their numbers, like 1,4")
+    return [int(part) for part in parts]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from raysplit.compress.message import parse
 from raysplit.data import load, mean_std, prepare_batch
 from raysplit.errors import BundleError, ConfigError
 from raysplit.family import Family, load_family, write_family
+from raysplit.fit.compute import autocast
 from raysplit.report import read_run
-from raysplit.train.device import autocast
 from raysplit.train.local import train_local
 from raysplit.train.record import RunDir
 from tests.train.recipes import family_config, squeezed_config

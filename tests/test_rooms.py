@@ -12,18 +12,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "raysplit"
 ORDER = [
     *("errors", "storage", "bundle", "members", "config", "link", "userfile", "data", "models", "split", "compress"),
-    *("fit", "prices", "train", "family", "report"),
+    *("fit", "prices", "train", "family", "ensemble", "report"),
 ]
 """Later rooms may import earlier ones. recipes, command, job and cli stand above all."""
 WITHOUT_RAY = [
     *("bundle", "data", "models", "split", "compress", "train.loop", "train.local", "family", "report", "recipes"),
-    "prices",
+    *("prices", "ensemble.build"),
 ]
 STRANGERS = {
     "bundle": {"members"},
     "members": {"storage", "bundle"},
     "link": {"config"},
-    "report": {"models", "split", "compress", "train", "family"},
+    "report": {"models", "split", "compress", "train", "family", "ensemble"},
+    "ensemble": {"compress", "train", "family", "prices", "members", "link"},
     "data": {"models"},
     "models": {"data"},
     "split": {"compress", "models"},

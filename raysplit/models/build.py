@@ -14,8 +14,10 @@ from torch import nn
 from raysplit.config import ModelConfig
 from raysplit.errors import ModelError, nearest
 from raysplit.models.vgg import NAMES, VGG
+from raysplit.models.vit import vit
 from raysplit.userfile import load_function
 
+_SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
 # Their auxiliary heads return a tuple in train mode, and stop every cut after the first of them.
 _NO_AUX: dict[str, Any] = {"aux_logits": False, "init_weights": True}
 _TORCHVISION_DEFAULTS = {"googlenet": _NO_AUX, "inception_v3": _NO_AUX}
@@ -28,7 +30,8 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
     this order; `torchvision:NAME` and `timm:NAME` force a library, `path.py:function` calls
     `function(classes=…, shape=…, **args)`. The weights depend on torch's global seed alone.
     Raises ModelError for an unknown name, an argument that the model does not take, a model that fails
-    to build, or a number of channels that it cannot take; ConfigError for a faulty `path.py:function`.
+    to build, or a number of channels that it cannot take; ConfigError for a faulty `path.py:function`;
+    MissingExtra for a spiking model without SpikingJelly.
     """
     name = config.name
     library, _, bare = name.rpartition(":")
@@ -40,12 +43,18 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
         raise ModelError(f"model '{name}': '{library}' is not a library; write torchvision: or timm:")
     elif not library and bare in NAMES:
         model = _call(name, VGG, {"name": bare, "classes": classes, "in_channels": shape[0], **config.args})
+    elif name in _SPIKING:
+        from raysplit.models.spiking import SpikingVGG  # SpikingJelly is an extra
+
+        model = _call(name, SpikingVGG, {"name": name, "classes": classes, "in_channels": shape[0], **config.args})
+    elif name == "vit":
+        model = _call(name, vit, {"classes": classes, "shape": shape, **config.args})
     elif library != "timm" and bare in _torchvision_names():
         model = _torchvision(name, bare, classes, shape, config.args)
     elif library != "torchvision" and timm.is_model(bare):
         model = _timm(name, bare, classes, shape, config.args)
     else:
-        ours = () if library else NAMES
+        ours = () if library else (*NAMES, *_SPIKING, "vit")
         known = [
             *ours,
             *(_torchvision_names() if library != "timm" else ()),

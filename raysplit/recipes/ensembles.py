@@ -20,7 +20,7 @@ from raysplit.config import (
 )
 from raysplit.recipes.registry import add
 
-_VIT_FIT = ClassifierFit(epochs=12, batch_size=64, lr=1e-3, warmup=0.15, precision="bf16", label_smoothing=0.1)
+_VIT_FIT = ClassifierFit(epochs=12, batch_size=64, lr=1e-3, warmup=0.15, label_smoothing=0.1)
 _CNN_FIT = ClassifierFit(
     epochs=4, batch_size=50, optimizer="sgd", lr=0.02, weight_decay=5e-4, precision="bf16", channels_last=True
 )

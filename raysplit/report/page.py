@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
-from itertools import count
-from string import Template
 
 from pyarrow import fs
 
 from raysplit.errors import ConfigError
 from raysplit.link import NAMED, Link
+from raysplit.report.html import embedded, filled, html_table
 from raysplit.report.plots import accuracy_bytes, accuracy_epochs, accuracy_sample, png, time_spent
 from raysplit.report.runs import Run, labels, read_run
 from raysplit.report.table import (
@@ -71,21 +68,22 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
 def _page(runs: Sequence[Run], images: dict[str, bytes]) -> str:
     names = labels(runs)
     title = f"Split training: {names[0] if len(runs) == 1 else f'{len(runs)} runs'}"
-    return Template(files("raysplit.report").joinpath("report.html").read_text(encoding="utf-8")).substitute(
+    return filled(
+        "report.html",
         title=escape(title),
-        comparison=_table(COLUMNS, cells(runs), TEXT_COLUMNS),
+        comparison=html_table(COLUMNS, cells(runs), TEXT_COLUMNS),
         notes="".join(f'<p class="note">{escape(note)}</p>' for note in _notes(runs, names)),
-        bytes=_table(
+        bytes=html_table(
             ("run", *_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
             [_bytes(run, name) for run, name in zip(runs, names, strict=True)],
         ),
-        links=_table(
+        links=html_table(
             ("run", "here", *(f"{name}\n{_rates(link)}" for name, link in NAMED.items())),
             [_links(run, name) for run, name in zip(runs, names, strict=True)],
         ),
         details="".join(_details(run, name) for run, name in zip(runs, names, strict=True)),
         families=_families(runs, images["family"]) if "family" in images else "",
-        **{name.replace("-", "_"): _base64(images[name]) for name in _PLOTS},
+        **{name.replace("-", "_"): embedded(images[name]) for name in _PLOTS},
     )
 
 
@@ -118,17 +116,13 @@ def _bytes(run: Run, name: str) -> tuple[str, ...]:
 def _families(runs: Sequence[Run], image: bytes) -> str:
     return (
         "<h2>Families</h2>"
-        f"{_table(FAMILY_COLUMNS, family_cells(runs), TEXT_COLUMNS)}"
+        f"{html_table(FAMILY_COLUMNS, family_cells(runs), TEXT_COLUMNS)}"
         '<div class="plot"><img alt="Test accuracy of each level against its bytes per image" '
-        f'src="data:image/png;base64,{_base64(image)}"></div>'
+        f'src="data:image/png;base64,{embedded(image)}"></div>'
         '<p class="faint">The model that was kept at the end of each level of a prune run, trained on from the level '
         "before it. Bytes are those of the level's training messages for each training image; accuracy is the test "
         "split's at that level.</p>"
     )
-
-
-def _base64(image: bytes) -> str:
-    return base64.b64encode(image).decode()
 
 
 def _links(run: Run, name: str) -> tuple[str, ...]:
@@ -165,17 +159,6 @@ def _details(run: Run, name: str) -> str:
     ]
     config = json.dumps(run.config, indent=2, ensure_ascii=False)
     return (
-        f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>{_table(_EPOCH, epochs, 3)}"
+        f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>{html_table(_EPOCH, epochs, 3)}"
         f"<details><summary>Config</summary><pre>{escape(config)}</pre></details>"
     )
-
-
-def _table(head: Iterable[str], body: Iterable[Iterable[str]], text_columns: int = 1) -> str:
-    """Return an HTML table; the first columns are text, the others numbers on the right."""
-
-    def line(tag: str, cells: Iterable[str]) -> str:
-        kinds = (' class="text"' if i < text_columns else "" for i in count())
-        return "<tr>" + "".join(f"<{tag}{next(kinds)}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    rows = "".join(line("td", cells) for cells in body)
-    return f'<div class="wide"><table><thead>{line("th", head)}</thead><tbody>{rows}</tbody></table></div>'

@@ -21,7 +21,7 @@ from raysplit.report.table import megabytes, number, percent, times
 
 WIDTH, DPI = 7.2, 160
 """Inches and dots per inch: text stays readable when a phone shrinks the picture."""
-_INK, _FAINT, _GRID = "#222222", "#666666", "#dddddd"
+INK, _FAINT, _GRID = "#222222", "#666666", "#dddddd"
 # Okabe and Ito's eight, its yellow changed for grey: yellow lines vanish on white.
 _RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
 _MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h")
@@ -52,7 +52,7 @@ def accuracy_bytes(runs: Sequence[Run]) -> Figure:
         ax.annotate(text, (size / 1e6, 1), (0, 4 + 12 * i), fontsize=9, color=_FAINT, **at)
     points = [size / 1e6 for size in uploads] + [size / 1e6 for run in runs for size in run.traffic]
     _log_axis(ax, points, room=1.8)
-    ax.set_xlabel("training traffic so far, both ways (MB, log scale)", color=_INK)
+    ax.set_xlabel("training traffic so far, both ways (MB, log scale)", color=INK)
     _percent_axis(ax, "validation accuracy (%), ★ test")
     _key(key, ends, spare=1)
     _level_mark(key, 0.02, len(ends), _FAINT)
@@ -68,13 +68,13 @@ def accuracy_sample(runs: Sequence[Run]) -> Figure:
         x, y = [m.bytes_per_sample for m in run.members], [100 * m.test_accuracy for m in run.members]
         ax.plot(x, y, color=colour, marker=marker, markersize=8, markeredgecolor="white", linewidth=1.2, zorder=3)
         for member, at in zip(run.members, zip(x, y, strict=True), strict=True):
-            texts.append(_beside(ax, _plain(member.level), at, colour))
+            texts.append(_beside(ax, plain(member.level), at, colour))
         loose, tight = run.members[0], run.members[-1]
         lost = f"{100 * (tight.test_accuracy - loose.test_accuracy):+.1f} points".replace("-", "−")
         fewer = times(loose.bytes_per_sample / tight.bytes_per_sample)
         ends.append((name, colour, marker, f"{lost} for {fewer} fewer bytes" if len(x) > 1 else "one level so far"))
     _log_axis(ax, [m.bytes_per_sample for run in runs for m in run.members], room=2.5)
-    ax.set_xlabel("training traffic per image, both ways (bytes, log scale)", color=_INK)
+    ax.set_xlabel("training traffic per image, both ways (bytes, log scale)", color=INK)
     ax.margins(y=0.2)
     low, high = ax.get_ylim()
     # A tenth of a point is noise and should look like it.
@@ -100,7 +100,7 @@ def accuracy_epochs(runs: Sequence[Run]) -> Figure:
             _star(ax, x[-1], run.summary["accuracy"], colour)
         for level, start, end in run.phases:
             strip.barh(row, end - start, left=start + 0.5, height=0.42, color=fills[level], edgecolor="white")
-            bands.append((level, end - start, strip.text((start + end + 1) / 2, row, _plain(level), **_CENTRED)))
+            bands.append((level, end - start, strip.text((start + end + 1) / 2, row, plain(level), **_CENTRED)))
         _above(strip, row, name, colour, marker)
     longest = max(len(run.rows) for run in runs)
     ax.set_xlim(0.5, longest + 0.5)
@@ -108,14 +108,14 @@ def accuracy_epochs(runs: Sequence[Run]) -> Figure:
     ax.tick_params(labelbottom=False)
     _percent_axis(ax, "validation accuracy (%), ★ test")
     _rows_axis(strip, len(runs))
-    strip.set_xlabel("epoch", color=_INK)
+    strip.set_xlabel("epoch", color=INK)
     _name_what_does_not_fit(figure, strip, bands, fills)
     return figure
 
 
 def time_spent(runs: Sequence[Run]) -> Figure:
     """Plot the seconds that each run spent on the device, on the server and on neither (the link)."""
-    figure = _figure("Where the time went", 0.55 * len(runs) + 1.3)
+    figure = new_figure("Where the time went", 0.55 * len(runs) + 1.3)
     ax = figure.add_subplot()
     longest = max(sum(run.total(f"{place}_s") for place in _PLACES) for run in runs)
     for row, (run, name, _, _) in enumerate(_styled(runs)):
@@ -128,12 +128,12 @@ def time_spent(runs: Sequence[Run]) -> Figure:
             left += seconds
         ended = "" if run.summary is not None else f" after {len(run.rows)} of {run.planned} epochs"
         at: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
-        ax.annotate(f"{number(left)} s{ended}", (left, row), (5, 0), fontsize=9, color=_INK, **at)
+        ax.annotate(f"{number(left)} s{ended}", (left, row), (5, 0), fontsize=9, color=INK, **at)
         _above(ax, row, name)
     ax.set_xlim(0, 1.32 * longest)
     _rows_axis(ax, len(runs))
     ax.xaxis.set_major_formatter(_thousands)
-    ax.set_xlabel("seconds of training and validation", color=_INK)
+    ax.set_xlabel("seconds of training and validation", color=INK)
     handles = [Patch(color=colour, label=place) for place, colour in _PLACES.items()]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=10, handlelength=1)
     return figure
@@ -153,15 +153,15 @@ def _thousands(x: float, _: float) -> str:
     return f"{x:,.10g}"
 
 
-def _figure(title: str, height: float) -> Figure:
+def new_figure(title: str, height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=_INK)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
 
 
 def _panels(title: str, top: float, bottom: float) -> tuple[Figure, Axes, Axes]:
     """Return a figure with a plot above and a panel of rows beneath, of the given heights in inches."""
-    figure = _figure(title, top + bottom + 1.1)
+    figure = new_figure(title, top + bottom + 1.1)
     upper, lower = figure.subplots(2, 1, height_ratios=(top, bottom))
     return figure, upper, lower
 
@@ -176,10 +176,10 @@ def _styled(runs: Sequence[Run]) -> list[tuple[Run, str, str, str]]:
 
 def _short(name: str, most: int = 60) -> str:
     """Take out the middle of a long name, and keep `$` from starting a formula."""
-    return _plain(name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 + 1 :]}")
+    return plain(name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 + 1 :]}")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
@@ -209,7 +209,7 @@ def _log_axis(ax: Axes, points: Sequence[float], room: float) -> None:
 
 def _percent_axis(ax: Axes, label: str) -> None:
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
-    ax.set_ylabel(label, color=_INK)
+    ax.set_ylabel(label, color=INK)
     ax.grid(color=_GRID, linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -220,12 +220,12 @@ def _rows_axis(ax: Axes, count: int) -> None:
     ax.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _above(ax: Axes, row: int, name: str, colour: str = _INK, marker: str = "") -> None:
+def _above(ax: Axes, row: int, name: str, colour: str = INK, marker: str = "") -> None:
     """Write a run's name over its bar, with its curve's marker where it has one."""
     across = ax.get_yaxis_transform()
     if marker:
         ax.plot([0.008], [row - 0.43], marker=marker, color=colour, markersize=6, transform=across, clip_on=False)
-    ax.text(0.025 if marker else 0.005, row - 0.42, name, transform=across, va="center", fontsize=9, color=_INK)
+    ax.text(0.025 if marker else 0.005, row - 0.42, name, transform=across, va="center", fontsize=9, color=INK)
 
 
 def _key(ax: Axes, ends: list[tuple[str, str, str, str]], spare: int = 0) -> None:
@@ -235,8 +235,8 @@ def _key(ax: Axes, ends: list[tuple[str, str, str, str]], spare: int = 0) -> Non
     ax.set_ylim(len(ends) + spare - 0.4, -0.6)
     for row, (name, colour, marker, end) in enumerate(ends):
         ax.plot([0, 0.02, 0.04], [row] * 3, color=colour, marker=marker, markevery=[1], markersize=6, linewidth=1.8)
-        ax.text(0.055, row, name, va="center", fontsize=9, color=_INK)
-        ax.text(1, row, end, va="center", ha="right", fontsize=9, color=_INK)
+        ax.text(0.055, row, name, va="center", fontsize=9, color=INK)
+        ax.text(1, row, end, va="center", ha="right", fontsize=9, color=INK)
 
 
 def _beside(ax: Axes, text: str, at: tuple[float, float], colour: str) -> Annotation:
@@ -271,5 +271,5 @@ def _name_what_does_not_fit(
             text.remove()
             narrow.append(level)
     if narrow:
-        handles = [Patch(color=fills[level], label=_plain(level)) for level in dict.fromkeys(narrow)]
+        handles = [Patch(color=fills[level], label=plain(level)) for level in dict.fromkeys(narrow)]
         figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, handlelength=1)

@@ -75,12 +75,12 @@ def read_run(path: str) -> Run:
         raise ConfigError(f"'{path}' is not a run directory: it has no config.json")
     if metrics is None:
         raise ConfigError(f"run '{path}' has no epochs yet: it has no metrics.parquet")
-    with _whole(path, "config.json"):
+    with whole(path, "config.json"):
         tree = json.loads(config)
         name, _ = tree["name"], tree["train"]["epochs"]
-    with _whole(path, "metrics.parquet"):
+    with whole(path, "metrics.parquet"):
         rows = pq.read_table(pa.BufferReader(metrics)).to_pylist()
-    with _whole(path, "summary.json"):
+    with whole(path, "summary.json"):
         done = None if summary is None else json.loads(summary)
     if not rows:
         raise ConfigError(f"run '{path}' has no epochs yet: its metrics.parquet is empty")
@@ -88,7 +88,7 @@ def read_run(path: str) -> Run:
 
 
 @contextmanager
-def _whole(path: str, name: str) -> Iterator[None]:
+def whole(path: str, name: str) -> Iterator[None]:
     """Turn what a damaged file raises into an error that names it."""
     try:
         yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from raysplit.report.runs import Run, labels
 
@@ -39,7 +41,7 @@ def table(runs: Sequence[Run]) -> str:
     MB are 10⁶ bytes of training traffic, accuracy is the test split's, seconds are those of training and validation.
     A run that has not ended shows the validation accuracy of its last epoch, marked as such, and dashes.
     """
-    return _aligned(COLUMNS, cells(runs))
+    return aligned(COLUMNS, cells(runs), TEXT_COLUMNS)
 
 
 def family_table(runs: Sequence[Run]) -> str:
@@ -48,17 +50,21 @@ def family_table(runs: Sequence[Run]) -> str:
     Accuracies are those of the model kept at the level, bytes are of training messages for each training image.
     """
     lines = family_cells(runs)
-    return _aligned(FAMILY_COLUMNS, lines) if lines else ""
+    return aligned(FAMILY_COLUMNS, lines, TEXT_COLUMNS) if lines else ""
 
 
-def _aligned(columns: Sequence[str], body: Sequence[tuple[str, ...]]) -> str:
+def aligned(columns: Sequence[str], body: Sequence[Sequence[str]], text_columns: int) -> str:
+    """Return a plain-text table; the first columns are text, the others numbers on the right.
+
+    `columns` are its headers, of one line or two.
+    """
     # A header's first line is blank where it has one line only.
     head = zip(*(name.rpartition("\n")[::2] for name in columns), strict=True)
-    lines = [*head, *body]
+    lines: list[Sequence[str]] = [*(line for line in head if any(line)), *body]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i < TEXT_COLUMNS else cell.rjust(width)
+            cell.ljust(width) if i < text_columns else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
@@ -125,3 +131,9 @@ def times(ratio: float) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
+
+
+def called(model: Mapping[str, Any]) -> str:
+    """Return a model config's name and args like a call: `vit(patch=4, depth=6)`."""
+    args = ", ".join(f"{key}={json.dumps(value)}" for key, value in model["args"].items())
+    return f"{model['name']}({args})" if args else model["name"]

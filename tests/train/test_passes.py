@@ -9,7 +9,7 @@ from raysplit.compress.codec import extract, extract_labels
 from raysplit.compress.message import parse
 from raysplit.config import Fixed
 from raysplit.data import load
-from raysplit.train.checkpoint import unpack_state
+from raysplit.fit.checkpoint import unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.traffic import DOWN
 from tests.train.freezing import HEAD, Tap, crossed, freezing_config
