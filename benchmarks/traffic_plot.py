@@ -36,7 +36,8 @@ def plot(table: list[dict[str, Any]]) -> bytes:
         key.plot(0.045, number - 1, color=colour, marker=marker, markersize=6)
         key.text(0.03, number - 1, str(number), ha="right", va="center", fontsize=9)
         key.text(0.065, number - 1, row["name"], va="center", fontsize=9)
-        end = f"{y:.1f} ± {row['accuracy_std']:.1f} %   {x:,.3g} MB   {row['times_less']:,.4g}×"
+        spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.1f}"
+        end = f"{y:.1f}{spread} %   {x:,.4g} MB   {row['times_less']:,.4g}×"
         key.text(1, number - 1, end, ha="right", va="center", fontsize=9)
     upload = next(row["frame_mb"] for row in rows if row["name"] == "raw images uploaded once")
     ax.axvline(upload, color="#666666", linestyle="--", linewidth=1)

@@ -1,0 +1,1 @@
+"""Sub-models: one network split into small experts, and the fusion of their answers."""

@@ -1,0 +1,179 @@
+"""From one classifier to an ensemble of sub-models, stage by stage.
+
+Every stage writes what it made into the build's folder before the next one starts; a build that was stopped goes on
+with the stage, the epoch of the base, or the sub-model that it had got to.
+
+    config.json  base/  plan.json  submodels/N/  fusion/  summary.json  bundle/
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from raysplit.config import EnsembleConfig, loads
+from raysplit.ensemble.base import (
+    TEACHER,
+    WEIGHTS,
+    adopt_base,
+    facts_of,
+    fit_base,
+    load_base,
+    new_base,
+    normalisation,
+    samples_of_split,
+    teach,
+)
+from raysplit.ensemble.family import family_of
+from raysplit.ensemble.fusion import train_fusion
+from raysplit.ensemble.plan import Plan, make_plan
+from raysplit.ensemble.submodel import load_submodel, make_submodel
+from raysplit.ensemble.summary import SUMMARY, summarise
+from raysplit.errors import ConfigError
+from raysplit.fit.loop import Samples, outputs
+from raysplit.fit.seeds import mix
+from raysplit.storage import Folder
+
+PLAN, FUSION, FUSION_RECORD = "plan.json", "fusion/model.safetensors", "fusion/record.json"
+
+
+class Runner(Protocol):
+    """Where the heavy stages run."""
+
+    def fit_base(self, config: EnsembleConfig, location: str) -> None:
+        """Call `raysplit.ensemble.base.fit_base` once, in as many processes as the config asks for."""
+        ...
+
+    def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
+        """Call a function for each sub-model, in any order; `watch` hears of each that is done."""
+        ...
+
+
+class Here:
+    """Everything in this process, one after the other."""
+
+    def fit_base(self, config: EnsembleConfig, location: str) -> None:
+        fit_base(config, Folder.at(location))
+
+    def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
+        for index in indices:
+            function(index)
+            watch(index)
+
+
+def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None = None) -> dict[str, Any]:
+    """Build an ensemble in a folder, or go on with one, and return its summary (docs/ensembles.md).
+
+    Raises ConfigError for a folder that holds a build of another config, for groups or devices that cannot be;
+    ModelError for a base that cannot be cut; DataError for data that cannot be used.
+    """
+    place, runner = Folder.at(location), runner or Here()
+    claim(config, place)
+    if (done := place.find(SUMMARY)) is not None:
+        return json.loads(done)
+    classes, shape = facts_of(config.data)
+    family_of(new_base(config, len(classes), shape), shape)  # before hours of training
+    if not place.has(WEIGHTS):
+        if config.base.weights is None:
+            runner.fit_base(config, place.location)
+        else:
+            adopt_base(config, place)
+    base = load_base(config, place, len(classes), shape)
+    plan = planned(config, place, base)
+    if config.retrain is not None and config.retrain.distill and not place.has(TEACHER):
+        teach(config, place, base)
+    runner.each(
+        _Maker(config, plan, place.location),
+        range(config.n),
+        lambda index: print(f"sub-model {index} of {config.n} is done", flush=True),
+    )
+    fused(config, place, plan)
+    return summarise(config, place, plan, base)
+
+
+def config_of(location: str) -> EnsembleConfig:
+    """Return the config of the build in a folder; ConfigError where there is none."""
+    found = Folder.at(location).find("config.json")
+    if found is None:
+        raise ConfigError(f"'{location}' is not a build's folder: it has no config.json")
+    return loads(EnsembleConfig, found.decode(), f"{location}/config.json")
+
+
+def claim(config: EnsembleConfig, place: Folder) -> None:
+    """Make a folder this config's; ConfigError where it is another's."""
+    if place.has("config.json") and config_of(place.location) != config:
+        raise ConfigError(f"'{place.location}' holds a build of another config; give each build its own folder")
+    place.write("config.json", config.model_dump_json(indent=2).encode())
+
+
+def planned(config: EnsembleConfig, place: Folder, base: nn.Module) -> Plan:
+    """Return the plan, made once and kept."""
+    found = place.find(PLAN)
+    if found is not None:
+        return loads(Plan, found.decode(), f"{place.location}/{PLAN}")
+    classes, shape = facts_of(config.data)
+    val = samples_of_split(config, "val")
+    answers = outputs(base, val, config.base.train.precision)[1].argmax(1)
+    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    confusion.index_put_((val.targets, answers), torch.tensor(1), accumulate=True)
+    plan = make_plan(config, family_of(base, shape), shape, confusion)
+    place.write(PLAN, plan.model_dump_json(indent=2).encode())
+    return plan
+
+
+def features_of(
+    config: EnsembleConfig, place: Folder, plan: Plan, samples: Samples, augment: str = "none", seed: int = 0
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the features of all sub-models side by side, (N, sum of widths), and each one's logits."""
+    found = [
+        outputs(load_submodel(config, plan, index, place), samples, augment=augment, seed=seed)
+        for index in range(config.n)
+    ]
+    return torch.cat([features for features, _ in found], 1), [logits for _, logits in found]
+
+
+def fused(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
+    """Train the fusion MLP on features of frozen sub-models and write it."""
+    if place.has(FUSION_RECORD):
+        return
+    start, train, val = time.perf_counter(), samples_of_split(config, "train"), samples_of_split(config, "val")
+    views = config.fusion.views if config.data.augment != "none" else 1
+    augmented = [
+        features_of(config, place, plan, train, config.data.augment if view else "none", mix(config.seed, "view", view))
+        for view in range(views)
+    ]
+    features, widths = torch.cat([view for view, _ in augmented]), _widths(config, place, plan, val)
+    fusion, history = train_fusion(
+        features,
+        train.targets.repeat(views),
+        features_of(config, place, plan, val)[0],
+        val.targets,
+        widths,
+        len(facts_of(config.data)[0]),
+        config.fusion,
+        config.seed,
+    )
+    seconds = time.perf_counter() - start
+    place.write(FUSION, save({name: value.contiguous() for name, value in fusion.state_dict().items()}))
+    place.write(FUSION_RECORD, json.dumps({"widths": widths, "epochs": history, "seconds": seconds}).encode())
+
+
+def _widths(config: EnsembleConfig, place: Folder, plan: Plan, samples: Samples) -> list[int]:
+    one = Samples(samples.images[:1], samples.targets[:1], *normalisation(config))
+    return [outputs(load_submodel(config, plan, index, place), one)[0].shape[1] for index in range(len(plan.seats))]
+
+
+class _Maker:
+    """`make_submodel` for one build, as something that can be sent to another process."""
+
+    def __init__(self, config: EnsembleConfig, plan: Plan, location: str):
+        self._config, self._plan, self._location = config, plan, location
+
+    def __call__(self, index: int) -> None:
+        make_submodel(self._config, self._plan, index, Folder.at(self._location))

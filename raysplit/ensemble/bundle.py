@@ -1,0 +1,171 @@
+"""An ensemble as a bundle: one file for each sub-model, one for the fusion, and all that is needed to use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from raysplit.bundle import MANIFEST, Bundle, open_bundle, write_bundle
+from raysplit.config import EnsembleConfig, Frozen, ModelConfig, Precision, describe
+from raysplit.data import prepare_batch
+from raysplit.ensemble.base import facts_of, normalisation
+from raysplit.ensemble.fusion import Fusion
+from raysplit.ensemble.plan import Plan
+from raysplit.ensemble.precision import compute_dtype, unpack
+from raysplit.errors import BundleError
+from raysplit.models import build
+from raysplit.storage import Folder
+
+KIND = "ensemble"
+FUSION = "fusion.safetensors"
+
+
+class Part(Frozen):
+    """One sub-model of a bundle."""
+
+    file: str
+    model: ModelConfig
+    classes: tuple[int, ...]
+    """Its own classes, as indices into all of them."""
+    rest: bool
+    """Its head's first output stands for all other classes."""
+    features: int
+    """Width of its features."""
+    device: str | None
+
+
+class About(Frozen):
+    """What the manifest says of an ensemble."""
+
+    recipe: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of the images."""
+    mean: tuple[float, ...]
+    """Of each channel, in 0..1; with `std`, the normalisation."""
+    std: tuple[float, ...]
+    precision: Precision
+    layers: int
+    """Of the fusion MLP."""
+    fill: Literal["zero", "mean"]
+    """What stands in for missing features: zero or mean."""
+    parts: tuple[Part, ...]
+
+
+def write_ensemble(config: EnsembleConfig, place: Folder, plan: Plan, out: str) -> str:
+    """Write the bundle of a build whose stages are done, and return where it is."""
+    classes, shape = facts_of(config.data)
+    mean, std = normalisation(config)
+    widths = json.loads(place.find("fusion/record.json") or b"{}")["widths"]
+    parts = [
+        Part(
+            file=f"submodels/{index}.safetensors",
+            model=seat.model,
+            classes=seat.classes,
+            rest=seat.rest,
+            features=width,
+            device=seat.device,
+        )
+        for index, (seat, width) in enumerate(zip(plan.seats, widths, strict=True))
+    ]
+    about = About(
+        recipe=config.name,
+        classes=classes,
+        shape=shape,
+        mean=mean,
+        std=std,
+        precision=config.precision,
+        layers=config.fusion.layers,
+        fill=config.fusion.fill,
+        parts=tuple(parts),
+    )
+    files = {FUSION: place.find("fusion/model.safetensors") or b""}
+    files |= {part.file: place.find(f"submodels/{i}/model.safetensors") or b"" for i, part in enumerate(parts)}
+    return write_bundle(out, KIND, about.model_dump(mode="json"), files)
+
+
+def load_ensemble(location: str) -> Ensemble:
+    """Open an ensemble by path or URI, every hash checked.
+
+    Raises BundleError for what is not an ensemble, and for damaged, missing or contradictory files.
+    """
+    bundle = open_bundle(location, KIND)
+    try:
+        return Ensemble(bundle, About.model_validate(bundle.about))
+    except ValidationError as err:
+        raise BundleError(
+            f"{MANIFEST} of ensemble '{location}' is malformed: {describe(err)}; write it again"
+        ) from None
+
+
+class Ensemble:
+    """An ensemble that was loaded: its sub-models one by one, the fusion, and an answer from all of them."""
+
+    def __init__(self, bundle: Bundle, about: About):
+        self.about, self._bundle = about, bundle
+        self._loaded: dict[int, nn.Module] = {}
+
+    @property
+    def id(self) -> str:
+        """sha256 of the canonical manifest, in hex."""
+        return self._bundle.id
+
+    def submodel(self, index: int) -> nn.Module:
+        """Return a sub-model in eval mode, in the dtype that its precision computes in; loaded once.
+
+        Raises BundleError for a file that does not fit the manifest.
+        """
+        if index not in self._loaded:
+            part = self.about.parts[index]
+            model = build(part.model, len(part.classes) + part.rest, self.about.shape)
+            self._fill(model, part.file)
+            self._loaded[index] = model.to(compute_dtype(self.about.precision)).eval()
+        return self._loaded[index]
+
+    @cached_property
+    def fusion(self) -> Fusion:
+        """The fusion MLP, float32, in eval mode."""
+        widths = [part.features for part in self.about.parts]
+        fusion = Fusion(widths, len(self.about.classes), self.about.layers, self.about.fill)
+        self._fill(fusion, FUSION)
+        return fusion.eval()
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return uint8 images (B, C, H, W) as the sub-models want them."""
+        x = prepare_batch(images, self.about.mean, self.about.std, "none", 0)
+        return x.to(compute_dtype(self.about.precision))
+
+    @torch.inference_mode()
+    def features(self, index: int, x: Tensor) -> Tensor:
+        """Return what a sub-model sends to the fusion, (B, features), for normalised images."""
+        model = self.submodel(index)
+        return model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor, missing: Sequence[int] = ()) -> Tensor:
+        """Return probabilities (B, classes), float32, for uint8 images (B, C, H, W).
+
+        Sub-models in `missing` are not asked; the fusion fills in their features.
+        """
+        x = self.normalised(images)
+        found = [
+            torch.zeros(len(x), part.features) if index in missing else self.features(index, x).float()
+            for index, part in enumerate(self.about.parts)
+        ]
+        present = torch.tensor([index not in missing for index in range(len(self.about.parts))])
+        return self.fusion(torch.cat(found, 1), present).softmax(1)
+
+    def _fill(self, model: nn.Module, file: str) -> None:
+        try:
+            model.load_state_dict(unpack(self._bundle.path(file).read_bytes(), file))
+        except RuntimeError as err:
+            reason = " ".join(str(err).split())
+            raise BundleError(
+                f"{file} of ensemble '{self._bundle.location}' does not fit its {MANIFEST}: {reason}"
+            ) from None

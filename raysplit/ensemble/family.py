@@ -1,0 +1,93 @@
+"""The kinds of networks that sub-models can be cut out of, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from raysplit.config import ModelConfig
+from raysplit.errors import ModelError
+from raysplit.models import VGG
+from raysplit.split.tracer import name_of
+
+
+class Family(Protocol):
+    """A trained base network, the groups of units that can be removed from it, and the smaller nets that stay."""
+
+    steps: int
+    """h: a smaller net keeps the share k/h of each group, k = 1..h."""
+
+    @property
+    def kind(self) -> Literal["vit", "cnn", "snn"]: ...
+
+    @property
+    def model(self) -> nn.Module:
+        """The base, put into eval mode; its weights are never changed."""
+        ...
+
+    def units(self) -> dict[str, int]:
+        """Return the number of removable units of each group, by the group's name, in the network's order."""
+        ...
+
+    def masked(self, x: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        """Return the base's logits (B, classes) for normalised images x (B, C, H, W) with units switched off.
+
+        A mask is float, (units,) or (B, units), 1 for on and 0 for off; a group without one is all on. The
+        result is what a net without the units gives, and it is differentiable in the masks.
+        """
+        ...
+
+    def choose(self, scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
+        """Return the units to keep of each group, int64 and ascending: the best by scores (units,), high is good."""
+        ...
+
+    def geometry(self, k: int) -> ModelConfig:
+        """Return what `models.build` makes the net that keeps k/h from."""
+        ...
+
+    def shrink(self, kept: Mapping[str, Tensor], k: int, classes: Sequence[int] | None, rest: bool) -> nn.Module:
+        """Return the net of `geometry(k)` with the base's weights of the kept units.
+
+        Its head answers for `classes`, in this order (None: all of the base's), after a row for all others
+        if `rest`: label 0, the mean of the other classes' rows.
+        """
+        ...
+
+
+def class_rows(head: Tensor, classes: Sequence[int] | None, rest: bool) -> Tensor:
+    """Return the rows of a head's weight or bias (all classes, …) that a sub-model's head has, as `Family.shrink`.
+
+    Where `classes` are all there are, the row for the others is 0.
+    """
+    if classes is None:
+        classes = range(len(head))
+    own = head[list(classes)]
+    if not rest:
+        return own
+    others = [c for c in range(len(head)) if c not in set(classes)]
+    return torch.cat([head[others].mean(0, keepdim=True) if others else torch.zeros_like(head[:1]), own])
+
+
+def family_of(model: nn.Module, shape: tuple[int, int, int]) -> Family:
+    """Return the family of a trained network for images of `shape` (C, H, W).
+
+    Raises ModelError for a network that is neither a timm VisionTransformer nor one of our VGGs, spiking or not,
+    and for a VisionTransformer with parts that cannot be sliced.
+    """
+    if isinstance(model, VisionTransformer):
+        from raysplit.ensemble.vit import ViT
+
+        return ViT(model, shape)
+    spiking = type(model).__module__ == "raysplit.models.spiking"  # importing it would need SpikingJelly
+    if isinstance(model, VGG) or spiking:
+        from raysplit.ensemble.conv import Conv
+
+        return Conv(model, shape)
+    raise ModelError(
+        f"sub-models cannot be cut out of {name_of(model)}: use a timm ViT (vit, vit_tiny_patch16_224, …), "
+        "vgg5, …, or spiking_vgg5, …"
+    )

@@ -1,0 +1,100 @@
+"""The heavy stages of a build on a Ray cluster: the base by Ray Train, sub-models as tasks side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer, prepare_model
+
+from raysplit import errors
+from raysplit.config import EnsembleConfig, loads
+from raysplit.ensemble.base import fit_base
+from raysplit.errors import ClusterError, RaysplitError
+from raysplit.storage import Folder
+
+_RETRIES = 2
+"""How often a stage whose worker was lost starts again, from what it had written."""
+
+
+class OnRay:
+    """Runs a build's stages on the Ray cluster that is connected, or on a local one.
+
+    The folder of the build must be one that all nodes reach. Raises ClusterError for workers that are lost again and
+    again, and any RaysplitError that a stage meets.
+    """
+
+    def __init__(self) -> None:
+        if not ray.is_initialized():
+            ray.init(log_to_driver=True)
+
+    def fit_base(self, config: EnsembleConfig, location: str) -> None:
+        """Train the base in `base.workers` data-parallel workers of Ray Train; with none, as one task."""
+        if not config.base.workers:
+            _wait(_fit_base.remote(config, location))
+            return
+        trainer = TorchTrainer(
+            _worker,  # type: ignore[arg-type]
+            train_loop_config={"config": config.model_dump_json(), "location": location},
+            scaling_config=ScalingConfig(num_workers=config.base.workers),
+            run_config=RunConfig(
+                name="ray_train", storage_path=location, failure_config=FailureConfig(max_failures=_RETRIES)
+            ),
+        )
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as err:
+            reason = str(err).strip().splitlines()[-1]
+            raise ClusterError(f"training the base failed: {reason}; go on with --resume {location}") from err
+        fault = (result.return_value or {}).get("error")  # type: ignore[attr-defined]
+        if fault:
+            raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
+
+    def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
+        waiting = {_call.remote(function, index): index for index in indices}
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting))
+            index = waiting.pop(ready)
+            _wait(ready)
+            watch(index)
+
+
+@ray.remote(num_cpus=1, max_retries=_RETRIES)
+def _call(function: Callable[[int], None], index: int) -> None:
+    function(index)
+
+
+@ray.remote(num_cpus=1, max_retries=_RETRIES)
+def _fit_base(config: EnsembleConfig, location: str) -> None:
+    fit_base(config, Folder.at(location))
+
+
+def _wait(reference: Any) -> None:
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError as err:
+        if isinstance(err.cause, RaysplitError):
+            raise err.cause from None
+        raise
+    except ray.exceptions.WorkerCrashedError as err:
+        raise ClusterError(f"a worker died {_RETRIES + 1} times: {err}; is its memory too small?") from None
+
+
+def _worker(job: dict[str, Any]) -> dict[str, Any]:
+    """A worker of Ray Train. Faults of the user's making are returned: a retry would only repeat them."""
+    config = loads(EnsembleConfig, job["config"], where="the trainer's config")
+    context = ray.train.get_context()
+    try:
+        fit_base(
+            config,
+            Folder.at(job["location"]),
+            context.get_world_rank(),
+            context.get_world_size(),
+            lambda objective: prepare_model(objective, move_to_device=False),
+        )
+    except RaysplitError as err:
+        return {"error": {"type": type(err).__name__, "text": str(err)}}
+    return {}

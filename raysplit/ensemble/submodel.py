@@ -1,0 +1,95 @@
+"""One sub-model: score the base's units on its own classes, cut them out, learn again."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from raysplit.config import EnsembleConfig
+from raysplit.data.batches import generator
+from raysplit.ensemble.base import facts_of, load_base, samples_of_split, teach
+from raysplit.ensemble.family import Family, family_of
+from raysplit.ensemble.groups import samples_of
+from raysplit.ensemble.plan import Plan, Seat
+from raysplit.ensemble.precision import compute_dtype, pack, unpack
+from raysplit.ensemble.scores import score
+from raysplit.fit.loop import Fit, Objective, Samples, outputs
+from raysplit.fit.seeds import mix, seeded
+from raysplit.models import build
+from raysplit.storage import Folder
+
+
+def folder_of(index: int) -> str:
+    """Return the folder of a sub-model in a build's folder."""
+    return f"submodels/{index}"
+
+
+def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> None:
+    """Write `scores.safetensors`, `model.safetensors` and `record.json` of one sub-model; done, it is left alone."""
+    folder = folder_of(index)
+    if place.has(f"{folder}/record.json"):
+        return
+    start = time.perf_counter()
+    seat = plan.seats[index]
+    classes, shape = facts_of(config.data)
+    base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
+    family = family_of(base, shape)
+    scores = _scores(config, seat, family, train, index)
+    place.write(f"{folder}/scores.safetensors", save(scores))
+    with seeded(mix(config.seed, "submodel", index), torch.device("cpu")):
+        model = family.shrink(family.choose(scores, seat.k), seat.k, seat.classes, seat.rest)
+    scored_s, rows = time.perf_counter() - start, []
+    if config.retrain is not None and seat.outputs > 1:
+        rows = _retrain(
+            config, seat, model, train, teach(config, place, base) if config.retrain.distill else None, index
+        )
+    place.write(f"{folder}/model.safetensors", pack(model.state_dict(), config.precision))
+    record = {"score_s": scored_s, "seconds": time.perf_counter() - start, "epochs": rows}
+    place.write(f"{folder}/record.json", json.dumps(record).encode())
+
+
+def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> nn.Module:
+    """Return a sub-model as its file has it, in eval mode, in the dtype that its precision computes in."""
+    name = f"{folder_of(index)}/model.safetensors"
+    data = place.find(name)
+    assert data is not None, name
+    return restore(plan, index, config, data, name)
+
+
+def restore(plan: Plan, index: int, config: EnsembleConfig, data: bytes, where: str) -> nn.Module:
+    """Build a sub-model from the bytes of its file."""
+    seat = plan.seats[index]
+    model = build(seat.model, seat.outputs, plan.shape)
+    model.load_state_dict(unpack(data, where))
+    return model.to(compute_dtype(config.precision)).eval()
+
+
+def _scores(config: EnsembleConfig, seat: Seat, family: Family, train: Samples, index: int) -> dict[str, Tensor]:
+    own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
+    chosen = own[torch.randperm(len(own), generator=generator("proxy", config.seed, index))[: config.prune.proxy]]
+    return score(config.prune.scores, family, train.batch(chosen), mix(config.seed, "scores", index))
+
+
+def _retrain(
+    config: EnsembleConfig, seat: Seat, model: nn.Module, train: Samples, teacher: Tensor | None, index: int
+) -> list[dict[str, float]]:
+    assert config.retrain is not None
+    fit_config = config.retrain.replaced(seed=mix(config.seed, "retrain", index) % 2**31)
+    rows, targets = samples_of(
+        train.targets, seat.classes, seat.of, seat.rest, config.groups.negatives, fit_config.seed
+    )
+    samples = replace(
+        train, images=train.images[rows], targets=targets, teacher=None if teacher is None else teacher[rows]
+    )
+    objective = Objective(model, fit_config.label_smoothing, fit_config.distill, fit_config.temperature)
+    if teacher is not None:
+        width = outputs(model, Samples(samples.images[:1], targets[:1], train.mean, train.std))[0].shape[1]
+        with seeded(mix(config.seed, "probe", index), torch.device("cpu")):
+            objective.with_probe(width, seat.of)
+    fit = Fit(objective, samples, fit_config, config.data.augment)
+    return list(fit.epochs())

@@ -1,0 +1,43 @@
+"""What tests of several rooms use."""
+
+from __future__ import annotations
+
+import pytest
+
+from raysplit.config import (
+    BaseConfig,
+    ClassifierFit,
+    DataConfig,
+    Device,
+    EnsembleConfig,
+    FusionConfig,
+    GroupsConfig,
+    ModelConfig,
+    PruneConfig,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_ensemble(tmp_path_factory):
+    """Return the folder of an ensemble's build, seconds' work: three ViTs for 8×8 digits on two devices."""
+    from raysplit.ensemble.build import build_ensemble
+
+    config = EnsembleConfig(
+        name="digits_vit_tiny",
+        data=DataConfig(name="digits", train_rows=320),
+        base=BaseConfig(
+            model=ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 3}),
+            train=ClassifierFit(epochs=3, batch_size=32, device="cpu"),
+        ),
+        groups=GroupsConfig(n=3),
+        prune=PruneConfig(keep=0.67, proxy=16),
+        retrain=None,
+        fusion=FusionConfig(epochs=6, batch_size=32, device="cpu"),
+        devices=(
+            Device(name="phone", memory_mib=1, gflops_per_s=2),
+            Device(name="camera", memory_mib=1, gflops_per_s=1),
+        ),
+    )
+    place = tmp_path_factory.mktemp("ensemble")
+    build_ensemble(config, str(place))
+    return place

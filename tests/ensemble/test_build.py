@@ -1,0 +1,213 @@
+"""A build from base to bundle, stopped and gone on with; spiking nets too; planted faults."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from raysplit.config import (
+    BaseConfig,
+    ClassifierFit,
+    DataConfig,
+    Device,
+    EnsembleConfig,
+    FusionConfig,
+    GroupsConfig,
+    ModelConfig,
+    PruneConfig,
+    RetrainConfig,
+)
+from raysplit.data import load
+from raysplit.ensemble import build as stages
+from raysplit.ensemble.build import build_ensemble
+from raysplit.ensemble.bundle import load_ensemble
+from raysplit.errors import BundleError, ConfigError, ModelError
+
+FIT = {"epochs": 2, "batch_size": 32, "device": "cpu"}
+VIT = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 3})
+
+
+def config(**changes):
+    plain = EnsembleConfig(
+        name="tiny",
+        data=DataConfig(name="digits", train_rows=320),
+        base=BaseConfig(model=VIT, train=ClassifierFit(**FIT)),
+        groups=GroupsConfig(n=3),
+        prune=PruneConfig(keep=0.67, proxy=16),
+        retrain=RetrainConfig(**FIT, distill=1.0),
+        fusion=FusionConfig(epochs=3, batch_size=32, device="cpu"),
+    )
+    return plain.replaced(**changes)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    place = tmp_path_factory.mktemp("build")
+    return place, build_ensemble(config(), str(place))
+
+
+def test_the_summary_adds_up(built):
+    place, summary = built
+    assert summary == json.loads((place / "summary.json").read_text())
+    parts = summary["submodels"]
+    assert sorted(name for part in parts for name in part["classes"]) == [str(digit) for digit in range(10)]
+    assert summary["n"] == len(parts) == 3 and all(part["k"] == 2 for part in parts)
+    assert summary["mib_total"] == pytest.approx(sum(part["mib"] for part in parts))
+    assert summary["mib_device_max"] == max(part["mib"] for part in parts) < summary["base_mib"]
+    assert summary["gmac_device_max"] < summary["base_gmac"]
+    assert summary["bytes_per_sample"] == 3 * 16 * 4 and summary["bytes_per_sample_raw"] == 64
+    table = torch.tensor(summary["confusion"])
+    assert table.sum() == summary["test_images"]
+    assert summary["accuracy"] == pytest.approx(table.diagonal().sum().item() / summary["test_images"])
+    assert 0 <= summary["lost2"] <= 1 and "lost3" not in summary
+    for i, part in enumerate(parts):
+        assert part["mib"] * 2**20 == (place / f"bundle/submodels/{i}.safetensors").stat().st_size
+
+
+def test_the_bundle_answers_as_the_summary_says(built):
+    place, summary = built
+    ensemble = load_ensemble(str(place / "bundle"))
+    test = load(config().data, "test")
+    answers = ensemble.predict(test.images)
+    assert answers.shape == (len(test.labels), 10) and torch.allclose(answers.sum(1), torch.ones(len(answers)))
+    assert (answers.argmax(1) == test.labels).float().mean().item() == pytest.approx(summary["accuracy"])
+    assert ensemble.id == summary["bundle_id"]
+    assert not torch.equal(ensemble.predict(test.images[:8], missing=[1]), answers[:8])
+
+
+def test_a_build_that_is_done_is_not_done_again(built, monkeypatch):
+    place, summary = built
+    monkeypatch.setattr(stages, "load_base", None)
+    assert build_ensemble(config(), str(place)) == summary
+    with pytest.raises(ConfigError, match="holds a build of another config"):
+        build_ensemble(config(seed=1), str(place))
+
+
+def test_a_build_that_was_stopped_goes_on_where_it_was(built, tmp_path, monkeypatch):
+    _, summary = built
+    made = []
+
+    class Stopping(stages.Here):
+        def __init__(self, after):
+            self._after = after
+
+        def each(self, function, indices, watch):
+            for index in list(indices)[: self._after]:
+                if not (tmp_path / f"submodels/{index}/record.json").exists():
+                    made.append(index)
+                function(index)
+            if self._after < 3:
+                raise KeyboardInterrupt
+
+    for after in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            build_ensemble(config(), str(tmp_path), Stopping(after))
+    done = (tmp_path / "submodels/0/model.safetensors").read_bytes()
+    again = build_ensemble(config(), str(tmp_path), Stopping(3))
+    assert made == [0, 1, 2] and (tmp_path / "submodels/0/model.safetensors").read_bytes() == done
+    same = ("accuracy", "base_accuracy", "confusion", "bundle_id", "lost1")
+    assert {key: again[key] for key in same} == {key: summary[key] for key in same}
+
+
+def test_the_base_goes_on_with_its_epoch(built, tmp_path, monkeypatch):
+    place, _ = built
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    from raysplit.ensemble.base import fit_base
+    from raysplit.storage import Folder
+
+    with pytest.raises(Stop):
+        fit_base(config(), Folder.at(str(tmp_path)), watch=stop)
+    lines = []
+    fit_base(config(), Folder.at(str(tmp_path)), watch=lines.append)
+    assert len(lines) == 1 and lines[0].startswith("base epoch 2/2")
+    name = "base/model.safetensors"
+    assert (tmp_path / name).read_bytes() == (place / name).read_bytes()
+    assert not (tmp_path / "base/state.pt").exists()
+
+
+@pytest.mark.parametrize(("model", "scores"), [("vgg5", "apoz"), ("spiking_vgg5", "apoz")], ids=["cnn", "snn"])
+def test_convolutional_families(model, scores, tmp_path):
+    small = config(
+        base=BaseConfig(model=ModelConfig(name=model, args={"width": 0.25}), train=ClassifierFit(**FIT)),
+        groups=GroupsConfig(n=2, by="confusion"),
+        prune=PruneConfig(keep=0.5, scores=scores, proxy=8),
+        precision="int8",
+    )
+    summary = build_ensemble(small, str(tmp_path))
+    assert summary["kind"] == {"vgg5": "cnn", "spiking_vgg5": "snn"}[model]
+    assert summary["mib_total"] < summary["base_mib"] and summary["precision"] == "int8"
+    images = load(small.data, "test").images[:4]
+    first, second = (load_ensemble(str(tmp_path / "bundle")).predict(images) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_devices_decide_the_size_and_no_rest_class_is_possible(built, tmp_path):
+    place, _ = built
+    weights = str(place / "base/model.safetensors")
+    sizes = [0.02, 0.011]
+    small = config(
+        base=BaseConfig(model=VIT, weights=weights),
+        groups=GroupsConfig(rest=False),
+        prune=PruneConfig(keep="fit", proxy=8, scores="random"),
+        devices=tuple(Device(name=f"d{i}", memory_mib=size, gflops_per_s=1) for i, size in enumerate(sizes)),
+        retrain=None,
+    )
+    summary = build_ensemble(small, str(tmp_path))
+    assert {part["device"] for part in summary["submodels"]} == {"d0", "d1"}
+    by_name = {part["device"]: part for part in summary["submodels"]}
+    assert all(by_name[f"d{i}"]["mib"] <= size for i, size in enumerate(sizes))
+    assert [load["device"] for load in summary["devices"]] == ["d0", "d1"]
+    assert summary["base_accuracy"] == built[1]["base_accuracy"]
+
+
+@pytest.mark.parametrize("kind", ["pickle", "other", "missing"])
+def test_weights_of_something_else_are_refused(kind, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    if kind == "pickle":
+        torch.save({"head.weight": torch.zeros(1)}, path)
+    elif kind == "other":
+        from safetensors.torch import save_file
+
+        save_file({"strange": torch.zeros(1)}, path)
+    small = config(base=BaseConfig(model=VIT, weights=str(path)))
+    error = {"pickle": BundleError, "other": ModelError, "missing": ConfigError}[kind]
+    with pytest.raises(error, match=r"weights\.safetensors"):
+        build_ensemble(small, str(tmp_path / "build"))
+    assert not (tmp_path / "build/base").exists()
+
+
+@pytest.mark.parametrize("fault", ["flipped", "missing", "version"])
+def test_a_damaged_bundle_is_refused_with_the_files_name(fault, built, tmp_path):
+    place = tmp_path / "bundle"
+    shutil.copytree(Path(built[0]) / "bundle", place)
+    part = place / "submodels/1.safetensors"
+    if fault == "flipped":
+        data = bytearray(part.read_bytes())
+        data[-1] ^= 1
+        part.write_bytes(data)
+    elif fault == "missing":
+        part.unlink()
+    else:
+        manifest = json.loads((place / "manifest.json").read_text()) | {"format": 99}
+        (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="of format 99" if fault == "version" else r"submodels/1\.safetensors"):
+        load_ensemble(str(place))
+
+
+def test_a_network_that_cannot_be_cut_is_refused_before_it_is_trained(tmp_path):
+    with pytest.raises(ModelError, match="resnet18"):
+        build_ensemble(
+            config(base=BaseConfig(model=ModelConfig(name="resnet18")), data=DataConfig(name="digits", channels=3)),
+            str(tmp_path),
+        )
+    assert not (tmp_path / "base").exists()

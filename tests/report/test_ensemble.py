@@ -1,0 +1,182 @@
+import base64
+import io
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from raysplit.errors import ConfigError
+from raysplit.report import write_ensemble_report
+from raysplit.report.confusion import confusion
+from tests.report.builds import build_record
+from tests.report.cells import Cells
+
+
+def page_of(path, **kinds):
+    write_ensemble_report(build_record(path, **kinds))
+    return (path / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return page_of(tmp_path_factory.mktemp("ten"))
+
+
+def test_files(tmp_path):
+    place = build_record(tmp_path)
+    assert write_ensemble_report(place) == f"{tmp_path}/report.html"
+    assert write_ensemble_report(f"file://{tmp_path}/") == f"file://{tmp_path}/report.html"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "plan.json", "summary.json", "report.html"}
+
+
+def test_headline(page):
+    rows = Cells(page).rows
+    assert rows[:2] == [
+        ["base", "fused", "difference\nin points", "1 lost", "2 lost", "3 lost"],
+        ["77.0%", "76.6%", "−0.4", "75.0%", "73.2%", "71.2%"],
+    ]
+    assert "<title>Ensemble: cifar10_vit_n10</title>" in page
+    facts = re.search(r"<p>(.*?)</p>", page)[1]
+    assert facts.startswith(
+        "10 sub-models cut out of a Vision Transformer, vit(patch=4, width=192, depth=9, heads=12),"
+    )
+    assert "grouped by what the base confuses" in facts and "stored in bf16. Bundle 0123456789ab: /" in facts
+    assert "the 10,000 test images" in page
+
+
+def test_ratios_name_device_total_and_the_precision_of_the_base(page):
+    rows = Cells(page).rows
+    assert ["", "base", "most on\none device", "times\nless", "all\ntogether", "times\nless"] in rows
+    # Of five devices the first two have three of the sub-models each, the last has none.
+    for row in (
+        ["parameters", "2,697,610", "330,000", "8.17×", "1,050,000", "2.57×"],
+        ["MiB; base in fp32", "10.3", "0.60", "17.2×", "2.00", "5.15×"],
+        ["MiB; base in bf16 too", "5.15", "0.60", "8.58×", "2.00", "2.58×"],
+        ["GMAC", "0.18", "0.019", "9.00×", "0.065", "2.70×"],
+        ["latency, ms; base in fp32", "7.50", "3.75", "2.00×", "12.5", "0.60×"],
+        ["latency, ms; base in bf16 too", "5.00", "3.75", "1.33×", "12.5", "0.40×"],
+        ["bytes sent per image; base: the raw image", "3,072", "384", "8.00×", "1,280", "2.40×"],
+    ):
+        assert row in rows
+
+
+def test_int8_computes_in_bf16(tmp_path):
+    names = [row[0] for row in Cells(page_of(tmp_path, precision="int8")).rows]
+    assert "MiB; base in int8 too" in names and "latency, ms; base in bf16 too" in names
+
+
+def test_submodels(page):
+    rows = Cells(page).rows
+    assert ["3: cat", "3 of 12", "tablet", "110,000", "0.20", "0.0065", "1.25", "128", "81.0%"] in rows
+    assert ["most on one device", "", "", "330,000", "0.60", "0.019", "3.75", "384", ""] in rows
+    assert ["all together", "", "", "1,050,000", "2.00", "0.065", "12.5", "1,280", ""] in rows
+
+
+def test_placement(page):
+    rows = Cells(page).rows
+    assert ["camera", "0, 4, 8", "0.60", "2.00", "30.0%", "78.0%", "2.00", "19.5"] in rows
+    assert ["gateway", "2, 6", "0.40", "2.00", "20.0%", "–", "2.00", "13.0"] in rows
+    assert ["drone", "–", "0", "2.00", "0.0%", "0.0%", "2.00", "0"] in rows
+    assert "Energy is that of 1,000 images" in page
+
+
+def test_stages(page):
+    spent = dict(row for row in Cells(page).rows if len(row) == 2)
+    # The 690 s of all sub-models have the 90 s of their scores in them.
+    assert spent["train the base"] == "5,400" and spent["score and prune, all sub-models"] == "90.0"
+    assert spent["retrain, all sub-models"] == "600" and spent["features and fusion"] == "45.0"
+
+
+def test_without_devices_each_submodel_has_its_own(tmp_path):
+    page = page_of(tmp_path, n=3, precision="fp32", devices=False)
+    rows = Cells(page).rows
+    assert "Placement" not in page and "on a device of its own" in page
+    assert rows[0] == ["base", "fused", "difference\nin points", "1 lost", "2 lost"]
+    assert ["MiB", "10.3", "0.40", "25.8×", "1.20", "8.58×"] in rows
+    assert ["latency, ms", "7.50", "1.25", "6.00×", "3.75", "2.00×"] in rows
+    assert ["0: airplane, cat, frog, truck", "2 of 12", "–"] in [row[:3] for row in rows]
+    assert "25.0% of the width" in page
+
+
+def test_one_submodel_has_all_classes_and_none_to_lose(tmp_path):
+    rows = Cells(page_of(tmp_path, n=1)).rows
+    assert rows[0] == ["base", "fused", "difference\nin points"]
+    assert "0: all 10" in [row[0] for row in rows]
+
+
+def test_self_contained(page):
+    (image,) = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert Image.open(io.BytesIO(base64.b64decode(image))).width > 1000
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "<script" not in page and "$" not in page
+    assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page
+
+
+def test_escaped(tmp_path):
+    build_record(tmp_path)
+    text, bad = (tmp_path / "summary.json").read_text(), "<script>$x^2$&"
+    (tmp_path / "summary.json").write_text(text.replace("airplane", bad).replace("cifar10_vit_n10", bad))
+    write_ensemble_report(str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page and page.count("&lt;script&gt;$x^2$&amp;") == 3
+    Cells(page)
+
+
+def test_confusion():
+    counts = {"base": [[8, 2, 0], [0, 0, 0], [0, 1, 999]], "fused": [[10, 0, 0], [0, 0, 0], [500, 0, 500]]}
+    base, fused = confusion(counts, ["a", "$b$", "c"]).axes
+    assert base.images[0].get_array().tolist() == [[80, 20, 0], [0, 0, 0], [0, 0.1, 99.9]]
+    shown = [[(*text.get_position(), text.get_text()) for text in ax.texts] for ax in (base, fused)]
+    assert shown == [[(0, 0, "80"), (1, 0, "20"), (2, 2, "100")], [(0, 0, "100"), (0, 2, "50"), (2, 2, "50")]]
+    assert [label.get_text() for label in base.get_xticklabels()] == ["a", r"\$b\$", "c"]
+    assert base.get_title() == "base" and fused.get_title() == "fused"
+
+
+@pytest.mark.parametrize(("count", "names"), [(20, 20), (100, 0)])
+def test_confusion_of_many_classes_has_a_scale_in_place_of_numbers(count, names):
+    counts = [[int(i == j) for j in range(count)] for i in range(count)]
+    base, fused, scale = confusion({"base": counts, "fused": counts}, [f"class {i}" for i in range(count)]).axes
+    assert not base.texts and len(fused.get_xticklabels()) == names
+    assert scale.get_ylim() == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", r"'{}' is not a build's folder: it has no config.json"),
+        ("plan.json", r"'{}' is not the build of an ensemble: it has no plan.json"),
+        (
+            "summary.json",
+            r"the build in '{0}' has not ended: it has no summary.json; "
+            r"go on with python jobs/build_ensemble.py --resume {0}",
+        ),
+    ],
+)
+def test_a_missing_record(name, message, tmp_path):
+    place = build_record(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ConfigError) as caught:
+        write_ensemble_report(place)
+    assert str(caught.value) == message.format(place)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_damaged_record(tmp_path):
+    place = build_record(tmp_path)
+    (tmp_path / "summary.json").write_text('{"n": 3')
+    with pytest.raises(ConfigError, match=rf"^summary.json in '{place}' cannot be read: JSONDecodeError"):
+        write_ensemble_report(place)
+
+
+def test_of_a_real_build(tiny_ensemble):
+    write_ensemble_report(str(tiny_ensemble))
+    rows = Cells((tiny_ensemble / "report.html").read_text()).rows
+    summary = json.loads((tiny_ensemble / "summary.json").read_text())
+    assert f"{100 * summary['accuracy']:.1f}%" in rows[1]
+    placed = {row[0]: row[1] for row in rows if row[0] in ("phone", "camera")}
+    assert sorted(", ".join(placed.values()).split(", ")) == ["0", "1", "2"]
+    parts = summary["submodels"]
+    assert placed["phone"] == ", ".join(str(i) for i, part in enumerate(parts) if part["device"] == "phone")
+    assert [row[3] for row in rows if row[1:2] == ["2 of 3"]] == [f"{part['params']:,}" for part in parts]
