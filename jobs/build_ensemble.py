@@ -33,9 +33,7 @@ def main() -> None:
     source.add_argument("--recipe", help=f"a name ({', '.join(recipes.ensemble_names())}, …) or path.py:function")
     source.add_argument("--resume", metavar="BUILD_DIR", help="go on with a build")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
-    parser.add_argument(
-        "--devices", metavar="FILE", help="YAML: name, memory_mib, gflops_per_s, energy_gflops of each"
-    )
+    parser.add_argument("--devices", metavar="FILE", help="YAML: name, memory_mib, gflops_per_s, energy_gflops of each")
     parser.add_argument("--out", metavar="DIR", help="where the build goes; default: a new folder under storage")
     args = parser.parse_args()
     config, location = _chosen(args)

@@ -16,7 +16,7 @@ from raysplit.bundle import MANIFEST
 from raysplit.data.decode import decode
 from raysplit.data.schema import BadRow
 from raysplit.ensemble import bundle as ensembles
-from raysplit.errors import ConfigError, DataError
+from raysplit.errors import BundleError, ConfigError, DataError
 from raysplit.report.table import DASH, aligned, called, number, percent
 from raysplit.storage import Folder
 
@@ -44,6 +44,8 @@ def inspect(location: str) -> dict[str, Any]:
     ensemble = ensembles.load_ensemble(location)
     found = {"kind": kind, "id": ensemble.id} | ensemble.about.model_dump(mode="json")
     for part in found["parts"]:
+        if part["file"] not in manifest["files"]:
+            raise BundleError(f"bundle '{location}' has no {part['file']}: its {MANIFEST} does not list it")
         part["bytes"] = manifest["files"][part["file"]]["bytes"]
     return found
 

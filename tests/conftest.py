@@ -33,6 +33,7 @@ def tiny_ensemble(tmp_path_factory):
         prune=PruneConfig(keep=0.67, proxy=16),
         retrain=None,
         fusion=FusionConfig(epochs=6, batch_size=32, device="cpu"),
+        precision="bf16",
         devices=(
             Device(name="phone", memory_mib=1, gflops_per_s=2),
             Device(name="camera", memory_mib=1, gflops_per_s=1),

@@ -155,6 +155,14 @@ def test_inspect_of_something_else(capsys, text, tmp_path):
     assert expected in fault(capsys, "inspect", str(tmp_path))
 
 
+def test_inspect_a_bundle_that_contradicts_itself(capsys, bundle, tmp_path):
+    manifest = json.loads((Path(bundle) / "manifest.json").read_text())
+    manifest["files"] = {}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    text = fault(capsys, "inspect", str(tmp_path))
+    assert f"bundle '{tmp_path}' has no submodels/0.safetensors: its manifest.json does not list it" in text
+
+
 def test_predict(capsys, bundle, digits):
     assert main(["predict", bundle, *digits]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]

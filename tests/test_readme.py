@@ -29,7 +29,8 @@ def test_scripts_and_recipes_exist(call):
     assert (ROOT / script).exists()
     if "--recipe" in words:
         settings = words[words.index("--set") + 1 :] if "--set" in words else []
-        assert recipes.get(words[words.index("--recipe") + 1]).with_settings(settings)
+        get = recipes.get_ensemble if "build_ensemble" in script else recipes.get
+        assert get(words[words.index("--recipe") + 1]).with_settings(settings)
     source = (ROOT / script).read_text()
     assert all(word in source for word in words if word.startswith("--") and word not in ("--working-dir", "--"))
 

@@ -12,12 +12,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "raysplit"
 ORDER = [
     *("errors", "storage", "bundle", "members", "config", "link", "userfile", "data", "models", "split", "compress"),
-    *("fit", "prices", "train", "family", "ensemble", "report"),
+    *("fit", "prices", "train", "family", "ensemble", "report", "show"),
 ]
 """Later rooms may import earlier ones. recipes, command, job and cli stand above all."""
 WITHOUT_RAY = [
     *("bundle", "data", "models", "split", "compress", "train.loop", "train.local", "family", "report", "recipes"),
-    *("prices", "ensemble.build"),
+    *("prices", "ensemble.build", "show"),
 ]
 STRANGERS = {
     "bundle": {"members"},

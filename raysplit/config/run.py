@@ -33,7 +33,7 @@ class DataConfig(Frozen):
 
 class ModelConfig(Frozen):
     name: str
-    """`vgg11`…`vgg19` (for small images), a torchvision or timm name, or `path.py:function`."""
+    """`vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or `path.py:function`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
 

@@ -71,7 +71,7 @@ def make_plan(config: EnsembleConfig, family: Family, shape: tuple[int, int, int
 
     def demand(index: int, k: int) -> Demand:
         found = price(k, len(chosen[index]) + rest[index])
-        return Demand(f"sub-model {index}", found.file_bytes, found.flops)
+        return Demand(str(index), found.file_bytes, found.flops)
 
     placed: Placement | None
     if config.prune.keep == "fit":

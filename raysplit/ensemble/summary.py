@@ -29,7 +29,7 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
     """Write the bundle, test it, write `summary.json` and return it; the only place that sees test images.
 
     Accuracies are in 0..1. `base_latency_ms` is of the base in fp32, `base_latency_like_ms` in the dtype that the
-    sub-models compute in.
+    sub-models compute in, `base_mib_like` its file at their precision.
     """
     bundle = write_ensemble(config, place, plan, f"{place.location}/bundle")
     ensemble = load_ensemble(bundle)
@@ -67,6 +67,7 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
         "precision": config.precision,
         "base_params": whole.params,
         "base_mib": whole.mib,
+        "base_mib_like": cost(base, shape, config.precision).mib,
         "base_gmac": whole.gmac,
         "base_latency_ms": 1e3 * base_seconds,
         "base_latency_like_ms": 1e3 * like_seconds,
@@ -104,7 +105,8 @@ def _own_accuracy(seat: Seat, logits: Tensor, test: Samples) -> float:
     column[torch.tensor(seat.classes)] = torch.arange(len(seat.classes)) + seat.rest
     wanted = column[test.targets]
     own = wanted >= 0
-    return (logits.argmax(1)[own] == wanted[own]).float().mean().item()
+    right = logits.argmax(1)[own] == wanted[own]
+    return right.float().mean().item() if len(right) else 0.0
 
 
 def _latencies(config: EnsembleConfig, base: nn.Module, ensemble: Ensemble, shape: tuple[int, int, int]) -> list[float]:
@@ -126,7 +128,7 @@ def _confusion(truth: Tensor, answers: Tensor, classes: int) -> list[list[int]]:
 
 
 def _seconds(config: EnsembleConfig, place: Folder) -> dict[str, float]:
-    """Return the seconds of base training, and of scoring and retraining summed over all sub-models."""
+    """Return the seconds of base training and fusion, and of all sub-models one after the other, scores included."""
 
     def record(name: str) -> dict[str, Any]:
         return json.loads(place.find(name) or b"{}")

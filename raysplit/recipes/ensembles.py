@@ -20,7 +20,7 @@ from raysplit.config import (
 )
 from raysplit.recipes.registry import add
 
-_VIT_FIT = ClassifierFit(epochs=12, batch_size=64, lr=1e-3, warmup=0.15, label_smoothing=0.1)
+_VIT_FIT = ClassifierFit(epochs=30, batch_size=32, warmup=0.15, label_smoothing=0.1)
 _CNN_FIT = ClassifierFit(
     epochs=4, batch_size=50, optimizer="sgd", lr=0.02, weight_decay=5e-4, precision="bf16", channels_last=True
 )
@@ -57,9 +57,9 @@ add(
     _ensemble(
         "mnist5k_vit_n3",
         _DIGITS,
-        ModelConfig(name="vit", args={"patch": 4, "width": 96, "depth": 4, "heads": 6}),
+        ModelConfig(name="vit", args={"patch": 7, "width": 96, "depth": 4, "heads": 6}),
         _VIT_FIT,
-        retrain_epochs=4,
+        retrain_epochs=10,
         n=3,
         keep=0.5,
         scores="fast",

@@ -1,0 +1,216 @@
+"""Sub-models of ViT-Base: exact sizes, operations and latency; and the fast score against the exact one.
+
+    python benchmarks/ensemble_geometry.py [--data NAME] [--rounds N] [--proxy N]
+
+Weights of ViT-Base are random: sizes, operations and time do not depend on them. Scores are compared on a ViT of 12
+heads that is trained briefly on --data. Writes benchmarks/results/ensemble_geometry.json; prints tables, then one
+JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from typing import Any, Literal
+
+import torch
+from meta import meta, save
+from torch import Tensor
+
+from raysplit.config import (
+    BaseConfig,
+    ClassifierFit,
+    DataConfig,
+    EnsembleConfig,
+    GroupsConfig,
+    ModelConfig,
+    PruneConfig,
+)
+from raysplit.ensemble.base import facts_of, fit_base, load_base, samples_of_split
+from raysplit.ensemble.family import Family, family_of
+from raysplit.ensemble.groups import samples_of
+from raysplit.ensemble.measure import cost, latencies
+from raysplit.ensemble.scores import score
+from raysplit.fit.loop import Fit, Objective, Samples, outputs
+from raysplit.models import build
+from raysplit.storage import Folder
+
+SHAPE = (3, 224, 224)
+K = 2
+"""Of 12 heads."""
+OWN = (0, 1, 2, 3, 4)
+"""Classes of the sub-models whose scores are compared; all others are its rest class."""
+RETRAIN = ClassifierFit(epochs=3, batch_size=32, label_smoothing=0.1, device="cpu")
+SEEDS = (0, 1, 2)
+Kind = Literal["fast", "exact", "random"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="mnist5k", help="that the scored ViT learns; default mnist5k")
+    parser.add_argument("--rounds", type=int, default=15, help="of each latency, the models taking turns")
+    parser.add_argument("--proxy", type=int, default=32, help="images that units are scored on")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    geometry = sizes()
+    print(_sizes_text(geometry))
+    latency = times(args.rounds)
+    print(_times_text(latency))
+    with tempfile.TemporaryDirectory() as place:
+        scores = compared(scored_base(args.data), args.proxy, place)
+    print(_scores_text(scores))
+    result = {"geometry": geometry, "latency": latency, "scores": scores}
+    about = meta(list(SEEDS)) | {
+        "model": f"timm vit_base_patch16_224, 1000 classes, against k={K} of 12 heads with 2 outputs, random weights",
+        "scored": f"{scored_base(args.data).base.model.args} on {args.data}, {args.proxy} images of classes {OWN}",
+        "notes": "int8 is stored as int8 with a scale for each row and computes in bf16. Ratios are of the full model "
+        "in fp32 to the row. retrained: test accuracy over the own classes and the rest, mean of 3 seeds.",
+    }
+    save("ensemble_geometry", {"meta": about, **result})
+    print(json.dumps(result))
+
+
+def sizes() -> list[dict[str, Any]]:
+    """Return parameters, GMAC and file of ViT-Base and of its sub-model, at each precision."""
+    rows: list[dict[str, Any]] = []
+    full, small = pair()
+    for name, model in (("full", full), ("sub-model", small)):
+        for precision in ("fp32", "bf16", "int8"):
+            found = cost(model, SHAPE, precision)  # type: ignore[arg-type]
+            row = {"model": name, "precision": precision, "params": found.params, "gmac": found.gmac, "mib": found.mib}
+            first = rows[0] if rows else row
+            rows.append(row | {"gmac_ratio": first["gmac"] / row["gmac"], "mib_ratio": first["mib"] / row["mib"]})
+    return rows
+
+
+def pair() -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Return ViT-Base and what k=2 of 12 leaves of it, for two outputs, in eval mode, randomly initialised."""
+    full = build(ModelConfig(name="vit_base_patch16_224"), 1000, SHAPE)
+    small = build(family_of(full, SHAPE).geometry(K), 2, SHAPE)
+    return full.eval(), small.eval()
+
+
+def times(rounds: int) -> list[dict[str, Any]]:
+    """Return milliseconds for one image on one thread, all four measured in turns, and the pairs' ratios."""
+    models = [*pair(), *(model.bfloat16() for model in pair())]
+    full, small, full16, small16 = (1e3 * seconds for seconds in latencies(models, SHAPE, rounds))
+    pairs = (
+        ("fp32 sub-model against fp32 full", small, full),
+        ("bf16 sub-model against fp32 full", small16, full),
+        ("bf16 sub-model against bf16 full (like for like)", small16, full16),
+    )
+    return [
+        {"pair": name, "ms_full": ours, "ms_submodel": part, "ratio": ours / part, "rounds": rounds}
+        for name, part, ours in pairs
+    ]
+
+
+def scored_base(data: str) -> EnsembleConfig:
+    """Return the config of a ViT of 12 heads that learns for minutes."""
+    return EnsembleConfig(
+        name="scored",
+        data=DataConfig(name=data, train_rows=2000, val_fraction=0.04, augment="crop"),
+        base=BaseConfig(
+            model=ModelConfig(name="vit", args={"patch": 4, "width": 192, "depth": 4, "heads": 12}),
+            train=ClassifierFit(epochs=6, batch_size=32, warmup=0.15, label_smoothing=0.1, device="cpu"),
+        ),
+        groups=GroupsConfig(n=1),
+        prune=PruneConfig(keep=1.0),
+    )
+
+
+def compared(config: EnsembleConfig, proxy: int, place: str) -> dict[str, Any]:
+    """Train the base in a folder and return seconds, rank correlations and accuracy after retraining of each score."""
+    folder = Folder.at(place)
+    fit_base(config, folder)
+    classes, shape = facts_of(config.data)
+    family = family_of(load_base(config, folder, len(classes), shape), shape)
+    train, test = samples_of_split(config, "train"), samples_of_split(config, "test")
+    own = torch.isin(train.targets, torch.tensor(OWN)).nonzero().flatten()[:proxy]
+    x = train.batch(own)
+    found: dict[Kind, dict[str, Tensor]] = {}
+    seconds: dict[Kind, float] = {}
+    kinds: tuple[Kind, ...] = ("fast", "exact", "random")
+    for kind in kinds:
+        begin = time.perf_counter()
+        found[kind] = score(kind, family, x, 0)
+        seconds[kind] = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "times_faster": seconds["exact"] / seconds["fast"],
+        "units": sum(family.units().values()),
+        "spearman": by_kind(found["fast"], found["exact"]),
+        "spearman_random": by_kind(found["random"], found["exact"]),
+        "base_accuracy": _accuracy(outputs(family.model, test)[1], test.targets),
+        "retrained": {
+            kind: statistics.mean(retrained(family, found[kind], train, test, seed) for seed in SEEDS) for kind in kinds
+        },
+    }
+
+
+def by_kind(scores: dict[str, Tensor], reference: dict[str, Tensor]) -> dict[str, float]:
+    """Return Spearman's rank correlation by kind of group (width, attn, ffn): the mean over blocks; and the least."""
+    kinds: dict[str, list[float]] = {}
+    for group, values in scores.items():
+        kinds.setdefault(group.rpartition(".")[2], []).append(spearman(values, reference[group]))
+    return {kind: statistics.mean(found) for kind, found in kinds.items()} | {
+        "least": min(min(found) for found in kinds.values())
+    }
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Return Spearman's rank correlation of two scores (N,) without ties."""
+    ranks = torch.stack([values.argsort().argsort().double() for values in (a, b)])
+    return torch.corrcoef(ranks)[0, 1].item()
+
+
+def retrained(family: Family, scores: dict[str, Tensor], train: Samples, test: Samples, seed: int) -> float:
+    """Return the test accuracy, over its own classes and the rest, of a sub-model cut by scores and trained again."""
+    classes = int(train.targets.max()) + 1
+    model = family.shrink(family.choose(scores, K), K, OWN, rest=True)
+    rows, targets = samples_of(train.targets, OWN, classes, True, None, seed)
+    samples = Samples(train.images[rows], targets, train.mean, train.std)
+    for _ in Fit(Objective(model, RETRAIN.label_smoothing), samples, RETRAIN.replaced(seed=seed), "crop").epochs():
+        pass
+    label_of = torch.zeros(classes, dtype=torch.int64)
+    label_of[list(OWN)] = torch.arange(1, len(OWN) + 1)
+    return _accuracy(outputs(model, test)[1], label_of[test.targets])
+
+
+def _accuracy(logits: Tensor, targets: Tensor) -> float:
+    return 100 * (logits.argmax(1) == targets).float().mean().item()
+
+
+def _sizes_text(rows: list[dict[str, Any]]) -> str:
+    lines = [f"{'':12}{'':6}{'parameters':>14}{'GMAC':>12}{'less':>8}{'MiB':>11}{'less':>8}"]
+    for row in rows:
+        lines.append(
+            f"{row['model']:12}{row['precision']:6}{row['params']:14,}{row['gmac']:12.5f}{row['gmac_ratio']:7.1f}×"
+            f"{row['mib']:11.3f}{row['mib_ratio']:7.1f}×"
+        )
+    return "\n".join(lines)
+
+
+def _times_text(rows: list[dict[str, Any]]) -> str:
+    lines = [f"{'latency, one image, one thread':52}{'full ms':>10}{'ms':>10}{'less':>8}"]
+    lines += [f"{row['pair']:52}{row['ms_full']:10.2f}{row['ms_submodel']:10.2f}{row['ratio']:7.1f}×" for row in rows]
+    return "\n".join(lines)
+
+
+def _scores_text(scores: dict[str, Any]) -> str:
+    seconds, names = scores["seconds"], ("width", "attn", "ffn", "least")
+    lines = [
+        f"{'score':10}{'seconds':>10}" + "".join(f"{name:>9}" for name in names) + f"{'retrained':>11}"
+        f"   Spearman with exact; {scores['units']} units, base {scores['base_accuracy']:.1f} %"
+    ]
+    for kind, key in (("exact", None), ("fast", "spearman"), ("random", "spearman_random")):
+        ranks = "".join(f"{1.0 if key is None else scores[key][name]:9.3f}" for name in names)
+        lines.append(f"{kind:10}{seconds[kind]:10.2f}{ranks}{scores['retrained'][kind]:11.2f}")
+    return "\n".join([*lines, f"fast is {scores['times_faster']:.0f} times faster than exact"])
+
+
+if __name__ == "__main__":
+    main()

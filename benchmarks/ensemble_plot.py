@@ -1,0 +1,115 @@
+"""The ensemble benchmark's picture: accuracy against operations, and with sub-models lost."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_OURS = ("#0072B2", "o")
+_KINDS = {
+    "full": ("#000000", "D"),
+    "one small net": ("#D55E00", "s"),
+    "n=10 without class split": ("#D55E00", "s"),
+    "n=10, random scores": ("#D55E00", "s"),
+    "n=10, no retraining": ("#D55E00", "s"),
+    "n=10, no rest class": ("#D55E00", "s"),
+    "n=2": _OURS,
+    "n=5": _OURS,
+    "n=10": _OURS,
+}
+"""Exact names; the beginning of `one small net`."""
+_OTHER = ("#009E73", "^")
+_LOST = {
+    "n=10": ("#0072B2", "o", "-"),
+    "n=10, no feature dropout": ("#D55E00", "s", "--"),
+    "n=5": ("#56B4E9", "^", "-"),
+}
+
+
+def plot(table: list[dict[str, Any]], title: str) -> bytes:
+    """Return PNG data: two panels of accuracy against GMAC, one of lost sub-models, and a numbered key."""
+    high = 0.2 * len(table)
+    figure = Figure(figsize=(12.5, 4.4 + high), dpi=150, layout="constrained", facecolor="white")
+    figure.suptitle(f"{title}: test accuracy, mean and standard deviation over seeds", fontsize=11)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(4.2, high))
+    device, total, lost = top.subplots(1, 3)
+    _against(device, table, "gmac_device_max", "GMAC of the busiest device (log scale)")
+    _against(total, table, "gmac_total", "GMAC of all devices (log scale)")
+    _when_lost(lost, table)
+    _key(bottom.subplots(), table)
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    return data.getvalue()
+
+
+def _look(name: str) -> tuple[str, str]:
+    return _KINDS.get("one small net" if name.startswith("one small net") else name, _OTHER)
+
+
+def _against(ax: Axes, table: list[dict[str, Any]], cost: str, label: str) -> None:
+    below: dict[float, list[float]] = {}
+    for number, row in enumerate(table, start=1):
+        colour, marker = _look(row["name"])
+        x, y = row[cost], row["accuracy_mean"]
+        ax.errorbar(x, y, row["accuracy_std"], color=colour, marker=marker, markersize=6, capsize=3, linewidth=1)
+        # Rows of equal cost stand above each other: their numbers take turns on both sides.
+        near = below.setdefault(round(x, 6), [])
+        side = len(near) % 2
+        near.append(y)
+        ax.annotate(
+            str(number),
+            (x, y),
+            (-6 if side else 6, 0),
+            textcoords="offset points",
+            fontsize=8,
+            ha="right" if side else "left",
+            va="center",
+        )
+    full = table[0]["accuracy_mean"]
+    ax.axhline(full, color="#666666", linestyle=":", linewidth=1)
+    ax.set_xscale("log")
+    ax.margins(x=0.15)
+    ax.grid(color="#dddddd")
+    ax.set_xlabel(label)
+    ax.set_ylabel("test accuracy (%)")
+
+
+def _when_lost(ax: Axes, table: list[dict[str, Any]]) -> None:
+    for row in table:
+        if row["name"] in _LOST:
+            colour, marker, line = _LOST[row["name"]]
+            values = [row[key] for key in ("accuracy_mean", "lost1", "lost2", "lost3") if row[key] is not None]
+            ax.plot(range(len(values)), values, color=colour, marker=marker, linestyle=line, label=row["name"])
+    ax.axhline(table[0]["accuracy_mean"], color="#666666", linestyle=":", linewidth=1)
+    ax.set_xticks(range(4))
+    ax.grid(color="#dddddd")
+    ax.legend(fontsize=8, loc="lower left")
+    ax.set_xlabel("lost sub-models")
+    ax.set_ylabel("test accuracy (%)")
+
+
+def _key(ax: Axes, table: list[dict[str, Any]]) -> None:
+    ax.set_axis_off()
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    for number, row in enumerate(table, start=1):
+        colour, marker = _look(row["name"])
+        spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.1f}"
+        cost = f"{row['gmac_device_max']:.4g} of {row['gmac_total']:.4g} GMAC"
+        lost = "" if row["lost1"] is None else f"   one lost: {row['lost1']:.1f} %"
+        ax.text(0.155, number - 1, str(number), ha="right", va="center", fontsize=8)
+        ax.plot(0.17, number - 1, color=colour, marker=marker, markersize=5)
+        ax.text(0.185, number - 1, row["name"], va="center", fontsize=8)
+        ax.text(0.47, number - 1, f"{row['accuracy_mean']:.1f}{spread} %{lost}", va="center", fontsize=8)
+        ax.text(
+            0.85,
+            number - 1,
+            f"{row['mib_device_max']:.3g} of {row['mib_total']:.3g} MiB   {cost}",
+            ha="right",
+            va="center",
+            fontsize=8,
+        )

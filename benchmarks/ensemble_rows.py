@@ -1,0 +1,223 @@
+"""The rows of the ensemble benchmark: what each builds, as full configs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raysplit.config import (
+    BaseConfig,
+    ClassifierFit,
+    DataConfig,
+    EnsembleConfig,
+    FusionConfig,
+    GroupsConfig,
+    ModelConfig,
+    PruneConfig,
+    RetrainConfig,
+)
+from raysplit.data import load
+from raysplit.ensemble.base import facts_of, new_base
+from raysplit.ensemble.family import family_of
+from raysplit.ensemble.groups import samples_of
+from raysplit.ensemble.plan import Plan, make_plan
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much a preset trains; narrow, so that two CPU cores can do it."""
+
+    images: int
+    base_epochs: int
+    retrain_epochs: int
+    batch_size: int
+    views: int
+    """Passes over the training images that the fusion learns from."""
+
+
+PRESETS = {
+    "quick": {
+        "vit": Scale(images=2000, base_epochs=8, retrain_epochs=3, batch_size=32, views=1),
+        "cnn": Scale(images=2000, base_epochs=6, retrain_epochs=3, batch_size=32, views=1),
+        "snn": Scale(images=2000, base_epochs=4, retrain_epochs=2, batch_size=32, views=1),
+    },
+    "full": {
+        "vit": Scale(images=20_000, base_epochs=40, retrain_epochs=5, batch_size=128, views=2),
+        "cnn": Scale(images=10_000, base_epochs=20, retrain_epochs=5, batch_size=50, views=2),
+        "snn": Scale(images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2),
+    },
+}
+MODELS = {
+    "vit": ModelConfig(name="vit", args={"patch": 4, "width": 192, "depth": 6, "heads": 6}),
+    "cnn": ModelConfig(name="vgg9", args={"width": 0.5, "dropout": 0.0}),
+    "snn": ModelConfig(name="spiking_vgg5", args={"width": 0.5}),
+}
+KEEP = {"vit": 2 / 6, "cnn": 5 / 16, "snn": 5 / 16}
+"""Ten sub-models need about as many operations as the base."""
+# On one thread a batch of these ViTs takes as long in bf16 as in fp32, of these convolutional nets half as long.
+_CONVOLUTIONAL: dict[str, Any] = {
+    "optimizer": "sgd",
+    "lr": 0.02,
+    "weight_decay": 5e-4,
+    "precision": "bf16",
+    "channels_last": True,
+}
+FITS: dict[str, dict[str, Any]] = {
+    "vit": {"lr": 1e-3, "warmup": 0.15, "label_smoothing": 0.1},
+    "cnn": _CONVOLUTIONAL,
+    "snn": _CONVOLUTIONAL,
+}
+_DIGITS = ("mnist5k", "digits")
+"""Small data sets, whose images must not be flipped."""
+
+Make = Callable[[EnsembleConfig], EnsembleConfig]
+ROWS: dict[str, Make] = {}
+TAKES: dict[str, str] = {}
+"""Row: the row whose sub-models it takes, as its own would be the same."""
+NOTES: dict[str, str] = {}
+
+
+def dataset(data: str) -> str:
+    """Return a data set's name without the path: `parquet:/data/cifar10` is cifar10."""
+    return Path(data.rpartition(":")[2]).name
+
+
+def seeds(family: str, data: str, preset: str) -> list[int]:
+    """Return the seeds of a table."""
+    return [0, 1, 2] if (preset, family, dataset(data)) == ("full", "vit", "cifar10") else [0]
+
+
+def names(preset: str) -> list[str]:
+    """Return the rows of a preset; quick: without those of five sub-models."""
+    return [name for name in ROWS if preset == "full" or not name.startswith("n=5")]
+
+
+def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
+    """Return the config of the row `n=10`, with a base to train."""
+    scale, small = PRESETS[preset][family], dataset(data) in _DIGITS
+    fit = FITS[family] | {"batch_size": scale.batch_size}
+    return EnsembleConfig(
+        name="n=10",
+        data=DataConfig(
+            name=data,
+            train_rows=None if dataset(data) == "digits" else scale.images,
+            val_fraction=0.1 if small else 0.04,
+            augment="crop" if small else "crop_flip",
+        ),
+        base=BaseConfig(
+            model=MODELS[family], train=ClassifierFit.model_validate(fit | {"epochs": scale.base_epochs, "seed": seed})
+        ),
+        groups=GroupsConfig(n=10, seed=seed),
+        prune=PruneConfig(keep=KEEP[family], scores="fast" if family == "vit" else "apoz"),
+        retrain=RetrainConfig.model_validate(fit | {"epochs": scale.retrain_epochs, "distill": 1.0}),
+        fusion=FusionConfig(epochs=20, views=scale.views),
+        seed=seed,
+    )
+
+
+def plan_of(config: EnsembleConfig) -> Plan:
+    """Return the plan of a config whose groups need no trained base."""
+    classes, shape = facts_of(config.data)
+    family = family_of(new_base(config, len(classes), shape), shape)
+    return make_plan(config, family, shape, torch.zeros(len(classes), len(classes), dtype=torch.int64))
+
+
+def epoch_gmac(config: EnsembleConfig, plan: Plan) -> float:
+    """Return the GMAC of the forward passes of one epoch of retraining, of all sub-models."""
+    labels = load(config.data, "train").labels
+    return sum(
+        seat.flops / 2e9 * len(samples_of(labels, seat.classes, seat.of, seat.rest, config.groups.negatives, 0)[0])
+        for seat in plan.seats
+    )
+
+
+def as_dear(config: EnsembleConfig, than: EnsembleConfig) -> EnsembleConfig:
+    """Return a config with as many epochs, at least one, as make its retraining cost nearest to another's."""
+    assert config.retrain is not None and than.retrain is not None
+    budget = than.retrain.epochs * epoch_gmac(than, plan_of(than))
+    epochs = max(1, round(budget / epoch_gmac(config, plan_of(config))))
+    return config.replaced(retrain=config.retrain.replaced(epochs=epochs))
+
+
+def grouped(config: EnsembleConfig, **changes: Any) -> EnsembleConfig:
+    return config.replaced(groups=config.groups.replaced(**changes))
+
+
+def row(name: str, note: str = "", takes: str | None = None) -> Callable[[Make], Make]:
+    """Register a function from the config of `n=10`, with a trained base, to a row's config."""
+
+    def add(make: Make) -> Make:
+        ROWS[name] = make
+        if note:
+            NOTES[name] = note
+        if takes:
+            TAKES[name] = takes
+        return make
+
+    return add
+
+
+# --- sub-models -------------------------------------------------------------------------------------
+
+row("n=2")(lambda config: grouped(config, n=2))
+row("n=5")(lambda config: grouped(config, n=5))
+row("n=10")(lambda config: config)
+
+# --- baselines --------------------------------------------------------------------------------------
+
+
+@row(
+    "one small net of equal total cost",
+    note="the step k whose GMAC is nearest to all of n=10; of all classes, retrained at the cost of n=10",
+)
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    total = sum(seat.flops for seat in plan_of(config).seats)
+    one = grouped(config, n=1, by="none")
+    steps = plan_of(one).steps
+
+    def at(k: int) -> EnsembleConfig:
+        return one.replaced(prune=one.prune.replaced(keep=k / steps))
+
+    best = min(range(1, steps + 1), key=lambda k: abs(plan_of(at(k)).seats[0].flops - total))
+    return as_dear(at(best), config)
+
+
+@row("n=10 without class split", note="each retrained on all images of all classes, at the cost of n=10")
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    return as_dear(grouped(config, by="none"), config)
+
+
+@row("n=10, random scores")
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    return config.replaced(prune=config.prune.replaced(scores="random"))
+
+
+row("n=10, no retraining")(lambda config: config.replaced(retrain=None))
+row(
+    "n=10, no rest class",
+    note="of ten classes, a head of one output has nothing to learn: not retrained; see n=5",
+)(lambda config: grouped(config, rest=False))
+row("n=5, no rest class")(lambda config: grouped(config, n=5, rest=False))
+
+# --- what each part is worth ------------------------------------------------------------------------
+
+
+@row("n=10, no distillation")
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    assert config.retrain is not None
+    return config.replaced(retrain=config.retrain.replaced(distill=0.0))
+
+
+@row("n=10, no feature dropout", note="the sub-models of n=10", takes="n=10")
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    return config.replaced(fusion=config.fusion.replaced(feature_dropout=0.0))
+
+
+row("n=10, int8", note="the sub-models of n=10, stored as int8, computing in bf16", takes="n=10")(
+    lambda config: config.replaced(precision="int8")
+)
+row("n=5, groups by confusion")(lambda config: grouped(config, n=5, by="confusion"))

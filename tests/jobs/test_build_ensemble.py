@@ -1,0 +1,86 @@
+"""The job on a local Ray: built, killed, gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "jobs" / "build_ensemble.py"
+RECIPE = """
+from raysplit.config import *
+FIT = {"epochs": 2, "batch_size": 32, "device": "cpu"}
+def tiny():
+    return EnsembleConfig(
+        name="tiny",
+        data=DataConfig(name="digits", train_rows=320),
+        base=BaseConfig(
+            model=ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 1, "heads": 3}),
+            train=ClassifierFit(**FIT),
+        ),
+        groups=GroupsConfig(n=2),
+        prune=PruneConfig(keep=0.67, proxy=8),
+        retrain=RetrainConfig(**FIT),
+        fusion=FusionConfig(epochs=2, batch_size=32, device="cpu"),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "mine.py"
+    path.write_text(RECIPE)
+    return f"{path}:tiny"
+
+
+def run(*args, wait=True):
+    command = [sys.executable, str(JOB), *map(str, args)]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "RAY_DEDUP_LOGS": "0"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
+    )
+    return (*process.communicate(timeout=200), process.returncode) if wait else process
+
+
+@pytest.mark.ray
+def test_a_killed_job_goes_on_and_trains_no_sub_model_again(recipe, tmp_path):
+    place = tmp_path / "build"
+    process = run("--recipe", recipe, "--out", place, "--set", "base.workers=1", wait=False)
+    first = place / "submodels/0/record.json"
+    deadline = time.monotonic() + 180
+    while not (first.exists() or (place / "submodels/1/record.json").exists()) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = {path: path.stat().st_mtime_ns for path in place.glob("submodels/*/record.json")}
+    assert done and not (place / "bundle").exists()
+    out, err, code = run("--resume", place)
+    assert code == 0, err
+    last = json.loads(out.strip().splitlines()[-1])
+    assert last["recipe"] == "tiny" and last["n"] == 2 and len(last["submodels"]) == 2
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert (place / "report.html").exists() and Path(last["bundle"], "manifest.json").exists()
+    assert "confusion" not in last
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--recipe", "mnist5k_vgg11_deprune"], "is for jobs/train_split.py"),
+        (["--recipe", "mnist5k_vit_n"], "Nearest: mnist5k_vit_n3"),
+        (["--resume", "/nowhere"], "is not a build's folder"),
+        (["--recipe", "mnist5k_vit_n3", "--set", "groups.m=2"], "unknown key 'm'"),
+        (["--recipe", "mnist5k_vit_n3", "--devices", "/nowhere.yaml"], "/nowhere.yaml"),
+    ],
+)
+def test_mistakes_are_one_line(args, says):
+    _, err, code = run(*args)
+    assert code == 1 and says in err.strip().splitlines()[-1] and "Traceback" not in err, err
