@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from ensemble_plot import plot
-from ensemble_rows import FITS, KEEP, MODELS, NOTES, PRESETS, ROWS, TAKES, dataset, names, seeds, start
+from ensemble_rows import FITS, KEEP, NOTES, PRESETS, ROWS, TAKES, dataset, names, seeds, start
 from filelock import FileLock
 from meta import RESULTS, meta, save
 
@@ -39,7 +39,7 @@ FULL = "full"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", choices=MODELS, default="vit")
+    parser.add_argument("--family", choices=KEEP, default="vit")
     parser.add_argument(
         "--data", default="mnist5k", help="default mnist5k; the committed results: parquet:DIR of CIFAR-10"
     )
@@ -89,7 +89,8 @@ class Study:
 
     @property
     def title(self) -> str:
-        return f"{MODELS[self.family].name} on {dataset(self.data)}, {PRESETS[self.preset][self.family].images} images"
+        scale = PRESETS[self.preset][self.family]
+        return f"{scale.model.name} on {dataset(self.data)}, {scale.images} images"
 
     @property
     def seeds(self) -> list[int]:
@@ -104,14 +105,8 @@ class Study:
         """Train the base of a seed, or go on with it, and return the config of `n=10` with its weights."""
         config, place = start(self.family, self.data, self.preset, seed), self.place("base", seed)
         # Only what the base depends on: other settings may change and the base stays.
-        alone = EnsembleConfig(
-            name="base",
-            data=config.data,
-            base=config.base,
-            groups=GroupsConfig(n=1),
-            prune=PruneConfig(keep=1.0),
-            seed=seed,
-        )
+        one, whole = GroupsConfig(n=1), PruneConfig(keep=1.0)
+        alone = EnsembleConfig(name="base", data=config.data, base=config.base, groups=one, prune=whole, seed=seed)
         with _locked(place):
             folder = Folder.at(str(place))
             claim(alone, folder)
@@ -281,10 +276,9 @@ def _spread(accuracies: list[float]) -> dict[str, Any]:
 
 def text(table: list[dict[str, Any]]) -> str:
     """Return the table for people."""
-    lines = [
-        f"{'row':36}{'kept':>6}{'accuracy':>14}{'lost 1':>8}{'lost 2':>8}{'lost 3':>8}{'MiB':>8}{'all':>8}"
-        f"{'GMAC':>9}{'all':>9}{'ms':>8}{'bytes':>7}{'s':>7}"
-    ]
+    heads = ("lost 1", "lost 2", "lost 3", "MiB", "all")
+    first = f"{'row':36}{'kept':>6}{'accuracy':>14}" + "".join(f"{head:>8}" for head in heads)
+    lines = [f"{first}{'GMAC':>9}{'all':>9}{'ms':>8}{'bytes':>7}{'s':>7}"]
     for row in table:
         spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.2f}"
         lost = "".join(

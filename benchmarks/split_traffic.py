@@ -22,7 +22,9 @@ from traffic_rows import PRESETS, ROWS, SEEDS, base
 from traffic_table import rows
 
 from raysplit.config import SplitConfig
+from raysplit.errors import ConfigError
 from raysplit.train.local import train_local
+from raysplit.train.record import RunDir
 
 
 def main() -> None:
@@ -77,6 +79,8 @@ def describe(config: SplitConfig) -> dict[str, Any]:
 
 def _train(config: SplitConfig, place: Path) -> None:
     if (place / "summary.json").exists():
+        if RunDir.at(str(place)).config() != config:
+            raise ConfigError(f"'{place}' holds a run of other data or settings; name another --work")
         return
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "meta.json").exists():

@@ -55,10 +55,12 @@ def rows(places: dict[str, list[Path]]) -> list[Row]:
             continue
         ends = [i for i, row in enumerate(group[0]["rows"]) if row["test_accuracy"] is not None]
         for first, last in zip([0, *(i + 1 for i in ends)], ends, strict=False):
-            parts = [run | {"rows": run["rows"][first : last + 1]} for run in group]
-            accuracies = [part["rows"][-1]["test_accuracy"] for part in parts]
-            step = f"{name}: {parts[0]['rows'][-1]['level']}"
-            table.append(line(step, parts, accuracies, [None]))
+            accuracies = [run["rows"][last]["test_accuracy"] for run in group]
+            # A level by transfer needs the levels before it: their bytes and epochs count.
+            so_far = [run | {"rows": run["rows"][: last + 1]} for run in group]
+            member = line(f"{name}: {group[0]['rows'][last]['level']}", so_far, accuracies, [None])
+            stage = [sum(row["train_s"] for row in run["rows"][first : last + 1]) for run in group]
+            table.append(member | {"stage_epochs": last + 1 - first, "stage_seconds": statistics.mean(stage)})
     return table
 
 
@@ -94,6 +96,10 @@ def _frames(row: Row) -> int:
 
 
 def _to_target(run: list[Row], target: float) -> float | None:
-    """Return the MB sent up to the first epoch whose validation accuracy reaches the target, if one does."""
-    sent = accumulate(_frames(row) for row in run)
-    return next((size / 1e6 for row, size in zip(run, sent, strict=True) if row["val_accuracy"] >= target), None)
+    """Return the MB sent up to the first epoch whose validation accuracy reaches the target, if one does.
+
+    Epochs in which the device learns alone do not count: it is the accuracy of its own head.
+    """
+    epochs = zip(run, accumulate(_frames(row) for row in run), strict=True)
+    reached = (size / 1e6 for row, size in epochs if row["mode"] != "alone" and row["val_accuracy"] >= target)
+    return next(reached, None)

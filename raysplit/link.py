@@ -34,6 +34,10 @@ class Link:
         """Return the seconds that a message of `size` bytes keeps the downlink busy."""
         return 8 * (size + self.message_bytes) / self.down_bit_s
 
+    def call_s(self, up_bytes: float) -> float:
+        """Return the seconds on the link of an empty call that is waited for; its answer has `up_bytes` bytes."""
+        return self.round_trip_s + self.down_s(0) + self.up_s(up_bytes)
+
 
 _RAY_CALL = 1_000.0
 """Bytes that Ray 2.60 adds to an actor call of 10 kB beside packet headers, measured between two nodes."""
@@ -131,5 +135,5 @@ def check_seconds(link: Link, batches: int, up_bytes: float, compute_s: float) -
 
     `up_bytes` are those of one call's answer (0: nothing crosses), `compute_s` the work of both sides for it.
     """
-    crossing = link.round_trip_s + link.down_s(0) + link.up_s(up_bytes) if up_bytes else 0.0
+    crossing = link.call_s(up_bytes) if up_bytes else 0.0
     return batches * (crossing + compute_s)

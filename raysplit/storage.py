@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import posixpath
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import fs
@@ -48,9 +49,10 @@ class Folder:
         target = posixpath.join(self.path, name)
         try:
             self._fs.create_dir(posixpath.dirname(target), recursive=True)
-            with self._fs.open_output_stream(target + ".part") as out:
+            part = f"{target}.{uuid4().hex}.part"  # two writers must not share one
+            with self._fs.open_output_stream(part) as out:
                 out.write(data)
-            self._fs.move(target + ".part", target)
+            self._fs.move(part, target)
         except OSError as err:
             raise ConfigError(f"cannot write {name} to '{self.location}': {err}; {self.remedy}") from None
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raysplit import recipes
-from raysplit.config import UNCOMPRESSED, Deprune, Prune, SplitConfig, loads
+from raysplit.config import UNCOMPRESSED, Deprune, EnsembleConfig, Prune, SplitConfig, loads
 from raysplit.errors import ConfigError
 
 
@@ -61,3 +61,15 @@ def test_a_users_recipe(tmp_path):
     assert recipes.get(f"{path}:tiny").name == "tiny"
     with pytest.raises(ConfigError, match="returned int, a recipe returns a SplitConfig"):
         recipes.get(f"{path}:wrong")
+
+
+@pytest.mark.parametrize("name", recipes.ensemble_names())
+def test_every_ensemble_recipe_is_named_for_itself_and_survives_json(name):
+    config = recipes.get_ensemble(name)
+    assert config.name == name and loads(EnsembleConfig, config.model_dump_json(), where=name) == config
+    assert name.startswith(f"{config.data.name}_") and name.endswith(f"_n{config.n}")
+
+
+def test_a_recipe_of_the_other_kind_names_its_job():
+    with pytest.raises(ConfigError, match="is for jobs/build_ensemble.py"):
+        recipes.get("mnist5k_vit_n3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from raysplit.config import ByteBudget, Level, LinkAware, Plateau
 from raysplit.errors import ConfigError
@@ -23,9 +24,17 @@ class Past:
     """Seconds in which either half computed, in training."""
 
 
-def plateau(schedule: Plateau, history: Sequence[Past]) -> tuple[Level, str]:
-    """Return the level for the next epoch, one looser than the last when it has stalled, and why."""
+def plateau(
+    schedule: Plateau, history: Sequence[Past], step_bytes: Callable[[Level], int] | None = None
+) -> tuple[Level, str]:
+    """Return the level for the next epoch, one looser than the last when it has stalled, and why.
+
+    A gain is counted against the last counted gain, as in torch's ReduceLROnPlateau: small gains add up. Raises
+    ConfigError when, by `step_bytes`, the ladder is not in order.
+    """
     ladder = schedule.ladder
+    if step_bytes is not None:
+        _tightest_first(ladder, step_bytes)
     if not history:
         return ladder[0], "tightest first"
     index = [str(level) for level in ladder].index(history[-1].level)
@@ -36,8 +45,7 @@ def plateau(schedule: Plateau, history: Sequence[Past]) -> tuple[Level, str]:
     best, since = at_level[0].val_accuracy, 0
     for past in at_level[1:]:
         gained = past.val_accuracy > best and past.val_accuracy >= best + schedule.min_gain
-        since = 0 if gained else since + 1
-        best = max(best, past.val_accuracy)
+        best, since = (past.val_accuracy, 0) if gained else (best, since + 1)
     if since < schedule.patience:
         return ladder[index], f"{since} of {schedule.patience} epochs without gain"
     if index == len(ladder) - 1:
@@ -52,8 +60,11 @@ def link_aware(
 
     The time a step spends on the link is a line over its bytes, through the mean of each level so far, scaled to
     what the last epoch measured: a link that got slower makes all levels slower. While only one level has been
-    seen, all of its link time counts as bandwidth, so a guess errs towards the tighter level.
+    seen, all of its link time counts as bandwidth, so a guess errs towards the tighter level. No level is taken to
+    be faster than when it was last measured: where compute hides the link, the line says nothing of looser levels.
+    Raises ConfigError when, by `step_bytes`, the ladder is not in order.
     """
+    _tightest_first(schedule.ladder, step_bytes)
     if not history:
         return schedule.ladder[0], "tightest first: the link is not measured yet"
     last = history[-1]
@@ -61,14 +72,24 @@ def link_aware(
     usual = fixed + slope * last.bytes / steps
     scale = last.link_s / steps / usual if usual > 0 else 1.0
     compute = last.compute_s / steps
+    measured = {past.level: (past.link_s + past.compute_s) / steps for past in history}
 
     def seconds(level: Level) -> float:
-        return compute + scale * (fixed + slope * step_bytes(level))
+        return max(compute + scale * (fixed + slope * step_bytes(level)), measured.get(str(level), 0.0))
 
     fitting = [level for level in schedule.ladder if seconds(level) <= schedule.step_s]
     level = fitting[-1] if fitting else schedule.ladder[0]
     known = f"about {1000 * seconds(level):.0f} ms a step, target {1000 * schedule.step_s:.0f} ms"
     return level, known if fitting else f"no level fits: {known}"
+
+
+def _tightest_first(ladder: Sequence[Level], step_bytes: Callable[[Level], int]) -> None:
+    for level, after in pairwise(ladder):
+        if step_bytes(level) > step_bytes(after):
+            raise ConfigError(
+                f"schedule.ladder: {level} ({step_bytes(level):,} B a step at most) stands before {after} "
+                f"({step_bytes(after):,} B); list the tightest level first"
+            )
 
 
 def _mean(history: Sequence[Past], level: str, steps: int) -> tuple[float, float]:
@@ -106,14 +127,16 @@ def budgeted(
     Epochs that cost less than the bound leave more for those to come, so the level only ever gets looser.
     Raises ConfigError when even the tightest level may cost more.
     """
-    left = schedule.megabytes * 1e6 - sum(past.bytes for past in history)
+    spent = sum(past.bytes for past in history)
     ahead = (epochs - epoch) * steps
-    affordable = [level for level in schedule.ladder if ahead * step_bytes(level) <= left]
+    # In megabytes: what the error asks for reads back as this very quotient; megabytes times 1e6 may fall short of it.
+    affordable = [level for level in schedule.ladder if (spent + ahead * step_bytes(level)) / 1e6 <= schedule.megabytes]
     if not affordable:
         tightest = min(schedule.ladder, key=step_bytes)
+        needed = f"{ahead * step_bytes(tightest) / 1e6:.6f}".rstrip("0").rstrip(".")  # to the byte
         raise ConfigError(
-            f"schedule.megabytes={schedule.megabytes:g} is too little: {epochs - epoch} epochs at the tightest "
-            f"level {tightest} may take {ahead * step_bytes(tightest) / 1e6:.4g} MB; allow more or add a tighter level"
+            f"schedule.megabytes={schedule.megabytes} is too little: {epochs - epoch} epochs at the tightest "
+            f"level {tightest} may take {needed} MB; allow more or add a tighter level"
         )
     level = max(affordable, key=step_bytes)
-    return level, f"{left / 1e6:.4g} MB left for {epochs - epoch} epochs"
+    return level, f"{schedule.megabytes - spent / 1e6:.4g} MB left for {epochs - epoch} epochs"

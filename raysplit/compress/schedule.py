@@ -98,7 +98,7 @@ def _phased(schedule: Deprune | Prune | FreezeAndCache, epoch: int, course: Cour
         reason = "base of the family" if index == 0 else f"level {index + 1} of {len(starts)}, by transfer"
         return Decision(phase.level, reason, ends_level=epoch == end - 1, span=span, lr_scale=scale)
     mode, reason = _cache_mode(schedule, index, epoch - start, course.local)
-    hand_over = index == 1 and entering and schedule.head and course.local
+    hand_over = index == 1 and entering and schedule.hands_over and course.local
     return Decision(
         phase.level, reason, mode=mode, fresh_optimizer=entering, span=span, lr_scale=scale, hand_over=hand_over
     )

@@ -31,7 +31,7 @@ class BaseConfig(Frozen):
     """A safetensors file with the model's own parameter names; None: trained as `train` says."""
     mean: tuple[float, ...] | None = None
     """With `std`, of each channel, in 0..1: the normalisation of `weights`; None: that of the training images."""
-    std: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     train: ClassifierFit = ClassifierFit()
     workers: Annotated[int, Field(ge=0)] = 0
     """Data-parallel workers of Ray Train that train it; 0: this process."""
@@ -129,6 +129,8 @@ class EnsembleConfig(Frozen):
             raise ValueError(f"two devices have the same name: {', '.join(sorted(names))}")
         if (self.base.mean is None) != (self.base.std is None):
             raise ValueError("base.mean and base.std go together; set both or neither")
+        if self.base.mean and self.base.std and len(self.base.mean) != len(self.base.std):
+            raise ValueError("base.mean and base.std differ in length; both have a number for each channel")
         return self
 
     @property

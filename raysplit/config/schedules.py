@@ -96,7 +96,7 @@ class Plateau(_Ladder):
     patience: Annotated[int, Field(ge=1)] = 2
     """Epochs at a level without a gain before the next level."""
     min_gain: Annotated[float, Field(ge=0)] = 0.005
-    """Validation accuracy (0..1) that counts as a gain over the best epoch at the level."""
+    """Validation accuracy (0..1) that counts as a gain over the last counted gain at the level."""
     reset_logits: bool = True
     fresh_optimizer: bool = False
 
@@ -136,7 +136,8 @@ class FreezeAndCache(Frozen):
     views: Annotated[int, Field(ge=1)] = 2
     """Passes over the training data (each newly augmented) that cross."""
     head: bool = True
-    """With a local loss: its head crosses once in fp16, and the server's answers are the mean of both."""
+    """With a local loss: its head crosses once in fp16, and the server's answers are the mean of both. Not with
+    `finish`, in which the device half moves away from the head."""
     shift: bool = True
     """The server moves each code by up to one cell each way, at random, whenever it learns from it."""
     finish: Stage | None = None
@@ -145,6 +146,11 @@ class FreezeAndCache(Frozen):
     @property
     def phases(self) -> tuple[Stage, ...]:
         return (self.learn, self.send) if self.finish is None else (self.learn, self.send, self.finish)
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the server takes over the head of a device that has one."""
+        return self.head and self.finish is None
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that can be chosen, in order."""

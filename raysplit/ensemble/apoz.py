@@ -14,6 +14,16 @@ _IMAGES = 32
 """In one batch."""
 
 
+def with_zeros(family: Family) -> Conv:
+    """Return a family whose activations can be zero; ConfigError for any other."""
+    if not isinstance(family, Conv):
+        raise ConfigError(
+            f"prune.scores: apoz counts zeros, and the activations of {name_of(family.model)} are none; "
+            "use fast, exact or random"
+        )
+    return family
+
+
 @torch.no_grad()
 def apoz(family: Family, x: Tensor) -> dict[str, Tensor]:
     """Return 1 − APoZ of each unit, float32 (units,) by group.
@@ -21,11 +31,7 @@ def apoz(family: Family, x: Tensor) -> dict[str, Tensor]:
     That is the share of its activations that are not zero, over the images x (N, C, H, W), the places of its map
     and, of a spiking network, the time steps. Raises ConfigError for a network whose activations are never zero.
     """
-    if not isinstance(family, Conv):
-        raise ConfigError(
-            f"prune.scores: apoz counts zeros, and the activations of {name_of(family.model)} are none; "
-            "use fast, exact or random"
-        )
+    family = with_zeros(family)
     totals = {group: torch.zeros(count, device=x.device) for group, count in family.units().items()}
     for images in x.split(_IMAGES):
         found: dict[str, Tensor] = {}

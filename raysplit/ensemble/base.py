@@ -63,7 +63,8 @@ def fit_base(
     samples, val = samples_of_split(config, "train"), samples_of_split(config, "val")
     classes, shape = facts_of(config.data)
     objective = Objective(new_base(config, len(classes), shape), config.base.train.label_smoothing)
-    fit = Fit(objective, samples, config.base.train, config.data.augment, rank, world, wrap)
+    again = config.base.train.replaced(seed=mix(config.seed, config.base.train.seed, "base") % 2**31)
+    fit = Fit(objective, samples, again, config.data.augment, rank, world, wrap)
     if (found := place.find(STATE)) is not None:
         fit.restore(unpack_state(found))
     for row in fit.epochs():

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig, loads
+from raysplit.ensemble.apoz import with_zeros
 from raysplit.ensemble.base import (
     TEACHER,
     WEIGHTS,
@@ -26,7 +27,6 @@ from raysplit.ensemble.base import (
     fit_base,
     load_base,
     new_base,
-    normalisation,
     samples_of_split,
     teach,
 )
@@ -78,7 +78,7 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
     if (done := place.find(SUMMARY)) is not None:
         return json.loads(done)
     classes, shape = facts_of(config.data)
-    family_of(new_base(config, len(classes), shape), shape)  # before hours of training
+    _check(config, len(classes), shape)
     if not place.has(WEIGHTS):
         if config.base.weights is None:
             runner.fit_base(config, place.location)
@@ -97,6 +97,14 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
     return summarise(config, place, plan, base)
 
 
+def _check(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> None:
+    """Raise what is wrong with groups, devices, scores or the kind of network, before hours of training."""
+    family = family_of(new_base(config, classes, shape), shape)
+    if config.prune.scores == "apoz":
+        with_zeros(family)
+    make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))
+
+
 def config_of(location: str) -> EnsembleConfig:
     """Return the config of the build in a folder; ConfigError where there is none."""
     found = Folder.at(location).find("config.json")
@@ -108,7 +116,10 @@ def config_of(location: str) -> EnsembleConfig:
 def claim(config: EnsembleConfig, place: Folder) -> None:
     """Make a folder this config's; ConfigError where it is another's."""
     if place.has("config.json") and config_of(place.location) != config:
-        raise ConfigError(f"'{place.location}' holds a build of another config; give each build its own folder")
+        raise ConfigError(
+            f"'{place.location}' holds a build of another config; give each build its own folder. "
+            f"Its base can be used again: base.weights={place.location}/{WEIGHTS}"
+        )
     place.write("config.json", config.model_dump_json(indent=2).encode())
 
 
@@ -129,13 +140,12 @@ def planned(config: EnsembleConfig, place: Folder, base: nn.Module) -> Plan:
 
 def features_of(
     config: EnsembleConfig, place: Folder, plan: Plan, samples: Samples, augment: str = "none", seed: int = 0
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the features of all sub-models side by side, (N, sum of widths), and each one's logits."""
-    found = [
-        outputs(load_submodel(config, plan, index, place), samples, augment=augment, seed=seed)
+) -> list[Tensor]:
+    """Return the features (N, F) of each sub-model."""
+    return [
+        outputs(load_submodel(config, plan, index, place), samples, augment=augment, seed=seed)[0]
         for index in range(config.n)
     ]
-    return torch.cat([features for features, _ in found], 1), [logits for _, logits in found]
 
 
 def fused(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
@@ -144,29 +154,24 @@ def fused(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
         return
     start, train, val = time.perf_counter(), samples_of_split(config, "train"), samples_of_split(config, "val")
     views = config.fusion.views if config.data.augment != "none" else 1
-    augmented = [
+    seen = [
         features_of(config, place, plan, train, config.data.augment if view else "none", mix(config.seed, "view", view))
         for view in range(views)
     ]
-    features, widths = torch.cat([view for view, _ in augmented]), _widths(config, place, plan, val)
+    widths = [features.shape[1] for features in seen[0]]
     fusion, history = train_fusion(
-        features,
+        torch.cat([torch.cat(features, 1) for features in seen]),
         train.targets.repeat(views),
-        features_of(config, place, plan, val)[0],
+        torch.cat(features_of(config, place, plan, val), 1),
         val.targets,
         widths,
         len(facts_of(config.data)[0]),
         config.fusion,
-        config.seed,
+        mix(config.seed, config.fusion.seed, "fusion"),
     )
     seconds = time.perf_counter() - start
     place.write(FUSION, save({name: value.contiguous() for name, value in fusion.state_dict().items()}))
     place.write(FUSION_RECORD, json.dumps({"widths": widths, "epochs": history, "seconds": seconds}).encode())
-
-
-def _widths(config: EnsembleConfig, place: Folder, plan: Plan, samples: Samples) -> list[int]:
-    one = Samples(samples.images[:1], samples.targets[:1], *normalisation(config))
-    return [outputs(load_submodel(config, plan, index, place), one)[0].shape[1] for index in range(len(plan.seats))]
 
 
 class _Maker:

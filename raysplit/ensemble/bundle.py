@@ -17,7 +17,7 @@ from raysplit.data import prepare_batch
 from raysplit.ensemble.base import facts_of, normalisation
 from raysplit.ensemble.fusion import Fusion
 from raysplit.ensemble.plan import Plan
-from raysplit.ensemble.precision import compute_dtype, unpack
+from raysplit.ensemble.precision import at_precision, compute_dtype, unpack
 from raysplit.errors import BundleError
 from raysplit.models import build
 from raysplit.storage import Folder
@@ -125,7 +125,7 @@ class Ensemble:
             part = self.about.parts[index]
             model = build(part.model, len(part.classes) + part.rest, self.about.shape)
             self._fill(model, part.file)
-            self._loaded[index] = model.to(compute_dtype(self.about.precision)).eval()
+            self._loaded[index] = at_precision(model, self.about.precision)
         return self._loaded[index]
 
     @cached_property
@@ -141,13 +141,13 @@ class Ensemble:
         x = prepare_batch(images, self.about.mean, self.about.std, "none", 0)
         return x.to(compute_dtype(self.about.precision))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def features(self, index: int, x: Tensor) -> Tensor:
         """Return what a sub-model sends to the fusion, (B, features), for normalised images."""
         model = self.submodel(index)
         return model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(self, images: Tensor, missing: Sequence[int] = ()) -> Tensor:
         """Return probabilities (B, classes), float32, for uint8 images (B, C, H, W).
 

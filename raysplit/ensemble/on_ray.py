@@ -32,9 +32,9 @@ class OnRay:
             ray.init(log_to_driver=True)
 
     def fit_base(self, config: EnsembleConfig, location: str) -> None:
-        """Train the base in `base.workers` data-parallel workers of Ray Train; with none, as one task."""
+        """Train the base in `base.workers` data-parallel workers of Ray Train; with none, in this process."""
         if not config.base.workers:
-            _wait(_fit_base.remote(config, location))
+            fit_base(config, Folder.at(location))
             return
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
@@ -55,21 +55,20 @@ class OnRay:
 
     def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
         waiting = {_call.remote(function, index): index for index in indices}
-        while waiting:
-            (ready,), _ = ray.wait(list(waiting))
-            index = waiting.pop(ready)
-            _wait(ready)
-            watch(index)
+        try:
+            while waiting:
+                (ready,), _ = ray.wait(list(waiting))
+                index = waiting.pop(ready)
+                _wait(ready)
+                watch(index)
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
 
 
 @ray.remote(num_cpus=1, max_retries=_RETRIES)
 def _call(function: Callable[[int], None], index: int) -> None:
     function(index)
-
-
-@ray.remote(num_cpus=1, max_retries=_RETRIES)
-def _fit_base(config: EnsembleConfig, location: str) -> None:
-    fit_base(config, Folder.at(location))
 
 
 def _wait(reference: Any) -> None:
@@ -79,8 +78,11 @@ def _wait(reference: Any) -> None:
         if isinstance(err.cause, RaysplitError):
             raise err.cause from None
         raise
-    except ray.exceptions.WorkerCrashedError as err:
-        raise ClusterError(f"a worker died {_RETRIES + 1} times: {err}; is its memory too small?") from None
+    except ray.exceptions.RayError as err:
+        reason = str(err).strip().splitlines()[0]
+        raise ClusterError(
+            f"a sub-model's worker was lost {_RETRIES + 1} times: {reason}; is its memory too small?"
+        ) from None
 
 
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
@@ -96,5 +98,7 @@ def _worker(job: dict[str, Any]) -> dict[str, Any]:
             lambda objective: prepare_model(objective, move_to_device=False),
         )
     except RaysplitError as err:
+        if context.get_world_rank():
+            raise  # only what rank 0 returns is looked at
         return {"error": {"type": type(err).__name__, "text": str(err)}}
     return {}

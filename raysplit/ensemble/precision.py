@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysplit.config import Precision
 from raysplit.errors import BundleError, ModelError
@@ -32,6 +32,15 @@ _PICKLES = (b"PK\x03\x04", b"\x80")
 def compute_dtype(precision: Precision) -> torch.dtype:
     """Return what a network stored at `precision` computes in."""
     return torch.float32 if precision == "fp32" else torch.bfloat16
+
+
+def at_precision(model: nn.Module, precision: Precision) -> nn.Module:
+    """Move a network to the dtype that `precision` computes in, and to eval mode; batch norms stay in fp32."""
+    model.to(compute_dtype(precision)).eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.float()
+    return model
 
 
 def pack(state_dict: Mapping[str, Tensor], precision: Precision) -> bytes:
@@ -80,7 +89,10 @@ def unpack(data: bytes, name: str) -> dict[str, Tensor]:
         raise BundleError(f"{name} is not a safetensors file: {' '.join(str(err).split())}") from None
     about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
     if _KEY in about:
-        version = json.loads(about[_KEY])["version"]
+        try:
+            version = json.loads(about[_KEY])["version"]
+        except (ValueError, KeyError, TypeError):
+            raise BundleError(f"{name} is damaged: its metadata cannot be read; write it again") from None
         if version != VERSION:
             raise BundleError(f"{name} is of version {version}, this raysplit reads {VERSION}")
         _dequantise(tensors, name)

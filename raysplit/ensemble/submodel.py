@@ -16,8 +16,9 @@ from raysplit.ensemble.base import facts_of, load_base, samples_of_split, teach
 from raysplit.ensemble.family import Family, family_of
 from raysplit.ensemble.groups import samples_of
 from raysplit.ensemble.plan import Plan, Seat
-from raysplit.ensemble.precision import compute_dtype, pack, unpack
+from raysplit.ensemble.precision import at_precision, pack, unpack
 from raysplit.ensemble.scores import score
+from raysplit.errors import ConfigError, DataError
 from raysplit.fit.loop import Fit, Objective, Samples, outputs
 from raysplit.fit.seeds import mix, seeded
 from raysplit.models import build
@@ -39,12 +40,13 @@ def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder)
     classes, shape = facts_of(config.data)
     base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
     family = family_of(base, shape)
-    scores = _scores(config, seat, family, train, index)
+    kept = place.find(f"{folder}/scores.safetensors")
+    scores = _scores(config, seat, family, train, index) if kept is None else unpack(kept, "scores.safetensors")
     place.write(f"{folder}/scores.safetensors", save(scores))
     with seeded(mix(config.seed, "submodel", index), torch.device("cpu")):
         model = family.shrink(family.choose(scores, seat.k), seat.k, seat.classes, seat.rest)
     scored_s, rows = time.perf_counter() - start, []
-    if config.retrain is not None and seat.outputs > 1:
+    if config.retrain is not None and (seat.outputs > 1 or config.retrain.distill):
         rows = _retrain(
             config, seat, model, train, teach(config, place, base) if config.retrain.distill else None, index
         )
@@ -55,22 +57,19 @@ def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder)
 
 def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> nn.Module:
     """Return a sub-model as its file has it, in eval mode, in the dtype that its precision computes in."""
-    name = f"{folder_of(index)}/model.safetensors"
+    seat, name = plan.seats[index], f"{folder_of(index)}/model.safetensors"
     data = place.find(name)
-    assert data is not None, name
-    return restore(plan, index, config, data, name)
-
-
-def restore(plan: Plan, index: int, config: EnsembleConfig, data: bytes, where: str) -> nn.Module:
-    """Build a sub-model from the bytes of its file."""
-    seat = plan.seats[index]
+    if data is None:
+        raise ConfigError(f"'{place.location}' has no {name}; go on with --resume {place.location}")
     model = build(seat.model, seat.outputs, plan.shape)
-    model.load_state_dict(unpack(data, where))
-    return model.to(compute_dtype(config.precision)).eval()
+    model.load_state_dict(unpack(data, name))
+    return at_precision(model, config.precision)
 
 
 def _scores(config: EnsembleConfig, seat: Seat, family: Family, train: Samples, index: int) -> dict[str, Tensor]:
     own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
+    if not len(own):
+        raise DataError(f"{config.data.name} has no training image of the classes of sub-model {index}")
     chosen = own[torch.randperm(len(own), generator=generator("proxy", config.seed, index))[: config.prune.proxy]]
     return score(config.prune.scores, family, train.batch(chosen), mix(config.seed, "scores", index))
 
@@ -79,7 +78,7 @@ def _retrain(
     config: EnsembleConfig, seat: Seat, model: nn.Module, train: Samples, teacher: Tensor | None, index: int
 ) -> list[dict[str, float]]:
     assert config.retrain is not None
-    fit_config = config.retrain.replaced(seed=mix(config.seed, "retrain", index) % 2**31)
+    fit_config = config.retrain.replaced(seed=mix(config.seed, config.retrain.seed, "retrain", index) % 2**31)
     rows, targets = samples_of(
         train.targets, seat.classes, seat.of, seat.rest, config.groups.negatives, fit_config.seed
     )

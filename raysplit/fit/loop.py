@@ -98,7 +98,8 @@ class Fit:
         objective.to(self._device, memory_format=layout)  # type: ignore[call-overload]
         self._layout, self._objective = layout, objective
         self._step = wrap(objective) if wrap else objective
-        self._per_epoch = len(batch_order(len(samples), config.batch_size, config.seed, 0))
+        self._batch = min(config.batch_size, len(samples))
+        self._per_epoch = len(samples) // self._batch
         self._optimizer = HalfOptimizer(objective, config, config.epochs * self._per_epoch, decay_logits=True)
 
     def epochs(self) -> Iterator[Row]:
@@ -111,7 +112,7 @@ class Fit:
     def _epoch(self, epoch: int) -> Row:
         start, total = time.perf_counter(), 0.0
         self._objective.train()
-        order = batch_order(len(self._samples), self.config.batch_size, self.config.seed, epoch)
+        order = batch_order(len(self._samples), self._batch, self.config.seed, epoch)
         for number, rows in enumerate(order, start=epoch * self._per_epoch):
             seed = mix(self.config.seed, "fit", number, self._rank)
             with seeded(seed, self._device):

@@ -92,6 +92,6 @@ def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) 
     if local is not None:
         with seeded(mix(config.train.seed, "head"), torch.device("cpu")):
             head = LocalHead(local, crossing, cut.channel_dim, classes)
-    taken = head if isinstance(config.schedule, FreezeAndCache) and config.schedule.head else None
+    taken = head if isinstance(config.schedule, FreezeAndCache) and config.schedule.hands_over else None
     server = ServerHalf(decoder, halves.server, copy.deepcopy(taken))
     return Parts(cut, crossing, DeviceHalf(halves.device, encoder), server, head)

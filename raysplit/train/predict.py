@@ -14,12 +14,13 @@ _FORWARD = 1 / 3
 def predict(row: dict[str, Any], in_flight: int, link: Link) -> float:
     """Return the seconds that a row's epoch, with its validation, takes on a link with the compute of the row.
 
-    The row gives bytes, `steps`, `val_batches`, `device_s`, `server_s` and `train_compute_s`; every step is taken
-    for an average one, and both sides for spending the same share of their seconds on validation.
+    The row gives `mode`, bytes, `steps`, `val_batches`, `device_s`, `server_s` and `train_compute_s`; every step is
+    taken for an average one, and both sides for spending the same share of their seconds on validation.
     """
     checks, computed = row["val_batches"], row["device_s"] + row["server_s"]
     check_s = (computed - row["train_compute_s"]) / checks
-    return predict_training(row, in_flight, link) + check_seconds(link, checks, row["evaluation"] / checks, check_s)
+    checked = check_seconds(link, checks, row["evaluation"] / checks, check_s) + _calls(row, checks, link)
+    return predict_training(row, in_flight, link) + checked
 
 
 def predict_training(row: dict[str, Any], in_flight: int, link: Link) -> float:
@@ -38,7 +39,15 @@ def predict_training(row: dict[str, Any], in_flight: int, link: Link) -> float:
         backward_s=(1 - _FORWARD) * device,
         server_s=server,
     )
-    return once + train_seconds(link, row["steps"], in_flight, micro)
+    return once + train_seconds(link, row["steps"], in_flight, micro) + _calls(row, row["steps"], link)
+
+
+def _calls(row: dict[str, Any], count: int, link: Link) -> float:
+    """Return the seconds of `count` calls that bring no message: in `alone` epochs each step and check waits for one.
+
+    Without the call that opens the epoch.
+    """
+    return count * link.call_s(0) if row["mode"] == "alone" else 0.0
 
 
 def predictions(row: dict[str, Any], in_flight: int) -> dict[str, float]:

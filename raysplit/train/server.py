@@ -111,7 +111,8 @@ class ServerSide:
                 number += 1
 
     def _augmented(self, z: torch.Tensor, number: int) -> torch.Tensor:
-        return shifted(z, mix(self._train.seed, "shift", number)) if self._shift and z.ndim == 4 else z
+        grid = z.ndim == 4 and self._channel_dim == 1
+        return shifted(z, mix(self._train.seed, "shift", number)) if self._shift and grid else z
 
     def _learn(self, number: int, z: torch.Tensor, target: torch.Tensor) -> Score:
         self._half.train()

@@ -150,10 +150,10 @@ VIEWS = [
 @pytest.mark.parametrize("finish", [None, FINISH])
 @pytest.mark.parametrize("head", [True, False])
 def test_freeze_and_cache(local, first, finish, head):
-    """The local head crosses once, before the first epoch that sends, where there is one."""
+    """The local head crosses once, before the first epoch that sends, where there is one and the device half stays."""
     schedule = FreezeAndCache(learn=LEARN, send=SEND, views=2, finish=finish, head=head)
     reason, mode = first
-    crosses = {"hand_over": head and local, "fresh_optimizer": True}
+    crosses = {"hand_over": head and local and finish is None, "fresh_optimizer": True}
     expected = [
         Decision(TIGHT, reason, mode=mode, span=(0, 2)),
         Decision(TIGHT, reason, mode=mode, span=(0, 2)),

@@ -211,3 +211,24 @@ def test_a_network_that_cannot_be_cut_is_refused_before_it_is_trained(tmp_path):
             str(tmp_path),
         )
     assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"groups": GroupsConfig(n=11)}, "10 classes cannot be split into 11 groups"),
+        ({"prune": PruneConfig(keep=0.5, scores="apoz")}, "apoz counts zeros"),
+        ({"devices": (Device(name="d", memory_mib=0.001, gflops_per_s=1),)}, "cannot be placed"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_base_is_trained(changes, says, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        build_ensemble(config(**changes), str(tmp_path))
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_bundle_can_be_learned_from_after_it_answered(built):
+    place, _ = built
+    ensemble = load_ensemble(str(place / "bundle"))
+    ensemble.predict(load(config().data, "test").images[:2])
+    ensemble.submodel(0)(torch.rand(2, 1, 8, 8)).sum().backward()

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from raysplit.config import ModelConfig
-from raysplit.ensemble.precision import compute_dtype, pack, unpack
+from raysplit.ensemble.precision import at_precision, compute_dtype, pack, unpack
 from raysplit.errors import BundleError, ModelError
 from raysplit.models import build
 
@@ -193,3 +193,9 @@ def test_a_cut_off_file_is_refused(network):
 
 def test_lower_precisions_compute_in_bf16():
     assert [compute_dtype(p) for p in ("fp32", "bf16", "int8")] == [torch.float32, torch.bfloat16, torch.bfloat16]
+
+
+def test_batch_norms_stay_in_fp32():
+    net = at_precision(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)), "int8")
+    assert net[0].weight.dtype == torch.bfloat16 and net[1].running_mean.dtype == torch.float32
+    assert net(torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16)).isfinite().all() and not net.training

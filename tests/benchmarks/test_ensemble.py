@@ -1,0 +1,109 @@
+"""The ensemble benchmark: rows that cost alike, one shared base, a table of tiny builds; the score's comparison."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
+SCRIPTS = ("meta", "ensemble", "ensemble_rows", "ensemble_plot", "ensemble_geometry")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    """Benchmarks are scripts that import their neighbours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield
+    for name in SCRIPTS:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, scripts):
+    """A study of a preset of this test's own: ViTs of two blocks that see each digit a few times."""
+    import ensemble
+    import ensemble_rows
+    from ensemble_rows import Scale
+
+    from raysplit.config import ModelConfig
+
+    model = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 6})
+    scale = Scale(model, images=300, base_epochs=2, retrain_epochs=2, batch_size=16, views=1, precision="fp32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ensemble_rows.PRESETS, "tiny", {"vit": scale})
+        yield ensemble.Study("vit", "digits", "tiny", tmp_path_factory.mktemp("work"))
+
+
+def test_baselines_cost_what_ten_submodels_cost(study):
+    from ensemble_rows import ROWS, epoch_gmac, plan_of, start
+
+    ten = start("vit", "digits", "tiny", 0)
+    total = sum(seat.flops for seat in plan_of(ten).seats)
+    budget = ten.retrain.epochs * epoch_gmac(ten, plan_of(ten))
+    one, alike = (ROWS[name](ten) for name in ("one small net of equal total cost", "n=10 without class split"))
+    (seat,) = plan_of(one).seats
+    assert seat.classes == tuple(range(10)) and not seat.rest
+    others = [plan_of(one.replaced(prune=one.prune.replaced(keep=k / 6))).seats[0].flops for k in range(1, 7)]
+    assert abs(seat.flops - total) == min(abs(flops - total) for flops in others)
+    assert sum(seat.flops for seat in plan_of(alike).seats) == pytest.approx(total, rel=0.01)
+    for config in (one, alike):
+        epoch = epoch_gmac(config, plan_of(config))
+        assert config.retrain.epochs == 1 or abs(config.retrain.epochs * epoch - budget) <= epoch / 2
+
+
+def test_rows_share_a_base_and_make_a_table(study):
+    from ensemble import rows, text
+    from ensemble_plot import plot
+
+    names = ["n=2", "n=10", "n=10, no feature dropout", "n=10, int8"]
+    for name in reversed(names):  # rows that take another's sub-models come first
+        study.build(name, 0)
+    base = (study.place("base", 0) / "base/model.safetensors").read_bytes()
+    places = {name: [study.place(name, 0)] for name in names}
+    for (place,) in places.values():
+        assert (place / "base/model.safetensors").read_bytes() == base
+        assert json.loads((place / "meta.json").read_text())["seeds"] == [0]
+    files = [study.place(name, 0) / "submodels/3/model.safetensors" for name in names[1:]]
+    assert files[0].read_bytes() == files[1].read_bytes() != files[2].read_bytes()
+    table = rows(places)
+    assert [row["name"] for row in table] == ["full", *names] and all(row["seeds"] == 1 for row in table)
+    full, two, ten, _, small = table
+    assert full["lost1"] is None and full["build_seconds"] > 0 and full["latency_ms_full"] > 0
+    assert two["lost2"] is None and 0 <= two["lost1"] <= 100 and two["retrain_epochs"] == 2
+    assert ten["below_full"] == pytest.approx(full["accuracy_mean"] - ten["accuracy_mean"])
+    assert ten["kept"] == "2/6" and ten["gmac_device_max"] < full["gmac_total"]
+    assert small["mib_total"] < ten["mib_total"] and small["gmac_total"] == ten["gmac_total"]
+    assert len(text(table).splitlines()) == 1 + len(table) + 3
+    assert plot(table, study.title).startswith(b"\x89PNG")
+
+
+def test_what_is_done_is_left_alone(study, monkeypatch):
+    import ensemble
+
+    study.build("n=2", 0)
+    monkeypatch.setattr(ensemble, "build_ensemble", None)
+    study.build("n=2", 0)
+
+
+def test_names_and_seeds():
+    from ensemble_rows import dataset, names, seeds
+
+    assert dataset("parquet:/data/cifar10/") == "cifar10" and dataset("mnist5k") == "mnist5k"
+    assert seeds("vit", "parquet:data/cifar10", "full") == [0, 1, 2] and seeds("cnn", "cifar10", "full") == [0]
+    assert "n=5" in names("full") and not any(name.startswith("n=5") for name in names("quick"))
+
+
+def test_spearman():
+    from ensemble_geometry import by_kind, spearman
+
+    a, b = torch.tensor([1.0, 5.0, 2.0, 9.0]), torch.tensor([10.0, 30.0, 20.0, 40.0])
+    assert spearman(a, b) == pytest.approx(1) and spearman(a, -b) == pytest.approx(-1)
+    found = by_kind(
+        {"width": a, "blocks.0.ffn": a, "blocks.1.ffn": a}, {"width": a, "blocks.0.ffn": a, "blocks.1.ffn": -a}
+    )
+    assert found == pytest.approx({"width": 1, "ffn": 0, "least": -1})
