@@ -63,6 +63,12 @@ def test_evaluation_is_lock_step():
     assert check_seconds(LINK, 4, 99_000, 0.06) == pytest.approx(4 * (0.02 + 0.1 + 0.002 + 0.06))
 
 
+def test_a_call_without_a_message_still_takes_its_way():
+    # The framing of an empty request down, that of a small answer up, a round trip.
+    assert LINK.call_s(0) == pytest.approx(0.02 + 0.002 + 0.001)
+    assert check_seconds(LINK, 4, 99_000, 0.06) == pytest.approx(4 * (LINK.call_s(99_000) + 0.06))
+
+
 seconds = st.floats(0, 2)
 sizes = st.integers(0, 10**7)
 micros = st.builds(Micro, sizes, sizes, seconds, seconds, seconds)

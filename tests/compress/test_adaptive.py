@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raysplit.compress.adaptive import Past, budgeted, link_aware, plateau
@@ -33,7 +34,10 @@ def scored(*runs: tuple[Level, list[float]]) -> list[Past]:
         ([(TIGHT, [50, 49, 48])], MIDDLE, "stalled at 50.0 % for 2 epochs"),
         ([(TIGHT, [50, 50, 52])], TIGHT, "0 of 2 epochs without gain"),
         ([(TIGHT, [50, 50, 52, 51])], TIGHT, "1 of 2 epochs without gain"),
-        ([(TIGHT, [50, 50, 52, 51, 52.5])], MIDDLE, "stalled at 52.5 % for 2 epochs"),
+        ([(TIGHT, [50, 50, 52, 51, 52.5])], MIDDLE, "stalled at 52.0 % for 2 epochs"),
+        # Gains that are too small for one epoch add up.
+        ([(TIGHT, [50, 50.8, 51.6])], TIGHT, "0 of 2 epochs without gain"),
+        ([(TIGHT, [50, 50.8, 51.6, 52.4])], TIGHT, "1 of 2 epochs without gain"),
         # The best at the level before is forgotten: the first epochs at a new level may be worse.
         ([(TIGHT, [50, 50, 50]), (MIDDLE, [20])], MIDDLE, "0 of 2 epochs without gain"),
         ([(TIGHT, [50, 50, 50]), (MIDDLE, [20, 40])], MIDDLE, "0 of 2 epochs without gain"),
@@ -44,6 +48,12 @@ def scored(*runs: tuple[Level, list[float]]) -> list[Past]:
 def test_plateau(history, level, reason):
     schedule = Plateau(ladder=LADDER, patience=2, min_gain=0.01)
     assert plateau(schedule, scored(*history)) == (level, reason)
+
+
+def test_a_steady_creep_is_no_stall():
+    schedule = Plateau(ladder=LADDER, patience=2, min_gain=0.005)
+    creep = [50.0, 50.4, 50.8, 51.2, 51.6, 52.0, 52.4]
+    assert {plateau(schedule, scored((TIGHT, creep[:n])))[0] for n in range(1, len(creep) + 1)} == {TIGHT}
 
 
 def test_the_same_accuracy_again_is_no_gain_however_small_a_gain_may_be():
@@ -105,6 +115,41 @@ def test_compute_alone_may_be_too_slow():
     assert (level, reason) == (TIGHT, "no level fits: about 200 ms a step, target 100 ms")
 
 
+@pytest.mark.parametrize(
+    ("ladder", "link_ms", "levels"),
+    [
+        ((TIGHT, LOOSE), {TIGHT: 0, LOOSE: 300}, [TIGHT, LOOSE] + [TIGHT] * 8),
+        (LADDER, {TIGHT: 0, MIDDLE: 0, LOOSE: 300}, [TIGHT, LOOSE] + [MIDDLE] * 8),
+        (LADDER, {TIGHT: 0, MIDDLE: 300, LOOSE: 300}, [TIGHT, LOOSE, MIDDLE] + [TIGHT] * 7),
+    ],
+    ids=["two levels", "three levels", "the tightest alone fits"],
+)
+def test_it_settles_where_compute_hides_the_link(ladder, link_ms, levels):
+    schedule, history, made = LinkAware(ladder=ladder, step_s=0.1), [], []
+    for _ in levels:
+        made.append(link_aware(schedule, STEPS, BYTES.__getitem__, history)[0])
+        history += measured((made[-1], link_ms[made[-1]], 1))
+    assert made == levels
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda ladder: decide(LinkAware(ladder=ladder, step_s=0.1), 0, Course(5, STEPS, BYTES.__getitem__)),
+        lambda ladder: plateau(Plateau(ladder=ladder), [], BYTES.__getitem__),
+    ],
+    ids=["link_aware", "plateau"],
+)
+def test_a_ladder_out_of_order_is_refused(choose):
+    text = (
+        r"^schedule.ladder: all·b32/b32 \(16,000 B a step at most\) stands before c16·b32/b32 \(4,000 B\); "
+        "list the tightest level first$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        choose((TIGHT, LOOSE, MIDDLE))
+    choose(LADDER)
+
+
 @settings(deadline=None)
 @given(
     st.floats(1e-3, 1.0),
@@ -158,6 +203,17 @@ def test_too_small_a_budget_says_what_is_needed(ladder):
         decide(ByteBudget(ladder=ladder, megabytes=0.049), 0, Course(5, STEPS, BYTES.__getitem__))
 
 
+@settings(deadline=None)
+@given(st.integers(1, 500), st.integers(1, 10**4), st.integers(1, 10**9))
+@example(3, 41, 100_003)  # 12.300369 MB
+def test_the_megabytes_that_the_error_asks_for_are_accepted(epochs, steps, cost):
+    course = Course(epochs, steps, lambda level: cost)
+    with pytest.raises(ConfigError) as refused:
+        decide(ByteBudget(ladder=(TIGHT,), megabytes=epochs * steps * cost / 1e6 * 0.999), 0, course)
+    [needed] = re.findall(r"may take ([0-9.]+) MB", str(refused.value))
+    assert decide(ByteBudget(ladder=(TIGHT,), megabytes=float(needed)), 0, course).level == TIGHT
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_a_budget_is_never_exceeded_whatever_epochs_cost(data):
@@ -177,5 +233,5 @@ def test_a_budget_is_never_exceeded_whatever_epochs_cost(data):
         true = data.draw(st.integers(0, steps * table[level]), "true bytes")
         history.append(Past(str(level), 0.0, true, 0.0, 0.0))
         levels.append(level)
-    assert sum(past.bytes for past in history) <= schedule.megabytes * 1e6
+    assert sum(past.bytes for past in history) / 1e6 <= schedule.megabytes
     assert all(table[a] <= table[b] for a, b in itertools.pairwise(levels))

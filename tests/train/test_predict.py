@@ -15,6 +15,7 @@ from raysplit.train.traffic import DOWN, UP
 LINK = Link("test", up_bit_s=8e6, down_bit_s=8e6, round_trip_s=0.0, message_bytes=0)
 ROW = {
     **dict.fromkeys((*UP, *DOWN), 0),
+    "mode": "joint",
     "steps": 10,
     "val_batches": 3,
     "up_activations": 900_000,
@@ -46,7 +47,13 @@ def test_epochs_that_send_one_way_or_nothing():
     up = ROW | {"down_gradients": 0, "down_headers": 0}
     assert 1.3 < predict(up, 1, LINK) < predict(ROW, 1, LINK)
     nothing = up | {"up_activations": 0, "up_labels": 0, "up_headers": 0, "evaluation": 0}
-    assert predict(nothing, 1, LINK) == pytest.approx(2.2 + 1.1)
+    slow = replace(LINK, round_trip_s=0.1, message_bytes=1000)
+    assert predict(nothing | {"mode": "cached"}, 1, slow) == pytest.approx(2.2 + 1.1)
+    # Alone, each step and each check is a call that is waited for, framed both ways.
+    call, alone = 0.1 + 2 * 0.001, nothing | {"mode": "alone"}
+    assert predict_training(alone, 1, slow) == pytest.approx(3.0 + 10 * call)
+    assert predict(alone, 1, slow) == pytest.approx(2.2 + 1.1 + (10 + 3) * call)
+    assert predict(alone, 2, slow) == predict(alone, 1, slow)
 
 
 def test_weights_are_handed_over_once():
