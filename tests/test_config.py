@@ -184,7 +184,7 @@ def test_faults(changes, text):
 
 
 def test_missing_key():
-    assert "cut: Field required" in fault(parse, {k: v for k, v in tree().items() if k != "cut"}, "x")
+    assert "cut: Field required" in fault(parse, SplitConfig, {k: v for k, v in tree().items() if k != "cut"}, "x")
 
 
 def test_all_faults_on_one_line():
@@ -320,7 +320,7 @@ def test_json_round_trip(made):
     ],
 )
 def test_loads_faults(text, found):
-    assert fault(loads, text, "record").startswith(found)
+    assert fault(loads, SplitConfig, text, "record").startswith(found)
 
 
 def test_replaced():
