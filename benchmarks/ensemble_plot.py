@@ -8,11 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 _OURS = ("#0072B2", "o")
 _KINDS = {
     "full": ("#000000", "D"),
-    "one small net": ("#D55E00", "s"),
+    "one small net of equal total cost": ("#D55E00", "s"),
     "n=10 without class split": ("#D55E00", "s"),
     "n=10, random scores": ("#D55E00", "s"),
     "n=10, no retraining": ("#D55E00", "s"),
@@ -21,7 +22,6 @@ _KINDS = {
     "n=5": _OURS,
     "n=10": _OURS,
 }
-"""Exact names; the beginning of `one small net`."""
 _OTHER = ("#009E73", "^")
 _LOST = {
     "n=10": ("#0072B2", "o", "-"),
@@ -47,7 +47,7 @@ def plot(table: list[dict[str, Any]], title: str) -> bytes:
 
 
 def _look(name: str) -> tuple[str, str]:
-    return _KINDS.get("one small net" if name.startswith("one small net") else name, _OTHER)
+    return _KINDS.get(name, _OTHER)
 
 
 def _against(ax: Axes, table: list[dict[str, Any]], cost: str, label: str) -> None:
@@ -72,6 +72,9 @@ def _against(ax: Axes, table: list[dict[str, Any]], cost: str, label: str) -> No
     full = table[0]["accuracy_mean"]
     ax.axhline(full, color="#666666", linestyle=":", linewidth=1)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:.4g}")
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.margins(x=0.15)
     ax.grid(color="#dddddd")
     ax.set_xlabel(label)

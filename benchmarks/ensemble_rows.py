@@ -205,7 +205,7 @@ def _(config: EnsembleConfig) -> EnsembleConfig:
 row("n=10, no retraining")(lambda config: config.replaced(retrain=None))
 row(
     "n=10, no rest class",
-    note="of ten classes, a head of one output has nothing to learn: not retrained; see n=5",
+    note="sees its own class only, of which a head of one output learns nothing: distillation alone; see n=5",
 )(lambda config: grouped(config, rest=False))
 row("n=5, no rest class")(lambda config: grouped(config, n=5, rest=False))
 
