@@ -24,17 +24,14 @@ class Past:
     """Seconds in which either half computed, in training."""
 
 
-def plateau(
-    schedule: Plateau, history: Sequence[Past], step_bytes: Callable[[Level], int] | None = None
-) -> tuple[Level, str]:
+def plateau(schedule: Plateau, history: Sequence[Past], step_bytes: Callable[[Level], int]) -> tuple[Level, str]:
     """Return the level for the next epoch, one looser than the last when it has stalled, and why.
 
     A gain is counted against the last counted gain, as in torch's ReduceLROnPlateau: small gains add up. Raises
     ConfigError when, by `step_bytes`, the ladder is not in order.
     """
     ladder = schedule.ladder
-    if step_bytes is not None:
-        _tightest_first(ladder, step_bytes)
+    _tightest_first(ladder, step_bytes)
     if not history:
         return ladder[0], "tightest first"
     index = [str(level) for level in ladder].index(history[-1].level)

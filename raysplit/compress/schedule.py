@@ -73,7 +73,7 @@ def decide(schedule: Schedule, epoch: int, course: Course, history: Sequence[Pas
         level, reason = link_aware(schedule, course.steps, course.step_bytes, history)
         return Decision(level, reason, mode=joint)
     if isinstance(schedule, Plateau):
-        level, reason = plateau(schedule, history)
+        level, reason = plateau(schedule, history, course.step_bytes)
         new = bool(history) and str(level) != history[-1].level
         return Decision(level, reason, new and schedule.reset_logits, new and schedule.fresh_optimizer, mode=joint)
     return _phased(schedule, epoch, course)

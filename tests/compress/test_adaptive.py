@@ -47,19 +47,21 @@ def scored(*runs: tuple[Level, list[float]]) -> list[Past]:
 )
 def test_plateau(history, level, reason):
     schedule = Plateau(ladder=LADDER, patience=2, min_gain=0.01)
-    assert plateau(schedule, scored(*history)) == (level, reason)
+    assert plateau(schedule, scored(*history), BYTES.__getitem__) == (level, reason)
 
 
 def test_a_steady_creep_is_no_stall():
     schedule = Plateau(ladder=LADDER, patience=2, min_gain=0.005)
     creep = [50.0, 50.4, 50.8, 51.2, 51.6, 52.0, 52.4]
-    assert {plateau(schedule, scored((TIGHT, creep[:n])))[0] for n in range(1, len(creep) + 1)} == {TIGHT}
+    assert {plateau(schedule, scored((TIGHT, creep[:n])), BYTES.__getitem__)[0] for n in range(1, len(creep) + 1)} == {
+        TIGHT
+    }
 
 
 def test_the_same_accuracy_again_is_no_gain_however_small_a_gain_may_be():
     schedule = Plateau(ladder=LADDER, patience=2, min_gain=0)
-    assert plateau(schedule, scored((TIGHT, [10, 10, 10])))[0] == MIDDLE
-    assert plateau(schedule, scored((TIGHT, [10, 10, 10.1])))[0] == TIGHT
+    assert plateau(schedule, scored((TIGHT, [10, 10, 10])), BYTES.__getitem__)[0] == MIDDLE
+    assert plateau(schedule, scored((TIGHT, [10, 10, 10.1])), BYTES.__getitem__)[0] == TIGHT
 
 
 def measured(*epochs: tuple[Level, float, float]) -> list[Past]:
