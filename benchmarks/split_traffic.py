@@ -42,10 +42,17 @@ def main() -> None:
     work = Path(args.work).expanduser() / args.preset
     for seed in () if args.table else args.seeds or SEEDS[args.preset]:
         for name in args.only or ROWS:
-            _train(ROWS[name](base(args.data, args.preset, seed)).replaced(name=name), work / folder(name, seed))
-    planned = {name: [work / folder(name, seed) for seed in SEEDS[args.preset]] for name in ROWS}
-    places = {name: [run for run in runs if (run / "summary.json").exists()] for name, runs in planned.items()}
-    missing = [run.name for name, runs in planned.items() for run in runs if run not in places[name]]
+            _train(_config(name, args, seed), work / folder(name, seed))
+    places: dict[str, list[Path]] = {name: [] for name in ROWS}
+    missing, seeds = [], set()
+    for seed in SEEDS[args.preset]:
+        for name in ROWS:
+            place = work / folder(name, seed)
+            if _done(_config(name, args, seed), place):
+                places[name].append(place)
+                seeds.add(seed)
+            else:
+                missing.append(place.name)
     if missing:
         print(f"{len(missing)} runs are still to do: {', '.join(missing)}")
     if not all(places.values()):
@@ -53,10 +60,14 @@ def main() -> None:
     table = rows(places)
     print(_text(table))
     name = "split_traffic" if args.preset == "full" else "split_traffic_quick"
-    about = meta(SEEDS[args.preset]) | describe(base(args.data, args.preset, 0))
+    about = meta(sorted(seeds)) | describe(base(args.data, args.preset, 0))
     save(name, {"meta": about, "rows": table})
     (RESULTS / f"{name}.png").write_bytes(plot(table))
     print(json.dumps({"rows": table}))
+
+
+def _config(name: str, args: argparse.Namespace, seed: int) -> SplitConfig:
+    return ROWS[name](base(args.data, args.preset, seed)).replaced(name=name)
 
 
 def folder(name: str, seed: int) -> str:
@@ -73,14 +84,23 @@ def describe(config: SplitConfig) -> dict[str, Any]:
         "subset": f"{data.train_rows} training images, {train.epochs} epochs, augmentation {data.augment}; "
         "all test images",
         "notes": "CIFAR-10 as Parquet files is recompressed as JPEG. The unsplit network and the upload of raw "
-        "images are the training of `split fp32`, to which they are equal bit for bit (tests/train/test_loop.py).",
+        "images were not run: their accuracy is that of `split fp32`, to which split training in fp32 is equal bit for "
+        "bit (tests/train/test_loop.py). Rows were trained on a busy machine: `seconds` are rough. Each row is trained "
+        "by the same command without --table, at the commits that it names.",
     }
 
 
+def _done(config: SplitConfig, place: Path) -> bool:
+    """Return whether a run has ended; ConfigError where it was one of another config."""
+    if not (place / "summary.json").exists():
+        return False
+    if RunDir.at(str(place)).config() != config:
+        raise ConfigError(f"'{place}' holds a run of other data or settings; name another --work")
+    return True
+
+
 def _train(config: SplitConfig, place: Path) -> None:
-    if (place / "summary.json").exists():
-        if RunDir.at(str(place)).config() != config:
-            raise ConfigError(f"'{place}' holds a run of other data or settings; name another --work")
+    if _done(config, place):
         return
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "meta.json").exists():
@@ -95,11 +115,11 @@ def _train(config: SplitConfig, place: Path) -> None:
 def _text(table: list[dict[str, Any]]) -> str:
     lines = [f"{'row':44}{'accuracy':>14}{'MB':>11}{'times less':>12}{'than upload':>12}{'MB to target':>13}{'s':>7}"]
     for row in table:
-        numbers = (row["frame_mb"], row["times_less"], row["times_less_than_upload"], row["mb_to_target"])
-        mb, less, upload, target = ("–" if x is None else f"{x:,.4g}" for x in numbers)
+        keys = ("frame_mb", "times_less", "times_less_than_upload", "mb_to_target", "seconds")
+        mb, less, upload, target, time = ("–" if row[key] is None else f"{row[key]:,.4g}" for key in keys)
         spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.2f}"
         accuracy = f"{row['accuracy_mean']:.2f}{spread}"
-        lines.append(f"{row['name']:44}{accuracy:>14}{mb:>11}{less:>12}{upload:>12}{target:>13}{row['seconds']:7.0f}")
+        lines.append(f"{row['name']:44}{accuracy:>14}{mb:>11}{less:>12}{upload:>12}{target:>13}{time:>7}")
     return "\n".join(lines)
 
 

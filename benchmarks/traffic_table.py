@@ -68,6 +68,7 @@ def _without_a_cut(split: Row, raw: int, group: list[Row]) -> list[Row]:
     """The unsplit network on the device, and on a server that was sent the images: the same training."""
     images = len(group[0]["rows"]) and group[0]["rows"][0]["up_labels"]
     upload = (raw + images) / 1e6
+    split = split | {"seconds": None, "commits": []}
     nothing = {"payload_mb": 0.0, "frame_mb": 0.0, "times_less": None, "times_less_than_upload": None}
     sent = {
         "payload_mb": upload,

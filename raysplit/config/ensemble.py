@@ -58,7 +58,7 @@ class PruneConfig(Frozen):
     keep: Annotated[float, Field(gt=0, le=1)] | Literal["fit"] = "fit"
     """Kept share of width, attention, hidden units and filters; `fit`: the most that the devices hold."""
     scores: Literal["fast", "exact", "apoz", "random"] = "fast"
-    """What makes a unit worth keeping (docs/methods.md)."""
+    """What makes a unit worth keeping (docs/ensembles.md)."""
     proxy: Annotated[int, Field(ge=1)] = 128
     """Training images of a sub-model's own classes that the units are scored on."""
 

@@ -1,4 +1,4 @@
-"""A VGG, spiking or not, and the smaller ones inside it (after EC-SNN, IJCAI 2024; docs/methods.md)."""
+"""A VGG, spiking or not, and the smaller ones inside it (after EC-SNN, IJCAI 2024; docs/ensembles.md)."""
 
 from __future__ import annotations
 

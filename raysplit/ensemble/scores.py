@@ -1,4 +1,4 @@
-"""How much a base's answers for some classes need each of its units (docs/methods.md)."""
+"""How much a base's answers for some classes need each of its units (docs/ensembles.md)."""
 
 from __future__ import annotations
 

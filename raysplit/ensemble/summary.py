@@ -23,6 +23,8 @@ from raysplit.storage import Folder
 SUMMARY = "summary.json"
 _ROUNDS = 15
 _MOST_LOST = 3
+_SPIKING = 100
+"""Test images that spikes are counted on."""
 
 
 def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
         }
         for seat, (found, _), accuracy, taken in zip(plan.seats, answers, own, seconds, strict=True)
     ]
+    if plan.kind == "snn":
+        _add_spikes(submodels, ensemble, test)
     whole = cost(base, shape, "fp32")
     lost = range(1, min(_MOST_LOST, config.n - 1) + 1)
     summary = {
@@ -85,6 +89,15 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
     }
     place.write(SUMMARY, json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _add_spikes(submodels: list[dict[str, Any]], ensemble: Ensemble, test: Samples) -> None:
+    """Add `spikes` of one image, over all layers and steps: EC-SNN's proxy for energy."""
+    from raysplit.models.spiking import spike_rate  # needs an extra
+
+    x = ensemble.normalised(test.images[:_SPIKING])
+    for index, part in enumerate(submodels):
+        part["spikes"] = spike_rate(ensemble.submodel(index), x)  # type: ignore[arg-type]
 
 
 def per_device(submodels: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A timm VisionTransformer and the smaller ones inside it (after ED-ViT, arXiv 2410.11650; docs/methods.md)."""
+"""A timm VisionTransformer and the smaller ones inside it (after ED-ViT, arXiv 2410.11650; docs/ensembles.md)."""
 
 from __future__ import annotations
 

@@ -146,6 +146,8 @@ def test_convolutional_families(model, scores, tmp_path):
     summary = build_ensemble(small, str(tmp_path))
     assert summary["kind"] == {"vgg5": "cnn", "spiking_vgg5": "snn"}[model]
     assert summary["mib_total"] < summary["base_mib"] and summary["precision"] == "int8"
+    spikes = [part.get("spikes", 0) for part in summary["submodels"]]
+    assert min(spikes) > 0 if model == "spiking_vgg5" else not any(spikes)
     images = load(small.data, "test").images[:4]
     first, second = (load_ensemble(str(tmp_path / "bundle")).predict(images) for _ in range(2))
     assert torch.equal(first, second)

@@ -1,0 +1,76 @@
+"""The traffic table from made-up records: what counts as reached, what a level by transfer cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysplit.train.record import RunDir
+from raysplit.train.traffic import DOWN, UP
+
+BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from traffic_table import rows
+
+    yield rows
+    sys.modules.pop("traffic_table", None)
+
+
+def record(path, epochs, accuracy):
+    """Write a run of epochs given as (bytes up, validation accuracy, mode, test accuracy or None)."""
+    place = RunDir.at(str(path))
+    place.write_rows(
+        [
+            dict.fromkeys((*UP, *DOWN), 0)
+            | {"up_activations": up, "up_labels": 1, "val_accuracy": val, "mode": mode, "test_accuracy": test}
+            | {"train_s": 2.0, "level": f"c{8 - index}·b4/b4"}
+            for index, (up, val, mode, test) in enumerate(epochs)
+        ]
+    )
+    place.write("summary.json", json.dumps({"accuracy": accuracy, "bytes_raw_upload": 500}).encode())
+    (path / "meta.json").write_text(json.dumps({"commit": "abc"}))
+    return path
+
+
+@pytest.fixture
+def table(rows, tmp_path):
+    reference = [(1999, 0.5, "joint", None), (1999, 0.8, "joint", None)]
+    frozen = [(0, 0.9, "alone", None), (99, 0.7, "frozen", None), (0, 0.8, "cached", None)]
+    family = [(299, 0.7, "joint", 0.7), (99, 0.6, "joint", 0.6)]
+    places = {
+        "split fp32": [record(tmp_path / f"r{i}", reference, 0.7 + 0.1 * i) for i in range(2)],
+        "freeze": [record(tmp_path / "f", frozen, 0.75)],
+        "prune": [record(tmp_path / "p", family, 0.6)],
+    }
+    return {row["name"]: row for row in rows(places)}
+
+
+def test_means_and_spread_over_seeds(table):
+    row = table["split fp32"]
+    assert (row["seeds"], row["frame_mb"], row["times_less"]) == (2, 4000 / 1e6, 1.0)
+    assert row["accuracy_mean"] == pytest.approx(75) and row["accuracy_std"] == pytest.approx(50**0.5)
+    assert table["freeze"]["accuracy_std"] is None
+
+
+def test_a_device_alone_does_not_reach_the_target(table):
+    assert table["split fp32"]["mb_to_target"] == 4000 / 1e6
+    assert table["freeze"]["mb_to_target"] == pytest.approx(102 / 1e6)  # not 1 / 1e6, of its first epoch
+
+
+def test_a_level_by_transfer_costs_what_came_before_it(table):
+    first, second = (row for name, row in table.items() if name.startswith("prune"))
+    assert first["frame_mb"] == 300 / 1e6 and second["frame_mb"] == 400 / 1e6
+    assert second["times_less"] == 10 and second["stage_epochs"] == 1 and second["stage_seconds"] == 2.0
+
+
+def test_what_was_not_run_has_no_time(table):
+    for name in ("unsplit", "raw images uploaded once"):
+        assert table[name]["seconds"] is None and table[name]["commits"] == []
+    assert table["raw images uploaded once"]["frame_mb"] == 501 / 1e6
