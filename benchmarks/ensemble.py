@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 from ensemble_plot import plot
-from ensemble_rows import FITS, KEEP, NOTES, PRESETS, ROWS, TAKES, dataset, names, seeds, start
+from ensemble_rows import FITS, KEEP, NOTES, PRESETS, ROWS, TAKES, dataset, names, of_base, seeds, start
 from filelock import FileLock
 from meta import RESULTS, meta, save
 
-from raysplit.config import EnsembleConfig, GroupsConfig, PruneConfig
+from raysplit.config import EnsembleConfig
 from raysplit.ensemble.base import TEACHER, WEIGHTS, facts_of, fit_base, load_base, normalisation, teach
 from raysplit.ensemble.build import build_ensemble, claim
 from raysplit.ensemble.precision import pack, unpack
@@ -104,20 +104,19 @@ class Study:
     def trained(self, seed: int) -> EnsembleConfig:
         """Train the base of a seed, or go on with it, and return the config of `n=10` with its weights."""
         config, place = start(self.family, self.data, self.preset, seed), self.place("base", seed)
-        # Only what the base depends on: other settings may change and the base stays.
-        one, whole = GroupsConfig(n=1), PruneConfig(keep=1.0)
-        alone = EnsembleConfig(name="base", data=config.data, base=config.base, groups=one, prune=whole, seed=seed)
+        alone = of_base(config, self.family, self.preset)
         with _locked(place):
             folder = Folder.at(str(place))
             claim(alone, folder)
             _say_how(place, seed)
             if not folder.has(WEIGHTS):
                 fit_base(alone, folder)
+            mean, std = normalisation(alone)
+            given = config.replaced(base=config.base.replaced(weights=str(place / WEIGHTS), mean=mean, std=std))
             if not folder.has(TEACHER):
                 classes, shape = facts_of(alone.data)
-                teach(alone, folder, load_base(alone, folder, len(classes), shape))
-        mean, std = normalisation(alone)
-        return config.replaced(base=config.base.replaced(weights=str(place / WEIGHTS), mean=mean, std=std))
+                teach(given, folder, load_base(alone, folder, len(classes), shape))
+        return given
 
     def build(self, name: str, seed: int) -> None:
         """Build a row, or go on with it; done, it is left alone."""
@@ -144,6 +143,7 @@ class Study:
         found = meta(self.seeds)
         config = start(self.family, self.data, self.preset, 0)
         assert config.retrain is not None
+        own = of_base(config, self.family, self.preset).data.train_rows
         for package in ("timm", "spikingjelly"):
             try:
                 found["versions"][package] = version(package)
@@ -154,10 +154,11 @@ class Study:
             "model": f"{base.model.name} {base.model.args}; sub-models keep {KEEP[self.family]:.4f}, scores "
             f"{config.prune.scores}",
             "training": f"base {base.train.epochs} epochs, retraining {config.retrain.epochs} with distillation, "
-            f"batch {base.train.batch_size}, {base.train.optimizer}, {base.train.precision}, {FITS[self.family]}; "
+            f"batches of {base.train.batch_size} and {config.retrain.batch_size}, {FITS[self.family]}; "
             f"fusion {config.fusion.epochs} epochs on {config.fusion.views} views, feature dropout "
             f"{config.fusion.feature_dropout}",
-            "subset": f"{config.data.train_rows} training images, augmentation {config.data.augment}; all test images",
+            "subset": f"{config.data.train_rows} training images, base {own}, augmentation {config.data.augment}; "
+            "all test images",
             "notes": "Each sub-model on a device of its own. build_seconds: scoring, retraining and fusion, one "
             "thread, from a trained base; of the full model, its training. CIFAR-10 as Parquet files is recompressed "
             "as JPEG.",

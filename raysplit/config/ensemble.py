@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "int8"]
 class ClassifierFit(FitConfig):
     """How a plain classifier is trained."""
 
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -64,7 +64,8 @@ class FitConfig(Frozen):
 
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    """muon: for transformers; the matrices in their blocks learn by Muon, all else by AdamW."""
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -82,6 +83,7 @@ class FitConfig(Frozen):
 class TrainConfig(FitConfig):
     """How both halves are trained across the cut."""
 
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     in_flight: Annotated[int, Field(ge=1, le=16)] = 1
     """Micro-batches of one optimiser step that may be under way at once; 1 is lock-step."""
     local_loss: LocalLoss | None = None

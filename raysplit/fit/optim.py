@@ -9,10 +9,42 @@ import torch
 from torch import nn
 
 from raysplit.config import FitConfig
+from raysplit.errors import ConfigError
 
 
-def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer:
-    """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode)."""
+class Together:
+    """Several optimisers that step as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self._parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self._parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self._parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self._parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self._parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part, own in zip(self._parts, state["parts"], strict=True):
+            part.load_state_dict(own)
+
+
+def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer | Together:
+    """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
+
+    Raises ConfigError for `muon` and a network without transformer blocks.
+    """
+    if config.optimizer == "muon":
+        return _muon(half, config)
     plain = [p for name, p in half.named_parameters() if decay_logits or not name.endswith("logits")]
     logits = [p for name, p in half.named_parameters() if not decay_logits and name.endswith("logits")]
     groups: list[dict[str, Any]] = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
@@ -20,6 +52,25 @@ def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> to
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def _muon(model: nn.Module, config: FitConfig) -> Together:
+    """Return Muon for the matrices in a transformer's blocks and AdamW, at the same rate, for all else.
+
+    Muon (Jordan et al. 2024) makes each momentum matrix orthogonal before it is applied; its step is scaled to
+    AdamW's root mean square (Liu et al. 2025, arXiv 2502.16982), so that rates found for AdamW hold.
+    """
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and "blocks." in name]
+    if not matrices:
+        raise ConfigError("optimizer 'muon' is for networks with transformer blocks; set optimizer to adamw or sgd")
+    known = set(matrices)
+    rest = [p for _, p in named if p not in known]
+    lr, decay = config.lr, config.weight_decay
+    return Together(
+        torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=lr, weight_decay=decay),
+    )
 
 
 def lr_at(config: FitConfig, step: int, steps: int) -> float:

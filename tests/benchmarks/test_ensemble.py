@@ -33,7 +33,7 @@ def study(tmp_path_factory, scripts):
     from raysplit.config import ModelConfig
 
     model = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 6})
-    scale = Scale(model, images=300, base_epochs=2, retrain_epochs=2, batch_size=16, views=1, precision="fp32")
+    scale = Scale(model, images=300, base_epochs=2, retrain_epochs=2, batch_size=16, views=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ensemble_rows.PRESETS, "tiny", {"vit": scale})
         yield ensemble.Study("vit", "digits", "tiny", tmp_path_factory.mktemp("work"))

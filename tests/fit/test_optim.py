@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from raysplit.compress.bottleneck import Encoder
-from raysplit.config import BottleneckConfig, TrainConfig
+from raysplit.config import BottleneckConfig, ClassifierFit, TrainConfig
+from raysplit.errors import ConfigError
 from raysplit.fit.optim import HalfOptimizer, lr_at, make_optimizer
 
 
@@ -74,3 +75,53 @@ def test_a_step_is_taken_at_the_planned_rate(name):
     # A gradient of one: plain SGD moves by the rate, and so does the first step of Adam.
     torch.testing.assert_close(before - layer.weight.detach(), torch.full((1, 2), 0.025), atol=1e-6, rtol=1e-4)
     assert layer.weight.grad is None
+
+
+def a_block() -> torch.nn.Module:
+    """Return a network with one matrix in a block, and a head."""
+    torch.manual_seed(0)
+    block = torch.nn.ModuleDict({"blocks": torch.nn.Sequential(torch.nn.Linear(4, 4)), "head": torch.nn.Linear(4, 2)})
+    return block
+
+
+def learn(model: torch.nn.Module) -> None:
+    x = model["head"](model["blocks"](torch.arange(8.0).view(2, 4)))
+    x.square().sum().backward()
+
+
+def test_muon_turns_the_matrices_of_blocks_by_steps_of_equal_size_in_all_directions():
+    model, config = a_block(), ClassifierFit(optimizer="muon", lr=0.1, lr_schedule="constant", weight_decay=0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = HalfOptimizer(model, config, 10, decay_logits=True)
+    model["head"](model["blocks"](torch.eye(4) + 0.3)).square().sum().backward()
+    sizes = torch.linalg.svdvals(model["blocks"][0].weight.grad)
+    assert sizes[0] / sizes[1] > 4
+    optimizer.step(0)
+    moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
+    assert moved["head.weight"].abs().max() == pytest.approx(0.1, rel=1e-3)  # Adam's first step
+    assert moved["head.weight"].abs().min() == pytest.approx(0.1, rel=1e-3)
+    sizes = torch.linalg.svdvals(moved["blocks.0.weight"])
+    assert sizes[0] / sizes[1] < 2
+
+
+def test_muon_restores_to_the_same_weights():
+    config = ClassifierFit(optimizer="muon", lr=0.1, weight_decay=0.1)
+    one, other = a_block(), a_block()
+    first, second = (HalfOptimizer(model, config, 10, decay_logits=True) for model in (one, other))
+    for step in range(3):
+        learn(one)
+        first.step(step)
+        learn(other)
+        second.step(step)
+    fresh = HalfOptimizer(other, config, 10, decay_logits=True)
+    fresh.restore(second.state())
+    learn(one)
+    first.step(3)
+    learn(other)
+    fresh.step(3)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_muon_needs_blocks():
+    with pytest.raises(ConfigError, match="transformer blocks; set optimizer to adamw"):
+        make_optimizer(torch.nn.Linear(2, 2), ClassifierFit(optimizer="muon"), decay_logits=True)
