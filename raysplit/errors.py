@@ -42,6 +42,18 @@ class ClusterError(RaysplitError):
     """A Ray cluster without room for the run, or a device that does not answer."""
 
 
+class RequestError(RaysplitError):
+    """A request over HTTP that is refused; `status` is the HTTP status of the answer."""
+
+    def __init__(self, text: str, status: int = 400):
+        super().__init__(text)
+        self.status = status
+
+
+class UnavailableError(RaysplitError):
+    """Parts of an application that do not answer now and may soon."""
+
+
 class MissingExtra(RaysplitError):
     """An optional dependency that is not installed; names the extra that brings it."""
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from raysplit import family
 from raysplit.bundle import MANIFEST
@@ -129,12 +128,7 @@ def as_lines(found: Sequence[dict[str, Any]]) -> str:
 
 def _pixels(file: str, shape: tuple[int, int, int]) -> np.ndarray:
     """Return an image file as uint8 (C, H, W)."""
-    channels, height, width = shape
     try:
-        pixels = decode(Path(file), None, channels)
+        return decode(Path(file), shape[1:], shape[0])
     except BadRow as err:
         raise DataError(f"{file}: {err}; give 8-bit image files") from None
-    # decode resizes to squares alone; this is the same after it.
-    grey = pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
-    image = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)

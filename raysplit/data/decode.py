@@ -13,10 +13,13 @@ from raysplit.data.schema import BadRow
 _GREY_MODES = ("1", "L", "LA", "La")
 
 
-def decode(raw: bytes | Path | np.ndarray | None, size: int | None, channels: int | None) -> np.ndarray:
-    """Return uint8 pixels (C, H, W), converted to `channels` (1 grey, 3 RGB) and resized to `size` squared.
+def decode(
+    raw: bytes | Path | np.ndarray | None, size: int | tuple[int, int] | None, channels: int | None
+) -> np.ndarray:
+    """Return uint8 pixels (C, H, W), converted to `channels` (1 grey, 3 RGB) and resized to `size`.
 
-    None keeps what is stored. Resizing is bilinear. Raises BadRow for anything that is not an 8-bit image.
+    A size is the side of a square, or height and width. None keeps what is stored. Resizing is bilinear. Raises
+    BadRow for anything that is not an 8-bit image.
     """
     if raw is None:
         raise BadRow("there are no image bytes")
@@ -32,8 +35,10 @@ def decode(raw: bytes | Path | np.ndarray | None, size: int | None, channels: in
         if isinstance(err, Image.UnidentifiedImageError):
             raise BadRow("this is not an image") from None
         raise BadRow(f"unreadable image ({type(err).__name__}: {err})") from None
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    if size is not None:
+        height, width = (size, size) if isinstance(size, int) else size
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 

@@ -116,6 +116,11 @@ class Ensemble:
         """sha256 of the canonical manifest, in hex."""
         return self._bundle.id
 
+    @property
+    def location(self) -> str:
+        """The path or URI that it was opened by."""
+        return self._bundle.location
+
     def submodel(self, index: int) -> nn.Module:
         """Return a sub-model in eval mode, in the dtype that its precision computes in; loaded once.
 
@@ -142,10 +147,30 @@ class Ensemble:
         return x.to(compute_dtype(self.about.precision))
 
     @torch.no_grad()
-    def features(self, index: int, x: Tensor) -> Tensor:
-        """Return what a sub-model sends to the fusion, (B, features), for normalised images."""
+    def answers(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what a sub-model sends to the fusion, (B, features), and its own probabilities, for normalised images.
+
+        Those are float32 (B, outputs): of its classes, after that of all others if it has a rest class.
+        """
         model = self.submodel(index)
-        return model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
+        z = model.forward_features(x)  # type: ignore[operator]
+        logits = model.forward_head(z).float()  # type: ignore[operator]
+        logits = logits.mean(0) if logits.dim() == 3 else logits
+        return model.forward_head(z, pre_logits=True), logits.softmax(1)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def fused(self, features: Sequence[Tensor | None]) -> Tensor:
+        """Return probabilities (B, classes), float32, from the features of each sub-model.
+
+        None stands for a sub-model that is missing, whose features are filled in; at least one is there.
+        """
+        count = next(len(found) for found in features if found is not None)
+        filled = [
+            torch.zeros(count, part.features) if found is None else found.float()
+            for found, part in zip(features, self.about.parts, strict=True)
+        ]
+        present = torch.tensor([found is not None for found in features])
+        return self.fusion(torch.cat(filled, 1), present).softmax(1)
 
     @torch.no_grad()
     def predict(self, images: Tensor, missing: Sequence[int] = ()) -> Tensor:
@@ -154,12 +179,9 @@ class Ensemble:
         Sub-models in `missing` are not asked; the fusion fills in their features.
         """
         x = self.normalised(images)
-        found = [
-            torch.zeros(len(x), part.features) if index in missing else self.features(index, x).float()
-            for index, part in enumerate(self.about.parts)
-        ]
-        present = torch.tensor([index not in missing for index in range(len(self.about.parts))])
-        return self.fusion(torch.cat(found, 1), present).softmax(1)
+        return self.fused(
+            [None if index in missing else self.answers(index, x)[0] for index in range(len(self.about.parts))]
+        )
 
     def _fill(self, model: nn.Module, file: str) -> None:
         try:

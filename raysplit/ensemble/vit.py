@@ -214,7 +214,8 @@ def _norm(norm: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
 def _arguments(model: VisionTransformer) -> dict[str, Any]:
     """Return the arguments of `models.vit` besides width, heads and mlp_ratio that give a net of this geometry.
 
-    Those that have timm's default are left out, and so are the rates of dropout.
+    Those that have timm's default are left out, and so are the rates of dropout, but not of patches: they are left
+    out to save time.
     """
     block: Any = model.blocks[0]
     patch = tuple(model.patch_embed.patch_size)
@@ -236,6 +237,7 @@ def _arguments(model: VisionTransformer) -> dict[str, Any]:
         "pre_norm": not isinstance(model.norm_pre, nn.Identity),
         "final_norm": final_norm,
         "fc_norm": fc_norm if final_norm and fc_norm != averaging else None,
+        "patch_drop_rate": getattr(model.patch_drop, "prob", 0.0),
     }
     default = {n: p.default for f in (VisionTransformer, vit) for n, p in inspect.signature(f).parameters.items()}
     default["act_layer"] = "gelu"

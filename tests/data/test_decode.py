@@ -22,6 +22,18 @@ def test_as_stored_or_converted(png, pixels):
     assert decode(png(12, 20), 10, 3).shape == (3, 10, 10)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("size", [(5, 12), (12, 20), (20, 12), (31, 3), (12, 12)])
+def test_height_and_width(mode, size, pixels):
+    file = io.BytesIO()
+    image = Image.fromarray(pixels(12, 20)).convert(mode)
+    image.save(file, "TIFF")
+    for channels in (1, 3):
+        converted = image.convert("L" if channels == 1 else "RGB")
+        wanted = np.asarray(converted.resize(size[::-1], Image.Resampling.BILINEAR)).reshape(*size, channels)
+        assert np.array_equal(decode(file.getvalue(), size, channels), wanted.transpose(2, 0, 1))
+
+
 def test_palette_and_transparency_become_rgb(pixels):
     for mode in ("P", "RGBA"):
         file = io.BytesIO()

@@ -102,7 +102,7 @@ def test_one_head_of_vit_s():
 KINDS = {
     "plain": {},
     "average": {"global_pool": "avg"},
-    "tokens": {"reg_tokens": 2, "no_embed_class": True, "pre_norm": True, "init_values": 0.1},
+    "tokens": {"reg_tokens": 2, "no_embed_class": True, "pre_norm": True, "init_values": 0.1, "patch_drop_rate": 0.5},
     "no class token": {"global_pool": "avg", "fc_norm": False, "class_token": False, "qkv_bias": False},
     "fc norm": {"fc_norm": True, "pool_include_prefix": True, "global_pool": "max"},
     "bare": {"final_norm": False, "pos_embed": "none", "act_layer": "gelu_tanh", "proj_bias": False, "norm_eps": 1e-3},
