@@ -19,6 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     _add_report(verbs)
     _add_inspect(verbs)
     _add_predict(verbs)
+    _add_check(verbs)
+    _add_kuberay(verbs)
     args = parser.parse_args(argv)
     return command(lambda: args.run(args))
 
@@ -104,6 +106,40 @@ def _numbers(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise ConfigError(f"--missing '{text}' is not a list of sub-models; write their numbers, like 1,4")
     return [int(part) for part in parts]
+
+
+def _add_check(verbs: Any) -> None:
+    verb = verbs.add_parser("check", help="what is wrong with Serve configs and RayService manifests, before they run")
+    verb.add_argument("files", nargs="+", metavar="FILE", help="YAML; relative paths in it start where this runs")
+    verb.set_defaults(run=_check)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from raysplit.serving.check import check_file
+
+    faults = 0
+    for file in args.files:
+        findings = check_file(file)
+        faults += len(findings)
+        print(*(f"{file}: {finding}" for finding in findings or ("ok",)), sep="\n")
+    if faults:
+        raise ConfigError(f"{faults} {'fault' if faults == 1 else 'faults'} to mend")
+
+
+def _add_kuberay(verbs: Any) -> None:
+    verb = verbs.add_parser("kuberay", help="an ensemble on Kubernetes: a RayService with pods for each sub-model")
+    verb.add_argument("bundle", metavar="BUNDLE", help="the ensemble's folder, a path or URI")
+    verb.add_argument("--image", required=True, help="of all pods; its tag begins with its Ray version")
+    verb.add_argument("--path", help="where pods find the bundle; default BUNDLE")
+    verb.set_defaults(run=_kuberay)
+
+
+def _kuberay(args: argparse.Namespace) -> None:
+    from raysplit.ensemble.bundle import load_ensemble
+    from raysplit.serving.kuberay import manifest
+
+    submodels = len(load_ensemble(args.bundle).about.parts)
+    print(manifest(submodels, args.path or args.bundle, args.image), end="")
 
 
 if __name__ == "__main__":

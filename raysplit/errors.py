@@ -50,10 +50,6 @@ class RequestError(RaysplitError):
         self.status = status
 
 
-class UnavailableError(RaysplitError):
-    """Parts of an application that do not answer now and may soon."""
-
-
 class MissingExtra(RaysplitError):
     """An optional dependency that is not installed; names the extra that brings it."""
 

@@ -223,3 +223,25 @@ def test_predict_of_unreadable_files(capsys, bundle, digits, tmp_path):
     ):
         text = fault(capsys, "predict", bundle, digits[0], str(tmp_path / name))
         assert text.startswith(f"error: {tmp_path / name}: ") and reason in text
+
+
+def test_check(capsys, tmp_path):
+    shipped = str(Path(__file__).parents[1] / "serve_configs" / "kuberay-ensemble.yaml")
+    assert main(["check", shipped]) == 0
+    assert capsys.readouterr().out == f"{shipped}: ok\n"
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("http_options: {prot: 80}\napplications: []\n")
+    assert main(["check", str(wrong), shipped]) == 1
+    captured = capsys.readouterr()
+    first, second, third = captured.out.splitlines()
+    assert first == f"{wrong}: http_options.prot: unknown key. Nearest: port, host, root_path."
+    assert second.startswith(f"{wrong}: http_options.request_timeout_s: is missing")
+    assert third == f"{shipped}: ok" and captured.err == "error: 2 faults to mend\n"
+
+
+def test_kuberay(capsys, bundle):
+    image = "registry.example.com/raysplit:2.60.0"
+    assert main(["kuberay", bundle, "--image", image, "--path", "/bundles/mnist5k_vit_n3"]) == 0
+    shipped = Path(__file__).parents[1] / "serve_configs" / "kuberay-ensemble.yaml"
+    assert capsys.readouterr().out == shipped.read_text(encoding="utf-8")
+    assert "does not tell its Ray version" in fault(capsys, "kuberay", bundle, "--image", "raysplit")

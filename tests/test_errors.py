@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from raysplit import errors
-from raysplit.errors import MissingExtra, RaysplitError, nearest
+from raysplit.errors import MissingExtra, RaysplitError, RequestError, nearest
 
 KNOWN = ["features.7", "features.10", "classifier"]
 
@@ -36,7 +36,7 @@ def test_missing_extra():
 def test_one_family():
     """A caller can catch everything that raysplit raises on purpose."""
     family = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
-    assert len(family) == 10 and all(issubclass(e, RaysplitError) and e.__doc__ for e in family)
+    assert len(family) == 11 and all(issubclass(e, RaysplitError) and e.__doc__ for e in family)
 
 
 @pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith(("Error", "Extra"))])
@@ -44,3 +44,8 @@ def test_errors_survive_a_trip_between_processes(name):
     error = getattr(errors, name)("one line")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == "one line"
+
+
+def test_the_status_of_a_request_travels_too():
+    assert RequestError("one line").status == 400
+    assert pickle.loads(pickle.dumps(RequestError("one line", 413))).status == 413

@@ -1,0 +1,1 @@
+"""Ensembles and split networks as applications of Ray Serve."""

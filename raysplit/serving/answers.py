@@ -1,0 +1,129 @@
+"""What `/v1/predict` answers: names, probabilities, what was missing and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from raysplit.config import Frozen
+from raysplit.ensemble.bundle import About
+from raysplit.serving.branches import Reason
+from raysplit.serving.engine import Answer
+from raysplit.serving.protocol import Served
+
+OTHERS = "others"
+"""What a sub-model calls all classes that it does not know."""
+
+
+class Named(Frozen):
+    """A class and how likely it is."""
+
+    name: str
+    probability: float
+
+
+class Says(Frozen):
+    """What one sub-model alone takes an image for: a class of its own, or `others`."""
+
+    submodel: int
+    name: str
+    probability: float
+
+
+class Seen(Frozen):
+    """The answer for one image."""
+
+    file: str | None
+    top: tuple[Named, ...]
+    """Likeliest first."""
+    submodels: tuple[Says, ...]
+
+
+class BranchTime(Frozen):
+    """Where the time of one deployment of sub-models went, in seconds."""
+
+    deployment: str
+    submodels: tuple[int, ...]
+    transfer: float
+    queue: float
+    """Behind other batches in its replica."""
+    compute: float
+    missing: Reason | None
+
+
+class Seconds(Frozen):
+    """Where the time of a request went. A batch may be of several requests: what it took counts for each."""
+
+    decode: float
+    queue: float
+    """Until the batch was full or had waited long enough."""
+    branches: tuple[BranchTime, ...]
+    fusion: float
+    total: float
+
+
+class Prediction(Frozen):
+    """The answer to `/v1/predict`."""
+
+    model: str
+    bundle: str
+    """First twelve hex digits of the id of the one bundle that answered."""
+    degraded: bool
+    """Some sub-models did not answer and their features were filled in."""
+    missing: tuple[int, ...]
+    """These."""
+    images: tuple[Seen, ...]
+    seconds: Seconds
+
+
+def prediction(
+    served: Served,
+    about: About,
+    groups: Mapping[str, tuple[int, ...]],
+    answer: Answer,
+    files: Sequence[str | None],
+    top: int,
+    times: tuple[float, float],
+) -> Prediction:
+    """Return an answer as the wire has it.
+
+    `groups` are the sub-models of each deployment, `files` the names of the images; `times` are the seconds until
+    images were decoded and until all was done.
+    """
+    branches = tuple(
+        BranchTime(
+            deployment=one.name,
+            submodels=groups[one.name],
+            transfer=one.transfer,
+            queue=one.waited,
+            compute=sum(said.seconds for said in one.said),
+            missing=one.reason,
+        )
+        for one in answer.heard
+    )
+    decode, total = times
+    return Prediction(
+        model=served.name,
+        bundle=served.version,
+        degraded=bool(answer.missing),
+        missing=tuple(answer.missing),
+        images=tuple(_seen(about, answer, row, file, top) for row, file in enumerate(files)),
+        seconds=Seconds(decode=decode, queue=answer.queue_s, branches=branches, fusion=answer.fusion_s, total=total),
+    )
+
+
+def _seen(about: About, answer: Answer, row: int, file: str | None, top: int) -> Seen:
+    probabilities = answer.probabilities[row]
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    named = tuple(Named(name=about.classes[index], probability=float(probabilities[index])) for index in best)
+    return Seen(
+        file=file, top=named, submodels=tuple(_says(about, index, own[row]) for index, own in answer.own.items())
+    )
+
+
+def _says(about: About, index: int, own: np.ndarray) -> Says:
+    part, best = about.parts[index], int(own.argmax())
+    known = best - part.rest
+    name = OTHERS if known < 0 else about.classes[part.classes[known]]
+    return Says(submodel=index, name=name, probability=float(own[best]))

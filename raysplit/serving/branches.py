@@ -1,0 +1,94 @@
+"""Asking every deployment of sub-models at once, and what to do about those that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from raysplit.serving.submodels import Reply, Said
+
+Reason = Literal["late", "overloaded", "dead", "other bundle", "failed"]
+_AGAIN_S = 0.05
+"""Pause before a deployment is asked again."""
+_TRIES = 2
+"""Times that a deployment is asked, unless it is waited for."""
+_log = logging.getLogger("ray.serve")
+
+
+class Handle(Protocol):
+    """A Serve handle to a `SubModels` deployment."""
+
+    features: Any
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of asking one deployment."""
+
+    name: str
+    said: tuple[Said, ...]
+    """Empty: its sub-models are missing."""
+    reason: Reason | None
+    """Why they are."""
+    seconds: float
+    """From question to answer."""
+    waited: float
+    """Of these, behind other batches in the replica."""
+
+    @property
+    def transfer(self) -> float:
+        """Seconds in which the replica neither computed nor waited."""
+        return max(0.0, self.seconds - self.waited - sum(said.seconds for said in self.said))
+
+
+class Branches:
+    """The deployments of one ensemble, as the replica that asks them sees them."""
+
+    def __init__(
+        self, handles: Mapping[str, Handle], bundle_id: str, missing: Literal["wait", "drop", "fail"], timeout_s: float
+    ):
+        self._handles, self._bundle = handles, bundle_id
+        self._wait = missing == "wait"
+        self._timeout = None if self._wait else timeout_s
+
+    async def ask(self, images: bytes, count: int) -> list[Heard]:
+        """Return what every deployment says of packed uint8 images; never raises for one that does not answer."""
+        return await asyncio.gather(*(self._ask(name, images, count) for name in self._handles))
+
+    async def _ask(self, name: str, images: bytes, count: int) -> Heard:
+        start, reply, reason = time.perf_counter(), None, None
+        try:
+            reply, reason = await asyncio.wait_for(self._insist(name, images, count), self._timeout)
+        except asyncio.TimeoutError:
+            reason = "late"
+        seconds = time.perf_counter() - start
+        return Heard(name, reply.said if reply else (), reason, seconds, reply.waited if reply else 0.0)
+
+    async def _insist(self, name: str, images: bytes, count: int) -> tuple[Reply | None, Reason | None]:
+        """Ask, and ask again: a forward pass can be repeated, and another replica may do it."""
+        tries = 0
+        while True:
+            reply, reason = await self._once(name, images, count)
+            tries += 1
+            if reason is None or (not self._wait and tries == _TRIES):
+                return reply, reason
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _once(self, name: str, images: bytes, count: int) -> tuple[Reply | None, Reason | None]:
+        try:
+            reply: Reply = await self._handles[name].features.remote(images, count)
+        except BackPressureError:
+            return None, "overloaded"
+        except (RayActorError, DeploymentUnavailableError):
+            return None, "dead"
+        except Exception:
+            _log.exception("deployment %s failed", name)
+            return None, "failed"
+        return (reply, None) if reply.bundle == self._bundle else (None, "other bundle")
