@@ -88,8 +88,6 @@ def _names(builder: _Builder, args: AppArgs, parts: int | None, app: Mapping[Any
     known = [builder.ingress]
     if isinstance(args, EnsembleArgs):
         groups = at(at(path, "args"), "groups")
-        if builder.ingress in args.groups:
-            yield Finding(at(groups, builder.ingress), "is the deployment that speaks HTTP; name the group otherwise")
         try:
             known += args.groups if parts is None else args.deployments(parts)
         except ValueError as err:
