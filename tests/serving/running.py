@@ -1,0 +1,54 @@
+"""`serve run` in a process of its own, in a Ray of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+CONFIGS = Path(__file__).parent.parent.parent / "serve_configs"
+URL = "http://127.0.0.1:8000"
+_START_S = 240
+
+
+@contextmanager
+def serve_run(config: str, folder: Path) -> Iterator[str]:
+    """Run a shipped config from a folder, wait until it is ready, and yield its URL."""
+    place = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
+    serve = Path(sys.executable).with_name("serve")
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_TMPDIR": place}
+    with open(Path(place) / "serve.log", "w+") as log:
+        process = subprocess.Popen(
+            [serve, "run", str(CONFIGS / config)], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait(process, Path(log.name))
+            yield URL
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _wait(process: subprocess.Popen, log: Path) -> None:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if requests.get(f"{URL}/v2/health/ready", timeout=2).status_code == 200:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.5)
+    raise AssertionError(f"`serve run` is not ready:\n{log.read_text()[-4000:]}")
