@@ -20,6 +20,10 @@ _RETRIES = 2
 """How often a stage whose worker was lost starts again, from what it had written."""
 
 
+_GPU_SHARE = 0.25
+"""Of a GPU, where the cluster has any, for a sub-model: they are small."""
+
+
 class OnRay:
     """Runs a build's stages on the Ray cluster that is connected, or on a local one.
 
@@ -39,7 +43,7 @@ class OnRay:
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
             train_loop_config={"config": config.model_dump_json(), "location": location},
-            scaling_config=ScalingConfig(num_workers=config.base.workers),
+            scaling_config=ScalingConfig(num_workers=config.base.workers, use_gpu=_has_gpus()),
             run_config=RunConfig(
                 name="ray_train", storage_path=location, failure_config=FailureConfig(max_failures=_RETRIES)
             ),
@@ -54,7 +58,8 @@ class OnRay:
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
 
     def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
-        waiting = {_call.remote(function, index): index for index in indices}
+        call = _call.options(num_gpus=_GPU_SHARE) if _has_gpus() else _call
+        waiting = {call.remote(function, index): index for index in indices}
         try:
             while waiting:
                 (ready,), _ = ray.wait(list(waiting))
@@ -64,6 +69,10 @@ class OnRay:
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
+
+
+def _has_gpus() -> bool:
+    return bool(ray.cluster_resources().get("GPU"))
 
 
 @ray.remote(num_cpus=1, max_retries=_RETRIES)

@@ -79,7 +79,9 @@ class EnsembleArgs(AppArgs):
         if empty := [name for name, group in self.groups.items() if not group]:
             raise ValueError(f"group '{empty[0]}' has no sub-model; name at least one or leave it out")
         if taken := [name for name in self.groups if name == INGRESS or name.startswith(_ALONE)]:
-            raise ValueError(f"group '{taken[0]}' is called like another deployment of the application; call it otherwise")
+            raise ValueError(
+                f"group '{taken[0]}' is called like another deployment of the application; call it otherwise"
+            )
         return self
 
     def deployments(self, n: int) -> dict[str, tuple[int, ...]]:
