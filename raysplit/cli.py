@@ -16,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="raysplit", description="Share one neural network between device and server.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     _add_profile(verbs)
+    _add_plan(verbs)
+    _add_calibrate(verbs)
     _add_report(verbs)
     _add_inspect(verbs)
     _add_predict(verbs)
@@ -50,6 +52,67 @@ def _shape(text: str) -> tuple[int, int, int]:
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise ConfigError(f"--input '{text}' is not a shape; write channels x height x width, like 3x32x32")
     return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _add_plan(verbs: Any) -> None:
+    verb = verbs.add_parser("plan", help="what each cut and level would cost on a link and a device, before training")
+    verb.add_argument("model", help="vgg11, a torchvision or timm name, or path.py:function")
+    verb.add_argument("--data", default="cifar10", help="for the images' shape and classes; default cifar10")
+    verb.add_argument("--link", default="wifi", help="wifi, lte, ethernet, iot, or a YAML file; default wifi")
+    verb.add_argument("--device", default="pi4", help="pi4, jetson, mcu, or a YAML file; default pi4")
+    verb.add_argument("--server", default="server", help="server, or a YAML file")
+    verb.add_argument("--levels", nargs="+", metavar="LEVEL", help="like c4.b4/b4.zstd; default: five, from fp32 on")
+    verb.add_argument("--rate", type=float, metavar="R", help="images per second that every part must keep up with")
+    verb.add_argument("--batch", type=int, default=50, help="training batch, default 50")
+    verb.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    verb.add_argument("-o", "--out", metavar="PAGE", help="write a heat map as an HTML page too")
+    verb.set_defaults(run=_plan)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from raysplit import link
+    from raysplit.config import DataConfig, ModelConfig, parse
+    from raysplit.config.level import Level
+    from raysplit.search.machines import machine
+    from raysplit.search.plan import LEVELS, static_plan
+    from raysplit.search.show import as_page, as_table
+    from raysplit.storage import write_file
+
+    if args.rate is not None and not args.rate > 0:
+        raise ConfigError(f"--rate {args.rate} is no number of images per second; give one above 0")
+    if args.batch < 1:
+        raise ConfigError(f"--batch {args.batch} is no batch; give 1 or more")
+    plan = static_plan(
+        ModelConfig(name=args.model),
+        DataConfig(name=args.data),
+        link.get(args.link),
+        machine(args.device),
+        machine(args.server),
+        [parse(Level, level, where="--levels") for level in args.levels or LEVELS],
+        args.batch,
+        args.rate,
+    )
+    print(json.dumps(plan.as_json(), ensure_ascii=False) if args.json else as_table(plan))
+    if args.out:
+        write_file(args.out, as_page(plan).encode())
+
+
+def _add_calibrate(verbs: Any) -> None:
+    verb = verbs.add_parser("calibrate", help="measure this machine for `raysplit plan`")
+    verb.add_argument("--name", default="here", help="what plans call it; default here")
+    verb.add_argument("-o", "--out", default="machine.yaml", metavar="FILE", help="default machine.yaml")
+    verb.set_defaults(run=_calibrate)
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    import yaml
+
+    from raysplit.search.machines import calibrate
+    from raysplit.storage import write_file
+
+    text = yaml.safe_dump(calibrate(args.name).model_dump(), sort_keys=False, allow_unicode=True, width=200)
+    write_file(args.out, text.encode())
+    print(f"{text}{args.out}")
 
 
 def _add_report(verbs: Any) -> None:

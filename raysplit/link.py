@@ -7,7 +7,10 @@ uplink, the server and the downlink. What a message waits for is what the traini
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
 
 from raysplit.errors import ConfigError, nearest
 
@@ -58,11 +61,27 @@ NAMED: dict[str, Link] = {
 }
 
 
-def get(name: str) -> Link:
-    """Return a link by name; ConfigError, with the nearest name, for one that is not in NAMED."""
-    if name not in NAMED:
-        raise ConfigError(f"no link is called '{name}'. {nearest(name, NAMED)}")
-    return NAMED[name]
+def get(text: str) -> Link:
+    """Return a link by name, or from a YAML file with the fields of `Link`.
+
+    Raises ConfigError, with the nearest name, for what is neither, and for a file that does not describe one.
+    """
+    if text in NAMED:
+        return NAMED[text]
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"'{text}' is neither a link nor a file that describes one. {nearest(text, NAMED)}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        link = Link(**tree)
+        numbers = {field.name: float(getattr(link, field.name)) for field in fields(Link)[1:]}
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as err:
+        wanted = ", ".join(field.name for field in fields(Link))
+        reason = " ".join(str(err).split())
+        raise ConfigError(f"'{text}' does not describe a link ({reason}); give {wanted}") from None
+    if min(link.up_bit_s, link.down_bit_s) <= 0 or min(numbers.values()) < 0:
+        raise ConfigError(f"'{text}': rates of a link are above 0, its round_trip_s and message_bytes not below")
+    return Link(str(link.name), *numbers.values())
 
 
 _FIRST = 3

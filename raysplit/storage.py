@@ -29,6 +29,12 @@ def dated(name: str) -> str:
     return f"{name.replace('/', '_')}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
 
 
+def write_file(location: str, data: bytes) -> None:
+    """Write one file, by path or URI, whole or not at all; ConfigError when the place cannot be written to."""
+    folder, _, name = location.rpartition("/")
+    Folder.at(folder or ("/" if location.startswith("/") else ".")).write(name, data)
+
+
 class Folder:
     """A folder, which need not exist yet. A file in it is written whole or not at all."""
 

@@ -245,3 +245,40 @@ def test_kuberay(capsys, bundle):
     shipped = Path(__file__).parents[1] / "serve_configs" / "kuberay-ensemble.yaml"
     assert capsys.readouterr().out == shipped.read_text(encoding="utf-8")
     assert "does not tell its Ray version" in fault(capsys, "kuberay", bundle, "--image", "raysplit")
+
+
+def test_plan_prints_a_table_or_json_and_writes_a_page(capsys, tmp_path):
+    args = ["plan", "vgg5", "--data", "digits", "--device", "jetson", "--link", "lte", "--levels", "c4.b4/b4"]
+    assert main([*args, "-o", str(tmp_path / "plan.html")]) == 0
+    assert "← soonest" in capsys.readouterr().out
+    assert "Where to cut vgg5" in (tmp_path / "plan.html").read_text()
+    assert main([*args, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["link"]["name"] == "lte" and {row["level"] for row in found["rows"][2:]} == {"c4·b4/b4"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (["--device", "pi5"], "Nearest: pi4"),
+        (["--link", "wify"], "Nearest: wifi"),
+        (["--levels", "c4"], "is not a level"),
+        (["--rate", "0"], "--rate 0.0"),
+        (["--batch", "0"], "--batch 0"),
+    ],
+)
+def test_plan_refuses(capsys, wrong, text):
+    assert main(["plan", "vgg5", "--data", "digits", *wrong]) == 1
+    assert text in capsys.readouterr().err
+
+
+def test_calibrate_writes_a_machine_that_plan_reads(capsys, tmp_path, monkeypatch):
+    from raysplit.search import machines
+
+    monkeypatch.setattr(machines, "_SHAPE", (3, 64, 64))
+    file = str(tmp_path / "here.yaml")
+    assert main(["calibrate", "--name", "bench", "-o", file]) == 0
+    found = machines.machine(file)
+    assert found.name == "bench" and found.gflops_per_s > 0 and "raysplit calibrate" in found.source
+    assert main(["plan", "vgg5", "--data", "digits", "--device", file]) == 0
+    assert "bench" in capsys.readouterr().out

@@ -95,5 +95,29 @@ def test_named():
     assert get("lte") is NAMED["lte"]
     took = {name: train_seconds(link, 10, 1, MICRO) for name, link in NAMED.items()}
     assert took["ethernet"] < took["wifi"] < took["lte"] < took["iot"]
-    with pytest.raises(ConfigError, match=r"^no link is called 'ltte'. Nearest: lte.$"):
+    with pytest.raises(ConfigError, match=r"^'ltte' is neither a link nor a file that describes one. Nearest: lte.$"):
         get("ltte")
+
+
+def test_a_link_from_a_file(tmp_path):
+    file = tmp_path / "link.yaml"
+    file.write_text("{name: barn, up_bit_s: 2.0e+6, down_bit_s: 8000000, round_trip_s: 0.02, message_bytes: 0}")
+    assert get(str(file)) == Link("barn", 2e6, 8e6, 0.02, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{name: barn, up_bit_s: 2}",
+        "{name: barn, up_bit_s: fast, down_bit_s: 8, round_trip_s: 0, message_bytes: 0}",
+        "{name: barn, up_bit_s: 0, down_bit_s: 8, round_trip_s: 0, message_bytes: 0}",
+        "{name: barn, up_bit_s: 1, down_bit_s: 8, round_trip_s: -1, message_bytes: 0}",
+        "[",
+        "7",
+    ],
+)
+def test_files_that_describe_no_link(tmp_path, text):
+    file = tmp_path / "link.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="link.yaml"):
+        get(str(file))

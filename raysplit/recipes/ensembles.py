@@ -20,7 +20,7 @@ from raysplit.config import (
 )
 from raysplit.recipes.registry import add
 
-_VIT_FIT = ClassifierFit(epochs=30, batch_size=32, warmup=0.15, label_smoothing=0.1)
+_VIT_FIT = ClassifierFit(epochs=20, batch_size=32, optimizer="muon", warmup=0.15, label_smoothing=0.1)
 _CNN_FIT = ClassifierFit(
     epochs=4, batch_size=50, optimizer="sgd", lr=0.02, weight_decay=5e-4, precision="bf16", channels_last=True
 )
@@ -59,7 +59,7 @@ add(
         _DIGITS,
         ModelConfig(name="vit", args={"patch": 7, "width": 96, "depth": 4, "heads": 6}),
         _VIT_FIT,
-        retrain_epochs=10,
+        retrain_epochs=16,
         n=3,
         keep=0.5,
         scores="fast",

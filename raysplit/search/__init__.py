@@ -1,0 +1,1 @@
+"""What to look for before and while training: static plans, search spaces, Pareto fronts."""
