@@ -45,7 +45,7 @@ K = 2
 """Of 12 heads."""
 OWN = (0, 1, 2, 3, 4)
 """Classes of the sub-models whose scores are compared; all others are its rest class."""
-RETRAIN = ClassifierFit(epochs=6, batch_size=32, optimizer="muon", warmup=0.15, label_smoothing=0.1, device="cpu")
+RETRAIN = ClassifierFit(epochs=20, batch_size=32, optimizer="muon", warmup=0.15, label_smoothing=0.1, device="cpu")
 SEEDS = (0, 1, 2)
 Kind = Literal["fast", "exact", "random"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
