@@ -39,21 +39,8 @@ class AppArgs(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "raysplit"
     """Name of the model in URLs: `/v2/models/NAME`."""
-    max_batch: Annotated[int, Field(ge=1)] = 64
-    """Images, of one request or of several, that go through the network together."""
-    batch_wait_s: Annotated[float, Field(ge=0)] = 0.005
-    """Time that the first request of a batch waits for others."""
     limits: Limits = Limits()
     access: Access = Access()
-
-    @model_validator(mode="after")
-    def _fits_a_batch(self) -> AppArgs:
-        if self.limits.images > self.max_batch:
-            raise ValueError(
-                f"limits.images {self.limits.images} is more than max_batch {self.max_batch}; "
-                "a request goes through the network in one batch"
-            )
-        return self
 
 
 class EnsembleArgs(AppArgs):
@@ -61,6 +48,10 @@ class EnsembleArgs(AppArgs):
 
     bundle: str
     """Folder of an ensemble, a path or URI that every node can read."""
+    max_batch: Annotated[int, Field(ge=1)] = 64
+    """Images, of one request or of several, that go through the network together."""
+    batch_wait_s: Annotated[float, Field(ge=0)] = 0.005
+    """Time that the first request of a batch waits for others."""
     missing: Literal["wait", "drop", "fail"] = "drop"
     """What to do about a sub-model that does not answer in time: wait for it as long as the request may last, fill
     its features in and say so, or fail."""
@@ -70,6 +61,15 @@ class EnsembleArgs(AppArgs):
     """Sub-models by number that share a deployment, by its name; all others have one each, `submodel-N`."""
     top: Annotated[int, Field(ge=1)] = 3
     """Classes that an answer names."""
+
+    @model_validator(mode="after")
+    def _fits_a_batch(self) -> EnsembleArgs:
+        if self.limits.images > self.max_batch:
+            raise ValueError(
+                f"limits.images {self.limits.images} is more than max_batch {self.max_batch}; "
+                "a request goes through the network in one batch"
+            )
+        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> EnsembleArgs:

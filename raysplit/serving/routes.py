@@ -1,16 +1,15 @@
-"""The HTTP side of an ensemble: the Open Inference Protocol v2, image files, and a page to try it on."""
+"""The HTTP side of an ensemble: the Open Inference Protocol v2 and image files."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
 from raysplit.errors import RequestError
 from raysplit.serving.answers import Prediction, prediction
@@ -35,13 +34,11 @@ class EnsembleWeb:
         self._about = engine.ensemble.about
         self._door = Door(args, telemetry)
         self._served = Served(args.name, engine.ensemble.id[:12], self._about.classes, self._about.shape)
-        self._html = files("raysplit.serving").joinpath("page.html").read_text(encoding="utf-8")
         self._ready_at = -_FRESH_S
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
         app = new_app("raysplit ensemble")
-        app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route("/v1/predict", self._predict, methods=["POST"], response_model=Prediction)
         app.add_api_route("/v1/recent", self._recent)
         app.add_api_route("/v2", self._server)
@@ -52,9 +49,6 @@ class EnsembleWeb:
             app.add_api_route(f"{path}/ready", self._model_ready)
             app.add_api_route(f"{path}/infer", self._infer, methods=["POST"])
         return app
-
-    async def _page(self) -> HTMLResponse:
-        return HTMLResponse(self._html)
 
     async def _server(self) -> dict[str, Any]:
         """Name, version and protocol extensions of the server."""

@@ -119,6 +119,8 @@ def _number(name: str) -> int | None:
 
 
 def _batch(builder: _Builder, args: AppArgs, app: Mapping[Any, Any], path: str) -> Iterator[Finding]:
+    if not isinstance(args, EnsembleArgs):
+        return
     for index, row in mappings(app.get("deployments")):
         value = row.get("max_ongoing_requests")
         if row.get("name") == builder.ingress and isinstance(value, int) and 0 < value < args.max_batch:

@@ -1,0 +1,101 @@
+"""The server half over HTTP: the family's own answers, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from raysplit.compress.codec import extract
+from raysplit.compress.message import Kind, parse
+from raysplit.config import DataConfig
+from raysplit.data import load, prepare_batch
+from raysplit.family import load_family, write_family
+from raysplit.fit.compute import autocast
+from raysplit.serving.args import SplitArgs
+from raysplit.serving.halves import FAMILY_HEADER, LEVEL_HEADER, Halves
+from raysplit.serving.split import SplitWeb, build
+from raysplit.train.local import train_local
+from tests.train.recipes import family_config
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    place = tmp_path_factory.mktemp("family")
+    train_local(family_config(), str(place / "run"))
+    return load_family(write_family(str(place / "run"), str(place / "bundle")))
+
+
+@pytest.fixture(scope="module")
+def client(family):
+    web = SplitWeb(Halves(family, 4), SplitArgs(family="unused"))
+    with TestClient(web.app, client=("127.0.0.1", 50000)) as client:
+        yield client
+
+
+def message(family, level: str, count: int):
+    """Return what a device sends at a level for the first test images."""
+    images = load(DataConfig(name="digits"), "test").images[:count]
+    x = prepare_batch(images, family.about.mean, family.about.std, "none", 0)
+    half, codec = family.device(level), family.codec(level)
+    with torch.inference_mode():
+        return codec.compress(half(x), 7, half.encoder.keep(codec.level.channels), None)
+
+
+def ask(client, family, body: bytes, level: str, **headers):
+    known = {LEVEL_HEADER: level.replace("·", "."), FAMILY_HEADER: family.id}
+    return client.post("/v1/split", content=body, headers=known | headers)
+
+
+def test_every_level_answers_as_the_family_does_in_this_process(client, family):
+    for entry in family.levels:
+        for count in (1, 3):
+            sent = message(family, entry.level, count)
+            answer = ask(client, family, sent.to_bytes(), entry.level).json()
+            half = family.server(entry.level)
+            train, z = family.config.train, extract(parse(sent.to_bytes()))
+            if train.channels_last:
+                z = z.to(memory_format=torch.channels_last)
+            with torch.inference_mode(), autocast(z.device, train.precision):
+                expected = half(z).float().softmax(1)
+            assert answer["level"] == entry.level and len(answer["images"]) == count and answer["seconds"] > 0
+            for row, named in zip(expected, answer["images"], strict=True):
+                best = row.topk(3)
+                assert [one["name"] for one in named] == [family.about.classes[i] for i in best.indices]
+                np.testing.assert_array_equal([one["probability"] for one in named], best.values.tolist())
+
+
+def test_the_family_is_described(client, family):
+    found = client.get("/v1/family").json()
+    assert found["id"] == family.id
+    assert [level["level"] for level in found["levels"]] == [level.level for level in family.levels]
+    assert client.get("/v2/health/ready").status_code == 200
+
+
+def test_what_is_no_message_of_this_family_is_refused(client, family):
+    level = family.levels[-1].level
+    sent = message(family, level, 1)
+    whole = sent.to_bytes()
+    damaged = whole[:-1] + bytes([whole[-1] ^ 1])
+    faults = [
+        (ask(client, family, whole, level, **{FAMILY_HEADER: "0" * 64}), 409, "give both the same bundle"),
+        (ask(client, family, whole, "c99.b4/b4"), 404, "has no level 'c99·b4/b4'"),
+        (ask(client, family, damaged, level), 400, "checksum does not match"),
+        (ask(client, family, b"hello", level), 400, "shorter than a header"),
+        (ask(client, family, sent.of(Kind.GRADIENT).to_bytes(), level), 400, "expected an ACTIVATION"),
+        (ask(client, family, message(family, level, 5).to_bytes(), level), 413, "send 1 to 4"),
+        (client.post("/v1/split", content=whole, headers={FAMILY_HEADER: family.id}), 400, LEVEL_HEADER),
+    ]
+    for answer, status, text in faults:
+        assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_strangers_are_refused(family):
+    web = SplitWeb(Halves(family, 4), SplitArgs(family="unused"))
+    with TestClient(web.app, client=("10.0.0.9", 1)) as stranger:
+        assert stranger.get("/v1/family").status_code == 403
+
+
+def test_an_application_is_built_from_a_bundle(family):
+    assert type(build(SplitArgs(family=family._bundle.location))).__name__ == "Application"
