@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     _add_report(verbs)
     _add_inspect(verbs)
     _add_predict(verbs)
+    _add_device(verbs)
     _add_check(verbs)
     _add_kuberay(verbs)
     args = parser.parse_args(argv)
@@ -169,6 +170,24 @@ def _numbers(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise ConfigError(f"--missing '{text}' is not a list of sub-models; write their numbers, like 1,4")
     return [int(part) for part in parts]
+
+
+def _add_device(verbs: Any) -> None:
+    verb = verbs.add_parser("device", help="classify image files: the device half here, the server half behind a URL")
+    verb.add_argument("family", metavar="FAMILY", help="the prune family's folder, a path or URI")
+    verb.add_argument("images", nargs="+", metavar="IMAGE", help="8-bit image files of any size")
+    verb.add_argument("--url", required=True, help="of the server, like http://127.0.0.1:8000")
+    verb.add_argument("--target-ms", type=float, default=200.0, metavar="MS", help="from pixels to answer, default 200")
+    verb.add_argument("--key-env", metavar="NAME", help="environment variable with the server's API key")
+    verb.add_argument("--json", action="store_true", help="one JSON object in place of the lines")
+    verb.set_defaults(run=_device)
+
+
+def _device(args: argparse.Namespace) -> None:
+    from raysplit.device.shell import as_lines, ask
+
+    found = ask(args.family, args.url, args.images, args.target_ms / 1000, args.key_env)
+    print(json.dumps({"images": found}, ensure_ascii=False) if args.json else as_lines(found))
 
 
 def _add_check(verbs: Any) -> None:

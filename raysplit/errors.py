@@ -50,6 +50,10 @@ class RequestError(RaysplitError):
         self.status = status
 
 
+class ServerError(RaysplitError):
+    """A server that cannot be reached, is late, or answers with a failure of its own."""
+
+
 class MissingExtra(RaysplitError):
     """An optional dependency that is not installed; names the extra that brings it."""
 

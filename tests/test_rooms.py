@@ -12,22 +12,23 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "raysplit"
 ORDER = [
     *("errors", "storage", "bundle", "members", "config", "link", "userfile", "data", "models", "split", "compress"),
-    *("fit", "prices", "train", "family", "ensemble", "report", "search", "serving", "show"),
+    *("fit", "prices", "train", "family", "device", "ensemble", "report", "search", "serving", "show"),
 ]
 """Later rooms may import earlier ones. recipes, command, job and cli stand above all."""
 WITHOUT_RAY = [
     *("bundle", "data", "models", "split", "compress", "train.loop", "train.local", "family", "report", "recipes"),
-    *("prices", "ensemble.build", "show", "search.plan"),
+    *("prices", "device", "ensemble.build", "show", "search.plan"),
     *("serving.protocol", "serving.images", "serving.body", "serving.access"),
 ]
 STRANGERS = {
     "bundle": {"members"},
     "members": {"storage", "bundle"},
     "link": {"config"},
-    "report": {"models", "split", "compress", "train", "family", "ensemble"},
-    "ensemble": {"compress", "train", "family", "prices", "members", "link"},
-    "search": {"ensemble", "family"},
-    "serving": {"train", "fit", "search", "report", "prices", "split", "link"},
+    "report": {"models", "split", "compress", "train", "family", "device", "ensemble"},
+    "ensemble": {"compress", "train", "family", "device", "prices", "members", "link"},
+    "device": {"train", "prices", "link", "split"},
+    "search": {"ensemble", "family", "device"},
+    "serving": {"train", "search", "report", "prices", "split", "link"},
     "data": {"models"},
     "models": {"data"},
     "split": {"compress", "models"},

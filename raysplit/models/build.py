@@ -7,14 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import timm
-import torchvision.models as zoo
 from torch import nn
 
 from raysplit.config import ModelConfig
 from raysplit.errors import ModelError, nearest
 from raysplit.models.vgg import NAMES, VGG
-from raysplit.models.vit import vit
 from raysplit.userfile import load_function
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
@@ -31,7 +28,8 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
     `function(classes=…, shape=…, **args)`. The weights depend on torch's global seed alone.
     Raises ModelError for an unknown name, an argument that the model does not take, a model that fails
     to build, or a number of channels that it cannot take; ConfigError for a faulty `path.py:function`;
-    MissingExtra for a spiking model without SpikingJelly.
+    MissingExtra for a spiking model without SpikingJelly. A library is imported when a name may be its own: a device
+    has no use for the others.
     """
     name = config.name
     library, _, bare = name.rpartition(":")
@@ -48,17 +46,19 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
 
         model = _call(name, SpikingVGG, {"name": name, "classes": classes, "in_channels": shape[0], **config.args})
     elif name == "vit":
+        from raysplit.models.vit import vit
+
         model = _call(name, vit, {"classes": classes, "shape": shape, **config.args})
     elif library != "timm" and bare in _torchvision_names():
         model = _torchvision(name, bare, classes, shape, config.args)
-    elif library != "torchvision" and timm.is_model(bare):
+    elif library != "torchvision" and _timm_has(bare):
         model = _timm(name, bare, classes, shape, config.args)
     else:
         ours = () if library else (*NAMES, *_SPIKING, "vit")
         known = [
             *ours,
             *(_torchvision_names() if library != "timm" else ()),
-            *(timm.list_models() if library != "torchvision" else ()),
+            *(_timm_names() if library != "torchvision" else ()),
         ]
         raise ModelError(f"there is no model '{name}'. {nearest(bare, dict.fromkeys(known))}")
     vars(model).setdefault("name", name)  # what errors about its cuts call it
@@ -66,10 +66,26 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
 
 
 def _torchvision_names() -> list[str]:
+    import torchvision.models as zoo
+
     return zoo.list_models(module=zoo)
 
 
+def _timm_has(bare: str) -> bool:
+    import timm
+
+    return timm.is_model(bare)
+
+
+def _timm_names() -> list[str]:
+    import timm
+
+    return timm.list_models()
+
+
 def _torchvision(name: str, bare: str, classes: int, shape: tuple[int, int, int], args: dict[str, Any]) -> nn.Module:
+    import torchvision.models as zoo
+
     if shape[0] != 3:
         raise ModelError(f"torchvision's {bare} takes images of 3 channels, these have {shape[0]}: set data.channels=3")
     size = {"image_size": shape[1]} if bare.startswith("vit_") else {}
@@ -78,6 +94,8 @@ def _torchvision(name: str, bare: str, classes: int, shape: tuple[int, int, int]
 
 
 def _timm(name: str, bare: str, classes: int, shape: tuple[int, int, int], args: dict[str, Any]) -> nn.Module:
+    import timm
+
     geometry = {"img_size": shape[1] if shape[1] == shape[2] else shape[1:], "in_chans": shape[0]}
 
     def create(**kwargs: Any) -> nn.Module:

@@ -6,24 +6,38 @@ serve run raysplit.serving.split:build family=DIR
 
 # Annotations stay objects: Serve reads that of `build`.
 import asyncio
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, metrics
 from ray.serve.config import BackpressureConfig
 
+from raysplit.device.wire import (
+    FAMILY_HEADER,
+    FAMILY_PATH,
+    LEVEL_HEADER,
+    SPLIT_PATH,
+    Named,
+    ServerSeconds,
+    SplitAnswer,
+    ascii_level,
+)
 from raysplit.family import load_family
 from raysplit.serving.args import SplitArgs
-from raysplit.serving.halves import FAMILY_HEADER, LEVEL_HEADER, Decided, Halves
+from raysplit.serving.halves import Decided, Halves
 from raysplit.serving.telemetry import Recent, Telemetry
 from raysplit.serving.web import RETRY_AFTER_S, Door, new_app
 
 _ONGOING = 64
 """Messages that a replica may hold, and that may wait for it."""
 _TOP = 3
+"""Classes that an answer names for each image."""
+T = TypeVar("T")
 
 
 class SplitWeb:
@@ -34,13 +48,18 @@ class SplitWeb:
         self._halves, self._about = halves, halves.family.about
         self._telemetry = Telemetry()
         self._door = Door(args, self._telemetry)
-        self._worker = ThreadPoolExecutor(1)
+        self._images = metrics.Counter(
+            "raysplit_level_images",
+            "Images answered at each level.",
+            tag_keys=("level",),
+        )
+        self._worker, self._waiting = ThreadPoolExecutor(1), 0
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
         app = new_app("raysplit split")
-        app.add_api_route("/v1/split", self._split, methods=["POST"])
-        app.add_api_route("/v1/family", self._family)
+        app.add_api_route(SPLIT_PATH, self._split, methods=["POST"], response_model=SplitAnswer)
+        app.add_api_route(FAMILY_PATH, self._family)
         app.add_api_route("/v1/recent", self._recent)
         app.add_api_route("/v2/health/live", self._live)
         app.add_api_route("/v2/health/ready", self._live)
@@ -65,20 +84,37 @@ class SplitWeb:
 
         async def work(body: bytes) -> tuple[Response, bool]:
             level, family = (request.headers.get(name) for name in (LEVEL_HEADER, FAMILY_HEADER))
-            loop = asyncio.get_running_loop()
-            decided = await loop.run_in_executor(self._worker, self._halves.decide, body, level, family)
-            return JSONResponse(self._answer(decided)), False
+            start = time.perf_counter()
+            decided = await self._compute(self._halves.decide, body, level, family)
+            spent = time.perf_counter() - start
+            self._images.inc(len(decided.probabilities), tags={"level": ascii_level(decided.level)})
+            answer = self._answer(decided, max(spent - decided.seconds, 0.0))
+            return Response(answer.model_dump_json(), media_type="application/json"), False
 
         return await self._door.open("split", request, work)
 
-    def _answer(self, decided: Decided) -> dict[str, Any]:
+    async def check_health(self) -> None:
+        """Answer for an image of nothing, unless messages are being answered; ModelError when it is no number."""
+        if not self._waiting:
+            await self._compute(self._halves.check_health)
+
+    async def _compute(self, work: Callable[..., T], *args: Any) -> T:
+        """Run one work after the other, off the event loop."""
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
+        finally:
+            self._waiting -= 1
+
+    def _answer(self, decided: Decided, queue_s: float) -> SplitAnswer:
         classes = self._about.classes
         best = decided.probabilities.topk(min(_TOP, len(classes)))
-        images = [
-            [{"name": classes[i], "probability": share} for share, i in zip(*row, strict=True)]
+        images = tuple(
+            tuple(Named(name=classes[i], probability=share) for share, i in zip(*row, strict=True))
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
-        return {"level": decided.level, "images": images, "seconds": decided.seconds}
+        )
+        seconds = ServerSeconds(queue=queue_s, compute=decided.seconds)
+        return SplitAnswer(level=decided.level, images=images, seconds=seconds)
 
 
 @serve.deployment(name="Server")
@@ -87,11 +123,15 @@ class Server:
     """Speaks HTTP and computes, one message after the other, off the event loop."""
 
     def __init__(self, args: dict[str, Any]):
-        self._args = SplitArgs.model_validate(args)
-        self._halves = Halves(load_family(self._args.family), self._args.limits.images)
+        known = SplitArgs.model_validate(args)
+        self._web = SplitWeb(Halves(load_family(known.family), known.limits), known)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return SplitWeb(self._halves, self._args).app
+        return self._web.app
+
+    async def check_health(self) -> None:
+        """Called by Serve; an error gets the replica replaced."""
+        await self._web.check_health()
 
 
 def build(args: SplitArgs) -> Application:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from timm.layers import BatchNormAct2d, get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 
 from raysplit.errors import ModelError
@@ -92,12 +93,12 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # or buffers would be baked in as constants
 
     def __init__(self) -> None:
-        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
+        self._leaves, functions = _kept_whole()
+        super().__init__(autowrap_functions=functions)
         self.paths: dict[fx.Node, list[str]] = {}
         """Modules that return a value, the outermost last."""
         self.scopes: dict[fx.Node, str] = {}
         """The module in whose forward a value is computed."""
-        self._leaves = (BatchNormAct2d, *get_notrace_modules())
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         childless = next(m.children(), None) is None
@@ -121,6 +122,15 @@ class _Tracer(fx.Tracer):
         if self.module_stack:
             self.scopes[node] = list(self.module_stack.values())[-1][0]
         return node
+
+
+def _kept_whole() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
+    """Return the layers and functions that timm does not want traced; none where no model can have timm's layers."""
+    if "timm.layers" not in sys.modules:
+        return (), ()
+    from timm.layers import BatchNormAct2d, get_notrace_functions, get_notrace_modules
+
+    return (BatchNormAct2d, *get_notrace_modules()), tuple(get_notrace_functions())
 
 
 def _names(tracer: _Tracer, values: dict[fx.Node, Any]) -> tuple[dict[fx.Node, str], dict[str, str]]:

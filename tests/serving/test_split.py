@@ -11,10 +11,12 @@ from raysplit.compress.codec import extract
 from raysplit.compress.message import Kind, parse
 from raysplit.config import DataConfig
 from raysplit.data import load, prepare_batch
+from raysplit.device.wire import FAMILY_HEADER, LEVEL_HEADER
+from raysplit.errors import ModelError
 from raysplit.family import load_family, write_family
 from raysplit.fit.compute import autocast
-from raysplit.serving.args import SplitArgs
-from raysplit.serving.halves import FAMILY_HEADER, LEVEL_HEADER, Halves
+from raysplit.serving.args import Limits, SplitArgs
+from raysplit.serving.halves import Halves
 from raysplit.serving.split import SplitWeb, build
 from raysplit.train.local import train_local
 from tests.train.recipes import family_config
@@ -29,7 +31,7 @@ def family(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(family):
-    web = SplitWeb(Halves(family, 4), SplitArgs(family="unused"))
+    web = SplitWeb(Halves(family, Limits(images=4)), SplitArgs(family="unused"))
     with TestClient(web.app, client=("127.0.0.1", 50000)) as client:
         yield client
 
@@ -59,7 +61,8 @@ def test_every_level_answers_as_the_family_does_in_this_process(client, family):
                 z = z.to(memory_format=torch.channels_last)
             with torch.inference_mode(), autocast(z.device, train.precision):
                 expected = half(z).float().softmax(1)
-            assert answer["level"] == entry.level and len(answer["images"]) == count and answer["seconds"] > 0
+            assert answer["level"] == entry.level and len(answer["images"]) == count
+            assert answer["seconds"]["compute"] > 0 and answer["seconds"]["queue"] >= 0
             for row, named in zip(expected, answer["images"], strict=True):
                 best = row.topk(3)
                 assert [one["name"] for one in named] == [family.about.classes[i] for i in best.indices]
@@ -80,7 +83,7 @@ def test_what_is_no_message_of_this_family_is_refused(client, family):
     damaged = whole[:-1] + bytes([whole[-1] ^ 1])
     faults = [
         (ask(client, family, whole, level, **{FAMILY_HEADER: "0" * 64}), 409, "give both the same bundle"),
-        (ask(client, family, whole, "c99.b4/b4"), 404, "has no level 'c99·b4/b4'"),
+        (ask(client, family, whole, "c99.b4/b4"), 404, "there is no level 'c99.b4/b4'"),
         (ask(client, family, damaged, level), 400, "checksum does not match"),
         (ask(client, family, b"hello", level), 400, "shorter than a header"),
         (ask(client, family, sent.of(Kind.GRADIENT).to_bytes(), level), 400, "expected an ACTIVATION"),
@@ -91,8 +94,24 @@ def test_what_is_no_message_of_this_family_is_refused(client, family):
         assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.text
 
 
+def test_what_no_device_half_of_the_level_sends_is_refused(client, family):
+    loose, tight = family.levels[0].level, family.levels[-1].level
+    body = message(family, tight, 1).to_bytes()
+    answer = ask(client, family, body, loose)
+    assert answer.status_code == 400 and f"those of level {loose}" in answer.json()["error"]
+
+
+def test_an_idle_half_that_answers_with_no_number_is_found_out(family):
+    halves = Halves(family, Limits())
+    half = halves._halves[family.levels[0].level]
+    with torch.no_grad():
+        next(iter(half.parameters())).fill_(float("nan"))
+    with pytest.raises(ModelError, match="answers with no number"):
+        halves.check_health()
+
+
 def test_strangers_are_refused(family):
-    web = SplitWeb(Halves(family, 4), SplitArgs(family="unused"))
+    web = SplitWeb(Halves(family, Limits(images=4)), SplitArgs(family="unused"))
     with TestClient(web.app, client=("10.0.0.9", 1)) as stranger:
         assert stranger.get("/v1/family").status_code == 403
 

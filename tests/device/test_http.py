@@ -1,0 +1,124 @@
+"""Requests that fail, and what is done about it; a real server for the connection itself."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from raysplit.device.http import HttpTransport, Reply, Request, Session
+from raysplit.errors import ConfigError, RequestError, ServerError
+from tests.device.servers import Scripted
+
+GET = Request("GET", "/v1/family", {})
+URL = "http://server"
+
+
+def session(*faults) -> tuple[Session, Scripted]:
+    transport = Scripted()
+    transport.faults.extend(faults)
+    return Session(URL, transport), transport
+
+
+def test_a_lost_connection_is_mended_once():
+    asked, transport = session(ConnectionResetError())
+    assert asked.ask(GET).body == b"{}" and transport.closed == 1
+    asked, transport = session(http.client.BadStatusLine(""), ConnectionResetError())
+    with pytest.raises(ServerError, match="http://server closed the connection twice"):
+        asked.ask(GET)
+
+
+def test_a_busy_server_is_asked_again_when_it_says():
+    busy = Reply(503, {"retry-after": "2"}, b'{"error": "full"}')
+    asked, transport = session(busy)
+    exchange = asked.ask(GET)
+    assert exchange.total_s == 2 and exchange.seconds == 0
+    asked, transport = session(busy, busy)
+    with pytest.raises(ServerError, match="failed with 503: full"):
+        asked.ask(GET)
+    assert len(transport.asked) == 2
+
+
+@pytest.mark.parametrize("after", ["soon", "9" * 5000, "²", ""])
+def test_a_time_to_wait_that_is_none(after):
+    asked, transport = session(Reply(503, {"retry-after": after}, b"full"))
+    with pytest.raises(ServerError, match="failed with 503: full"):
+        asked.ask(GET)
+    assert transport.clock.now() == 0
+
+
+def test_refusals_keep_the_servers_words():
+    asked, _ = session(Reply(409, {}, b'{"error": "another family"}'))
+    with pytest.raises(RequestError, match="refused with 409: another family") as err:
+        asked.ask(GET)
+    assert err.value.status == 409
+    asked, _ = session(Reply(404, {}, b"<html>no such\n page</html>"))
+    with pytest.raises(RequestError, match="404: <html>no such page</html>"):
+        asked.ask(GET)
+    asked, _ = session(Reply(500, {}, b""))
+    with pytest.raises(ServerError, match="500: no reason given"):
+        asked.ask(GET)
+
+
+@pytest.mark.parametrize(
+    "fault, text", [(TimeoutError(), "in time"), (ConnectionRefusedError("no"), "cannot be reached")]
+)
+def test_what_cannot_be_mended_is_not_tried_again(fault, text):
+    asked, transport = session(fault)
+    with pytest.raises(ServerError, match=text):
+        asked.ask(GET)
+    assert len(transport.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["server:8000", "ftp://server", "http://", "http://server:port", "http://ser ver"])
+def test_what_is_no_url(url):
+    with pytest.raises(ConfigError, match="http://127.0.0.1:8000"):
+        HttpTransport(url, 1.0)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.ports.add(self.client_address[1])
+        answer = f"{self.path} {self.headers['X-Known']} ".encode() + body
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("X-Back", "yes")
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_connection_is_kept_open():
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.ports = set()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    transport = HttpTransport(f"http://127.0.0.1:{server.server_port}/under/", 5.0)
+    try:
+        for turn in (b"a", b"b"):
+            transport.open()
+            reply = transport.send(Request("POST", "/v1/split", {"X-Known": "1"}, turn))
+            assert (reply.status, reply.body) == (200, b"/under/v1/split 1 " + turn)
+            assert reply.headers["x-back"] == "yes"
+        assert len(server.ports) == 1
+    finally:
+        transport.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_nobody_is_there():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ServerError, match="cannot be reached"):
+            Session(url, HttpTransport(url, 1.0)).ask(GET)
