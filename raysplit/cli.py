@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     _add_inspect(verbs)
     _add_predict(verbs)
     _add_device(verbs)
+    _add_export(verbs)
     _add_check(verbs)
     _add_kuberay(verbs)
     args = parser.parse_args(argv)
@@ -188,6 +189,25 @@ def _device(args: argparse.Namespace) -> None:
 
     found = ask(args.family, args.url, args.images, args.target_ms / 1000, args.key_env)
     print(json.dumps({"images": found}, ensure_ascii=False) if args.json else as_lines(found))
+
+
+def _add_export(verbs: Any) -> None:
+    verb = verbs.add_parser("export", help="a half of a family for machines without raysplit: torch.export or ONNX")
+    verb.add_argument("family", metavar="FAMILY", help="the prune family's folder, a path or URI")
+    verb.add_argument("--half", choices=("device", "server"), default="device", help="default device")
+    verb.add_argument("--level", help="like c4.b4/b4.zstd; default: the loosest")
+    verb.add_argument("-o", "--out", default="device.pt2", metavar="FILE", help=".pt2 or .onnx; default device.pt2")
+    verb.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from raysplit.export import export
+
+    says = export(args.family, args.half, args.out, args.level)
+    given, gives = (
+        "{dtype} ({})".format(", ".join(map(str, end["shape"])), **end) for end in (says["input"], says["output"])
+    )
+    print(f"{args.out}: {args.half} half at {says['level']}, {given} → {gives}")
 
 
 def _add_check(verbs: Any) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
 from raysplit.errors import RequestError
 from raysplit.serving.answers import Prediction, prediction
@@ -21,6 +22,12 @@ from raysplit.serving.protocol import HEADER_LENGTH, Served, answer_infer, parse
 from raysplit.serving.telemetry import Recent, Telemetry
 from raysplit.serving.web import Door, new_app, refusal
 
+_PAGE = Path(__file__).with_name("page.html")
+_ITSELF = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page is one file and talks to its own server alone."""
 _FRESH_S = 1.0
 """How old the answer to `ready` may be."""
 
@@ -39,6 +46,7 @@ class EnsembleWeb:
 
     def _routes(self) -> FastAPI:
         app = new_app("raysplit ensemble")
+        app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route("/v1/predict", self._predict, methods=["POST"], response_model=Prediction)
         app.add_api_route("/v1/recent", self._recent)
         app.add_api_route("/v2", self._server)
@@ -49,6 +57,10 @@ class EnsembleWeb:
             app.add_api_route(f"{path}/ready", self._model_ready)
             app.add_api_route(f"{path}/infer", self._infer, methods=["POST"])
         return app
+
+    async def _page(self) -> Response:
+        """A page to try the ensemble with; what it asks for is checked like all else."""
+        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers={"Content-Security-Policy": _ITSELF})
 
     async def _server(self) -> dict[str, Any]:
         """Name, version and protocol extensions of the server."""

@@ -11,6 +11,8 @@ from raysplit.compress.codec import extract
 from raysplit.compress.message import Kind, parse
 from raysplit.config import DataConfig
 from raysplit.data import load, prepare_batch
+from raysplit.device import DeviceClient
+from raysplit.device.half import DeviceHalves
 from raysplit.device.wire import FAMILY_HEADER, LEVEL_HEADER
 from raysplit.errors import ModelError
 from raysplit.family import load_family, write_family
@@ -19,6 +21,7 @@ from raysplit.serving.args import Limits, SplitArgs
 from raysplit.serving.halves import Halves
 from raysplit.serving.split import SplitWeb, build
 from raysplit.train.local import train_local
+from tests.serving.running import serve_run
 from tests.train.recipes import family_config
 
 
@@ -74,6 +77,20 @@ def test_the_family_is_described(client, family):
     assert found["id"] == family.id
     assert [level["level"] for level in found["levels"]] == [level.level for level in family.levels]
     assert client.get("/v2/health/ready").status_code == 200
+
+
+@pytest.mark.ray
+def test_the_shipped_config_answers_devices(family, tmp_path):
+    place = tmp_path / "bundles" / "mnist5k_vgg11_prune"
+    place.parent.mkdir()
+    place.symlink_to(family._bundle.location)
+    images = load(DataConfig(name="digits"), "test").images[:3]
+    local = TestClient(SplitWeb(Halves(family, Limits()), SplitArgs(family="unused")).app, client=("127.0.0.1", 1))
+    with serve_run("split.yaml", tmp_path) as url, DeviceClient(family, url, target_s=60) as client:
+        answer = client.predict(images)
+        sent = DeviceHalves(family).message(images, answer.level).to_bytes()
+        expected = ask(local, family, sent, answer.level).json()["images"]
+        assert [[named.model_dump() for named in image] for image in answer.images] == expected
 
 
 def test_what_is_no_message_of_this_family_is_refused(client, family):
