@@ -50,8 +50,9 @@ class EnsembleArgs(AppArgs):
     """Folder of an ensemble, a path or URI that every node can read."""
     max_batch: Annotated[int, Field(ge=1)] = 64
     """Images, of one request or of several, that go through the network together."""
-    batch_wait_s: Annotated[float, Field(ge=0)] = 0.005
-    """Time that the first request of a batch waits for others."""
+    batch_wait_s: Annotated[float, Field(ge=0)] = 0.0
+    """Time that the first request of a batch waits for others. Without it too, requests that come while batches are
+    computed go together."""
     missing: Literal["wait", "drop", "fail"] = "drop"
     """What to do about a sub-model that does not answer in time: wait for it as long as the request may last, fill
     its features in and say so, or fail."""
