@@ -86,19 +86,26 @@ def application(bundle: str) -> dict[str, Any]:
     }
 
 
-def kill(place: Place, deployment: str) -> None:
-    """Kill the first replica of a deployment."""
-    os.kill(place.pids(APP, deployment)[0], signal.SIGKILL)
+def kill(place: Place, deployment: str) -> int:
+    """Kill the first replica of a deployment and return its process."""
+    process = place.pids(APP, deployment)[0]
+    os.kill(process, signal.SIGKILL)
+    return process
 
 
-def row(load: Load, name: str, fault: Callable[[], None], place: Place, seconds: float) -> dict[str, Any]:
+def row(load: Load, name: str, fault: Callable[[], int | None], place: Place, seconds: float) -> dict[str, Any]:
     """Plant a fault under load, wait until all is well; count what clients saw until then, and after."""
     before = load.start()
     time.sleep(seconds / 2)
     planted = time.monotonic()
-    fault()
-    time.sleep(1.0)
+    replicas = place.replicas(APP)
+    gone = fault()
     place.wait(_RECOVER_S)
+    until = planted + _RECOVER_S
+    while gone is not None and (gone in (now := place.replicas(APP)) or len(now) < len(replicas)):
+        if time.monotonic() > until:
+            raise TimeoutError(f"a replica that was killed is not replaced after {_RECOVER_S} s")
+        time.sleep(0.2)
     last = load.until_well(_RECOVER_S)
     during = load.counted(before)
     after = load.start()

@@ -61,9 +61,10 @@ class Place:
         replicas = self._client.get_serve_details()["applications"][app]["deployments"][deployment]["replicas"]
         return [replica["pid"] for replica in replicas if replica["state"] == "RUNNING"]
 
-    def deployments(self, app: str) -> list[str]:
-        """Return the names of an application's deployments."""
-        return list(self._client.get_serve_details()["applications"][app]["deployments"])
+    def replicas(self, app: str) -> set[int]:
+        """Return the processes of all replicas of an application that run."""
+        deployments = self._client.get_serve_details()["applications"][app]["deployments"]
+        return {process for name in deployments for process in self.pids(app, name)}
 
 
 @contextmanager

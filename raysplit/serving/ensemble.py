@@ -6,9 +6,12 @@ RAYSPLIT_BUNDLE=DIR serve build raysplit.serving.ensemble:app
 """
 
 # Annotations stay objects: Serve reads that of `build`.
+import asyncio
+import contextlib
 import os
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
@@ -16,7 +19,7 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
 from raysplit.ensemble.bundle import load_ensemble
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, RequestError
 from raysplit.serving.args import INGRESS, EnsembleArgs
 from raysplit.serving.engine import Engine, batches
 from raysplit.serving.routes import EnsembleWeb
@@ -40,11 +43,25 @@ class Ingress:
     def __init__(self, args: dict[str, Any], bundle_id: str, handles: dict[str, DeploymentHandle]):
         self._args, self._handles = EnsembleArgs.model_validate(args), handles
         self._ensemble = open_same(self._args.bundle, bundle_id)
+        self._engine: Engine | None = None
+        self._warm = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         groups, telemetry = self._args.deployments(len(self._ensemble.about.parts)), Telemetry()
-        engine = Engine(self._ensemble, self._args, groups, self._handles, telemetry.heard, batches(self._args))
-        return EnsembleWeb(engine, self._args, groups, telemetry).app
+        self._engine = Engine(self._ensemble, self._args, groups, self._handles, telemetry.heard, batches(self._args))
+        return EnsembleWeb(self._engine, self._args, groups, telemetry).app
+
+    async def check_health(self) -> None:
+        """Called by Serve before the first request too: asks all sub-models once, which connects to them.
+
+        Whether they answer does not matter: those that do not are replaced for their own health.
+        """
+        if self._engine is None or self._warm:
+            return
+        self._warm = True
+        nothing = np.zeros((1, *self._ensemble.about.shape), np.uint8)
+        with contextlib.suppress(RequestError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._engine.answer(nothing), self._args.branch_timeout_s)
 
 
 def build(args: EnsembleArgs) -> Application:
