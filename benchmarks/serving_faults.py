@@ -4,8 +4,9 @@
 
 The network of `mnist5k_vit_n3` in three sub-models: two replicas of the ingress, two of the first sub-model, one of
 each other; `missing` is `drop`. Four clients ask all the time and repeat a request once when the connection breaks or
-the answer is 5xx: a forward pass may be repeated. Each answer is held against what the bundle that it names answers in
-this process, with the sub-models that it says were missing: features of two bundles would not fit either.
+the answer is 5xx, after as many seconds as it says: a forward pass may be repeated. Each answer is held against what
+the bundle that it names answers in this process, with the sub-models that it says were missing: features of two bundles
+would not fit either.
 
 Faults, each under load: one replica of a sub-model is killed, all replicas of one, a replica of the ingress; then the
 application is redeployed in place with another bundle. The last line is JSON.
@@ -186,10 +187,12 @@ class Load:
                 answer = session.post(self.url, json={"inputs": [tensor]}, timeout=30)
                 if answer.status_code < 500:
                     break
+                wait = float(answer.headers.get("Retry-After", 0))
             except requests.RequestException:
-                answer = None
+                answer, wait = None, 0.0
             if turn == 0:
                 seen["repeated"] += 1
+                time.sleep(wait)
         if answer is None or answer.status_code != 200:
             return seen + Counter(lost=1)
         says = answer.json()
