@@ -42,3 +42,15 @@ def tiny_ensemble(tmp_path_factory):
     place = tmp_path_factory.mktemp("ensemble")
     build_ensemble(config, str(place))
     return place
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory):
+    """Return a prune family of three levels for 8×8 digits, seconds' work."""
+    from raysplit.family import load_family, write_family
+    from raysplit.train.local import train_local
+    from tests.train.recipes import family_config
+
+    place = tmp_path_factory.mktemp("family")
+    train_local(family_config(), str(place / "run"))
+    return load_family(write_family(str(place / "run"), str(place / "bundle")))

@@ -14,16 +14,6 @@ from raysplit.config import DataConfig
 from raysplit.data import load, prepare_batch
 from raysplit.errors import BundleError, ConfigError, MissingExtra
 from raysplit.export import export
-from raysplit.family import load_family, write_family
-from raysplit.train.local import train_local
-from tests.train.recipes import family_config
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory):
-    place = tmp_path_factory.mktemp("export")
-    train_local(family_config(), str(place / "run"))
-    return load_family(write_family(str(place / "run"), str(place / "bundle")))
 
 
 @pytest.fixture(scope="module")

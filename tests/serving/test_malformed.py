@@ -19,13 +19,10 @@ from starlette.testclient import TestClient
 
 from raysplit.device.half import DeviceHalves
 from raysplit.device.wire import FAMILY_HEADER, LEVEL_HEADER
-from raysplit.family import load_family, write_family
 from raysplit.serving.args import Limits, SplitArgs
 from raysplit.serving.halves import Halves
 from raysplit.serving.split import SplitWeb
-from raysplit.train.local import train_local
 from tests.serving.apps import App
-from tests.train.recipes import family_config
 
 many = settings(
     max_examples=1000,
@@ -174,11 +171,8 @@ def test_headers_of_something_else(client, text, length):
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory):
+def split(family):
     """Return a client of a family's application, a message for it, and its headers."""
-    place = tmp_path_factory.mktemp("malformed")
-    train_local(family_config(), str(place / "run"))
-    family = load_family(write_family(str(place / "run"), str(place / "bundle")))
     level = family.levels[0].level
     message = DeviceHalves(family).message(torch.zeros(2, *family.about.shape, dtype=torch.uint8), level)
     web = SplitWeb(Halves(family, Limits(body_mib=1)), SplitArgs(family="unused"))

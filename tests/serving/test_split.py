@@ -15,21 +15,11 @@ from raysplit.device import DeviceClient
 from raysplit.device.half import DeviceHalves
 from raysplit.device.wire import FAMILY_HEADER, LEVEL_HEADER
 from raysplit.errors import ModelError
-from raysplit.family import load_family, write_family
 from raysplit.fit.compute import autocast
 from raysplit.serving.args import Limits, SplitArgs
 from raysplit.serving.halves import Halves
 from raysplit.serving.split import SplitWeb, build
-from raysplit.train.local import train_local
 from tests.serving.running import serve_run
-from tests.train.recipes import family_config
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory):
-    place = tmp_path_factory.mktemp("family")
-    train_local(family_config(), str(place / "run"))
-    return load_family(write_family(str(place / "run"), str(place / "bundle")))
 
 
 @pytest.fixture(scope="module")
