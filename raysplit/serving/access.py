@@ -23,10 +23,10 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from raysplit.device.wire import KEY_HEADER
 from raysplit.errors import ConfigError, RequestError
 from raysplit.serving.args import Access
 
-KEY_HEADER = "X-API-Key"
 _HA_PROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 _PROXIED = ("forwarded", "via", "x-forwarded-", "x-real-ip", "x-envoy-")
 """How headers begin that tell of a proxy between the client and this one."""

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from raysplit.device.wire import KEY_HEADER
 from raysplit.errors import RequestError
-from raysplit.serving.access import KEY_HEADER, Gate
+from raysplit.serving.access import Gate
 from raysplit.serving.args import AppArgs
 from raysplit.serving.body import read_body
 from raysplit.serving.telemetry import Telemetry
