@@ -48,11 +48,10 @@ class ServerProgram(nn.Module):
 
     kept: Tensor | None
 
-    def __init__(self, family: Family, level: str):
+    def __init__(self, family: Family, level: str, kept: Tensor | None):
         super().__init__()
         self.network = family.server(level)
         self.dim, self.channels = family.about.channel_dim, family.about.code_shape[family.about.channel_dim - 1]
-        kept = DeviceProgram(family, level).kept
         self.register_buffer("kept", kept)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> dic
     name = family.codec(level or family.levels[0].level).level
     device = DeviceProgram(family, str(name)).eval()
     images = torch.zeros(2, *family.about.shape, dtype=torch.uint8)
-    program: nn.Module = device if side == "device" else ServerProgram(family, str(name)).eval()
+    program: nn.Module = device if side == "device" else ServerProgram(family, str(name), device.kept).eval()
     with torch.no_grad():
         given = images if side == "device" else device(images)
         says = _says(family, side, str(name), device, given, program(given))

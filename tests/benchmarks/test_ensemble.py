@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
-SCRIPTS = ("meta", "ensemble", "ensemble_rows", "ensemble_plot", "ensemble_geometry")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """Benchmarks are scripts that import their neighbours."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

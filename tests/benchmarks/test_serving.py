@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
-SCRIPTS = ("meta", "serving", "serving_faults", "serving_load", "serving_made", "serving_place", "serving_target")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """Benchmarks are scripts that import their neighbours."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
 
 
 def test_figures_of_wrk():
