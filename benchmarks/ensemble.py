@@ -104,7 +104,7 @@ class Study:
     def trained(self, seed: int) -> EnsembleConfig:
         """Train the base of a seed, or go on with it, and return the config of `n=10` with its weights."""
         config, place = start(self.family, self.data, self.preset, seed), self.place("base", seed)
-        alone = of_base(config, self.family, self.preset)
+        alone = of_base(config)
         with _locked(place):
             folder = Folder.at(str(place))
             claim(alone, folder)
@@ -143,7 +143,6 @@ class Study:
         found = meta(self.seeds)
         config = start(self.family, self.data, self.preset, 0)
         assert config.retrain is not None
-        own = of_base(config, self.family, self.preset).data.train_rows
         for package in ("timm", "spikingjelly"):
             try:
                 found["versions"][package] = version(package)
@@ -157,8 +156,7 @@ class Study:
             f"batches of {base.train.batch_size} and {config.retrain.batch_size}, {FITS[self.family]}; "
             f"fusion {config.fusion.epochs} epochs on {config.fusion.views} views, feature dropout "
             f"{config.fusion.feature_dropout}",
-            "subset": f"{config.data.train_rows} training images, base {own}, augmentation {config.data.augment}; "
-            "all test images",
+            "subset": f"{config.data.train_rows} training images, augmentation {config.data.augment}; all test images",
             "notes": "Each sub-model on a device of its own. build_seconds: scoring, retraining and fusion, one "
             "thread, from a trained base; of the full model, its training. CIFAR-10 as Parquet files is recompressed "
             "as JPEG.",

@@ -33,14 +33,12 @@ class Scale:
 
     model: ModelConfig
     images: int
-    """Training images of sub-models and fusion."""
+    """Training images of the base, the sub-models and the fusion."""
     base_epochs: int
     retrain_epochs: int
     batch_size: int
     views: int
     """Passes over the training images that the fusion learns from."""
-    base_images: int | None = None
-    """Training images of the base, those of the sub-models among them; None: the same."""
     retrain_batch: int = 32
 
 
@@ -63,12 +61,11 @@ PRESETS = {
     "full": {
         "vit": Scale(
             _vit(192, 6),
-            images=12_000,
-            base_images=48_000,
+            images=48_000,
             base_epochs=12,
-            retrain_epochs=15,
+            retrain_epochs=6,
             batch_size=128,
-            views=2,
+            views=1,
         ),
         "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=5, batch_size=50, views=2),
         "snn": Scale(_SNN, images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2),
@@ -136,12 +133,10 @@ def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
     )
 
 
-def of_base(config: EnsembleConfig, family: str, preset: str) -> EnsembleConfig:
+def of_base(config: EnsembleConfig) -> EnsembleConfig:
     """Return the config of the base alone: only what it depends on, so that other settings may change."""
-    rows = PRESETS[preset][family].base_images or config.data.train_rows
-    data = config.data.replaced(train_rows=None if config.data.train_rows is None else rows)
     one, whole = GroupsConfig(n=1), PruneConfig(keep=1.0)
-    return EnsembleConfig(name="base", data=data, base=config.base, groups=one, prune=whole, seed=config.seed)
+    return EnsembleConfig(name="base", data=config.data, base=config.base, groups=one, prune=whole, seed=config.seed)
 
 
 def plan_of(config: EnsembleConfig) -> Plan:
