@@ -30,7 +30,9 @@ from raysplit.storage import dated
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build an ensemble of small sub-models from one classifier.")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--recipe", help=f"a name ({', '.join(recipes.ensemble_names())}, …) or path.py:function")
+    source.add_argument(
+        "--recipe", help=f"a name ({', '.join(recipes.ensemble_names())}, …), path.py:function or a .json file"
+    )
     source.add_argument("--resume", metavar="BUILD_DIR", help="go on with a build")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--devices", metavar="FILE", help="YAML: name, memory_mib, gflops_per_s, energy_gflops of each")

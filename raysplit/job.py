@@ -18,7 +18,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser with --recipe, --resume, --set and --dry-run."""
     parser = argparse.ArgumentParser(description=description)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--recipe", help=f"a name ({', '.join(recipes.names()[:3])}, …) or path.py:function")
+    source.add_argument("--recipe", help=f"a name ({', '.join(recipes.names()[:3])}, …), path.py:function, .json file")
     source.add_argument("--resume", metavar="RUN_DIR", help="go on from a run's newest checkpoint")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--dry-run", action="store_true", help="build everything, print the plan, train nothing")

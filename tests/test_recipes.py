@@ -73,3 +73,17 @@ def test_every_ensemble_recipe_is_named_for_itself_and_survives_json(name):
 def test_a_recipe_of_the_other_kind_names_its_job():
     with pytest.raises(ConfigError, match="is for jobs/build_ensemble.py"):
         recipes.get("mnist5k_vit_n3")
+
+
+def test_a_recipe_file(tmp_path):
+    file = tmp_path / "found.json"
+    with pytest.raises(ConfigError, match="there is no recipe file"):
+        recipes.get(str(file))
+    config = recipes.get("mnist5k_vgg11_deprune")
+    file.write_text(config.model_dump_json())
+    assert recipes.get(str(file)) == config == recipes.get_any(str(file))
+    with pytest.raises(ConfigError, match=r"found.json: .*unknown key"):
+        recipes.get_ensemble(str(file))
+    file.write_text("{")
+    with pytest.raises(ConfigError, match="is not JSON"):
+        recipes.get(str(file))

@@ -27,7 +27,7 @@ STRANGERS = {
     "report": {"models", "split", "compress", "train", "family", "device", "ensemble"},
     "ensemble": {"compress", "train", "family", "device", "prices", "members", "link"},
     "device": {"train", "prices", "link", "split"},
-    "search": {"ensemble", "family", "device"},
+    "search": {"family", "device"},
     "serving": {"train", "search", "report", "prices", "split", "link"},
     "data": {"models"},
     "models": {"data"},

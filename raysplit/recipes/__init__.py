@@ -3,17 +3,18 @@
 from raysplit.config import EnsembleConfig, SplitConfig
 from raysplit.recipes import ensembles, registry, split  # noqa: F401
 from raysplit.recipes.registry import find
+from raysplit.recipes.registry import find_any as get_any
 
-__all__ = ["ensemble_names", "get", "get_ensemble", "names"]
+__all__ = ["ensemble_names", "get", "get_any", "get_ensemble", "names"]
 
 
 def get(name: str) -> SplitConfig:
-    """Return a split-training recipe's config by name or `path.py:function`; ConfigError where there is none."""
+    """Return a split-training recipe by name, `path.py:function` or JSON file; ConfigError where there is none."""
     return find(name, SplitConfig)
 
 
 def get_ensemble(name: str) -> EnsembleConfig:
-    """Return an ensemble recipe's config by name or `path.py:function`; ConfigError where there is none."""
+    """Return an ensemble recipe by name, `path.py:function` or JSON file; ConfigError where there is none."""
     return find(name, EnsembleConfig)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from raysplit.config import EnsembleConfig, SplitConfig, describe
+from raysplit.config import EnsembleConfig, SplitConfig, describe, loads
 from raysplit.errors import ConfigError, nearest
 from raysplit.userfile import load_function
 
@@ -21,11 +22,27 @@ def add(config: SplitConfig | EnsembleConfig) -> None:
     _RECIPES[config.name] = config
 
 
+def find_any(name: str) -> SplitConfig | EnsembleConfig:
+    """Return a recipe's config of either kind; raises as `find`."""
+    try:
+        return find(name, SplitConfig)
+    except ConfigError as err:
+        try:
+            return find(name, EnsembleConfig)
+        except ConfigError:
+            raise err from None
+
+
 def find(name: str, kind: type[Config]) -> Config:
-    """Return a recipe's config by name, or by `path.py:function`.
+    """Return a recipe's config by name, by `path.py:function`, or from a JSON file like a run's config.json.
 
     Raises ConfigError for an unknown name, and for a recipe of something else.
     """
+    if name.endswith(".json"):
+        file = Path(name).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"there is no recipe file {file}")
+        return loads(kind, file.read_text(encoding="utf-8"), where=str(file))
     if ".py:" in name:
         try:
             config = load_function(name)()

@@ -5,9 +5,9 @@ Objectives are given by name with a direction, `accuracy` up, `bytes` and `secon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,6 +15,16 @@ from raysplit.errors import ConfigError
 
 Direction = Literal["max", "min"]
 Objectives = Mapping[str, Direction]
+
+
+class _Result(Protocol):
+    metrics: dict[str, Any] | None
+    error: Exception | None
+
+
+def trials_of(grid: Iterable[_Result]) -> list[dict[str, Any]]:
+    """Return the last metrics of each trial in a `ray.tune.ResultGrid`, in its order; nothing of those that failed."""
+    return [{} if result.error else dict(result.metrics or {}) for result in grid]
 
 
 def front(trials: Sequence[Mapping[str, Any]], objectives: Objectives) -> list[int]:

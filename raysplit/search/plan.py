@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
+from raysplit.compress.bottleneck import code_shape
 from raysplit.compress.codec import Codec
 from raysplit.config import DataConfig, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.data import facts
+from raysplit.errors import ConfigError, CutError, nearest
 from raysplit.link import Link
 from raysplit.models import build
 from raysplit.search.machines import Machine
@@ -101,35 +104,62 @@ def static_plan(
     network = build(model, len(known.classes), known.shape)
     cuts = profile(network, known.shape)
     rows = [*_baselines(network, known.shape, cuts, link, device, server)]
+    train = TrainConfig(batch_size=batch)
     for cut in cuts:
+        config = SplitConfig(name="plan", data=data, model=model, cut=cut.name, train=train)
         for level in levels:
             if level.channels is None or level.channels <= cut.shape[cut.channel_dim - 1]:
-                rows.append(_row(model, data, cut, level, len(known.classes), batch, link, device, server))
+                rows.append(_row(config, cut, cut.shape, level, len(known.classes), link, device, server))
     checked = tuple(_checked(row, device, rate, link) for row in rows)
     return Plan(model.name, known.name, known.shape, link, device, server, rate, checked)
 
 
+def row_of(
+    config: SplitConfig, link: Link, device: Machine, server: Machine, rate: float | None
+) -> tuple[Row, CutProfile]:
+    """Return the row of a run's cut at the level that it ends with, and the cut's profile.
+
+    Raises what cannot be as ModelError, CutError or ConfigError.
+    """
+    known = facts(config.data)
+    cuts = _profiled(config.model.model_dump_json(), len(known.classes), known.shape)
+    cut = next((cut for cut in cuts if cut.name == config.cut), None)
+    if cut is None:
+        names = [cut.name for cut in cuts]
+        raise CutError(f"{config.model.name} has no cut '{config.cut}'. {nearest(config.cut, names)}")
+    level, channels = config.levels()[-1], cut.shape[cut.channel_dim - 1]
+    for one in config.levels():
+        if one.channels is not None and one.channels > channels:
+            raise ConfigError(f"level {one} keeps {one.channels} channels, {channels} cross at cut '{cut.name}'")
+    shape = code_shape(config.bottleneck, cut.shape, cut.channel_dim)
+    row = _row(config, cut, shape, level, len(known.classes), link, device, server)
+    return _checked(row, device, rate, link), cut
+
+
+@lru_cache(maxsize=8)
+def _profiled(model: str, classes: int, shape: tuple[int, int, int]) -> list[CutProfile]:
+    return profile(build(ModelConfig.model_validate_json(model), classes, shape), shape)
+
+
 def _row(
-    model: ModelConfig,
-    data: DataConfig,
+    config: SplitConfig,
     cut: CutProfile,
+    shape: tuple[int, ...],
     level: Level,
     classes: int,
-    batch: int,
     link: Link,
     device: Machine,
     server: Machine,
 ) -> Row:
-    one = Codec(level, "up", cut.channel_dim).estimate((1, *cut.shape))
-    config = SplitConfig(name="plan", data=data, model=model, cut=cut.name, train=TrainConfig(batch_size=batch))
-    up, down, exact = step_bytes(config, level, cut.shape, cut.channel_dim, classes)
+    one = Codec(level, "up", cut.channel_dim).estimate((1, *shape))
+    up, down, exact = step_bytes(config, level, shape, cut.channel_dim, classes)
     return Row(
         cut=cut.name,
         level=str(level),
         bytes_up=one.bytes,
         exact=exact and one.exact,
-        train_bytes_up=up / batch,
-        train_bytes_down=down / batch,
+        train_bytes_up=up / config.train.batch_size,
+        train_bytes_down=down / config.train.batch_size,
         device_s=cut.device_gflops / device.gflops_per_s,
         link_s=link.call_s(one.bytes) + link.down_s(_ANSWER_BYTES) - link.down_s(0),
         server_s=cut.server_gflops / server.gflops_per_s,

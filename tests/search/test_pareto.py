@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import ConfigError
-from raysplit.search.pareto import front, hypervolume, knee
+from raysplit.search.pareto import front, hypervolume, knee, trials_of
 
 TWO = {"accuracy": "max", "bytes": "min"}
 THREE = TWO | {"seconds": "min"}
@@ -81,3 +81,13 @@ def test_what_is_lacking_is_named():
         hypervolume([{"accuracy": 1, "bytes": 1}], TWO, {"accuracy": 0})
     with pytest.raises(ConfigError, match="no objective"):
         front([{}], {})
+
+
+def test_a_grid_of_results_with_failed_trials():
+    class Result:
+        def __init__(self, metrics, error=None):
+            self.metrics, self.error = metrics, error
+
+    grid = [Result({"accuracy": 0.5, "bytes": 1}), Result({"accuracy": 0.9, "bytes": 0}, ValueError()), Result(None)]
+    trials = trials_of(grid)
+    assert front(trials, {"accuracy": "max", "bytes": "min"}) == [0]

@@ -1,0 +1,190 @@
+"""One trial: the real training in this process, and what each epoch came to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from raysplit.compress.bottleneck import code_shape
+from raysplit.compress.schedule import Course, foreseen, phase_starts
+from raysplit.config import EnsembleConfig, Level, Prune, SplitConfig
+from raysplit.data import facts
+from raysplit.ensemble.base import WEIGHTS, facts_of, fit_base, new_base
+from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
+from raysplit.ensemble.family import family_of
+from raysplit.ensemble.plan import Plan
+from raysplit.errors import RaysplitError
+from raysplit.fit.checkpoint import pack_state, unpack_state
+from raysplit.link import Micro, train_seconds
+from raysplit.search.config import SearchConfig
+from raysplit.search.plan import row_of
+from raysplit.search.space import Config
+from raysplit.split import CutProfile
+from raysplit.storage import Folder
+from raysplit.train.costs import step_bytes
+from raysplit.train.loop import Loop
+from raysplit.train.traffic import DOWN, UP
+from raysplit.train.transport import Local
+
+Report = dict[str, Any]
+"""What a trial has come to after an epoch: `epoch` (from 1), `trained` (epochs that were really trained, not taken from
+another trial), `last`, and every objective as far as it has come."""
+STATES, BASE = "states", "base"
+
+
+def epochs_of(config: Config) -> int:
+    """Return the epochs that a trial trains; of an ensemble, those of each sub-model."""
+    if isinstance(config, SplitConfig):
+        return config.train.epochs
+    return 0 if config.retrain is None else config.retrain.epochs
+
+
+def fault_of(search: SearchConfig, config: Config) -> str | None:
+    """Return why a config cannot be on the search's link and machines, before anything is trained."""
+    try:
+        if isinstance(config, SplitConfig):
+            return row_of(config, search.link, search.device, search.server, search.rate)[0].fault
+        classes, shape = facts_of(config.data)
+        family_of(new_base(config, len(classes), shape), shape)
+        return None
+    except RaysplitError as err:
+        return str(err)
+
+
+def expected(search: SearchConfig, config: Config) -> dict[str, float] | None:
+    """Return what is known of a config before it is trained, all but accuracy; bytes are an upper bound.
+
+    None where a schedule depends on what it will see, and for ensembles.
+    """
+    if not isinstance(config, SplitConfig):
+        return None
+    plan, cut = row_of(config, search.link, search.device, search.server, search.rate)
+    known, shape = facts(config.data), code_shape(config.bottleneck, cut.shape, cut.channel_dim)
+    steps, local = known.train_rows // config.train.batch_size, config.train.local_loss is not None
+
+    def both(level: Level) -> tuple[int, int]:
+        return step_bytes(config, level, shape, cut.channel_dim, len(known.classes))[:2]
+
+    course = Course(config.train.epochs, steps, lambda level: both(level)[0] if local else sum(both(level)), local)
+    decisions = foreseen(config.schedule, course)
+    if decisions is None:
+        return None
+    bytes_, seconds = 0, 0.0
+    for decision in decisions:
+        up, down = both(decision.level)
+        row = dict.fromkeys((*UP, *DOWN), 0) | {"steps": steps, "mode": decision.mode}
+        row["up_activations"] = steps * up if decision.mode in ("joint", "local", "frozen") else 0
+        row["down_gradients"] = steps * down if decision.mode == "joint" else 0
+        bytes_, seconds = bytes_ + _bytes(row), seconds + _seconds(search, config, cut, row)
+    return {"bytes": bytes_, "seconds": seconds, "image_bytes": plan.bytes_up, "answer_s": plan.total_s}
+
+
+def prepare(search: SearchConfig, place: Folder) -> None:
+    """Train what all trials share: the base of ensembles."""
+    config = search.recipe
+    if isinstance(config, EnsembleConfig) and config.base.weights is None and not place.has(f"{BASE}/{WEIGHTS}"):
+        fit_base(config, Folder.at(f"{place.location}/{BASE}"))
+
+
+def reports(search: SearchConfig, config: Config, location: str) -> Iterator[Report]:
+    """Train one config, and report after each epoch; an ensemble reports once.
+
+    `location` is the search's folder. Raises what training raises.
+    """
+    if isinstance(config, SplitConfig):
+        yield from _split(search, config, Folder.at(location))
+    else:
+        yield _ensemble(search, config, Folder.at(location))
+
+
+def _split(search: SearchConfig, config: SplitConfig, place: Folder) -> Iterator[Report]:
+    plan, cut = row_of(config, search.link, search.device, search.server, search.rate)
+    loop = Loop(config, Local(config))
+    shared, start = shared_stage(config)
+    if shared is not None and (state := place.find(shared)) is not None:
+        # The first stage of a prune schedule is the same for all that begin alike: the weights are those of a run
+        # that trained it itself.
+        loop.restore(unpack_state(state))
+    else:
+        start = 0
+    seconds = partial(_seconds, search, config, cut)
+    bytes_, time_s = 0, 0.0
+    for row in loop.rows:
+        bytes_, time_s = bytes_ + _bytes(row), time_s + seconds(row)
+    for row in loop.epochs():
+        epoch = row["epoch"] + 1
+        bytes_, time_s = bytes_ + _bytes(row), time_s + seconds(row)
+        if shared is not None and not start and epoch == shared_stage(config)[1]:
+            place.write(shared, pack_state(loop.state()))
+        yield {
+            "epoch": epoch,
+            "trained": epoch - start,
+            "last": epoch == config.train.epochs,
+            "accuracy": row["val_accuracy"],
+            "bytes": bytes_,
+            "seconds": time_s,
+            "image_bytes": plan.bytes_up,
+            "answer_s": plan.total_s,
+        }
+
+
+def shared_stage(config: SplitConfig) -> tuple[str | None, int]:
+    """Return where the state at the end of a prune schedule's first stage is kept, and its epochs."""
+    schedule = config.schedule
+    if not isinstance(schedule, Prune) or len(schedule.phases) == 1:
+        return None, 0
+    end = phase_starts(schedule.phases, config.train.epochs)[1]
+    tree = config.model_dump(mode="json")
+    for key in ("name", "ray"):
+        del tree[key]
+    tree["schedule"] = {"first": tree["schedule"]["phases"][0], "epochs": end}
+    return f"{STATES}/{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]}.pt", end
+
+
+def _bytes(row: Report) -> int:
+    return sum(row[kind] for kind in (*UP, *DOWN))
+
+
+def _seconds(search: SearchConfig, config: SplitConfig, cut: CutProfile, row: Report) -> float:
+    """Return the seconds of an epoch's training on the link and the machines; a backward pass is two forward ones.
+
+    Without validation. Epochs in which the server learns from what it kept cost the device nothing.
+    """
+    parts = row["steps"] * config.train.in_flight
+    images = config.train.batch_size // config.train.in_flight
+    forward = images * cut.device_gflops / search.device.gflops_per_s
+    learns = 3 * images * cut.server_gflops / search.server.gflops_per_s
+    mode = row["mode"]
+    micro = Micro(
+        up_bytes=sum(row[kind] for kind in UP) / parts,
+        down_bytes=sum(row[kind] for kind in DOWN) / parts,
+        forward_s=0.0 if mode == "cached" else forward,
+        backward_s=0.0 if mode in ("cached", "frozen") else 2 * forward,
+        server_s=0.0 if mode == "alone" else learns,
+    )
+    return train_seconds(search.link, row["steps"], config.train.in_flight, micro)
+
+
+def _ensemble(search: SearchConfig, config: EnsembleConfig, place: Folder) -> Report:
+    if config.base.weights is None:
+        weights = f"{place.location}/{BASE}/{WEIGHTS}"
+        config = config.replaced(base=config.base.replaced(weights=weights))
+    with tempfile.TemporaryDirectory() as folder:
+        summary = build_ensemble(config, folder)
+        built = Folder.at(folder)
+        history = json.loads(built.find(FUSION_RECORD) or b"")["epochs"]
+        seats = Plan.model_validate_json(built.find(PLAN) or b"").seats
+    size = summary["bytes_per_sample"]
+    return {
+        "epoch": epochs_of(config),
+        "trained": epochs_of(config),
+        "last": True,
+        "accuracy": max(row["val_accuracy"] for row in history),
+        "bytes": size,
+        "seconds": max(seat.flops for seat in seats) / 1e9 / search.device.gflops_per_s + search.link.call_s(size),
+        "mib": max(seat.file_bytes for seat in seats) / 2**20,
+    }

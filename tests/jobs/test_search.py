@@ -1,0 +1,132 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from raysplit import recipes
+from raysplit.search.pareto import front
+from raysplit.search.record import SearchDir
+
+ROOT = Path(__file__).parents[2]
+JOB = str(ROOT / "jobs" / "search.py")
+BROKEN = """
+from ray import tune
+
+def param_space(base):
+    return {"cut": tune.choice(["stem", "body"]), "model.args.fails": tune.choice([False, True])}
+"""
+MODEL = """
+import time
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, fails, slow, classes):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.body = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flat = nn.Flatten()
+        self.head = nn.Linear(8, classes)
+        self.fails = fails
+        self.slow = slow
+
+    def forward(self, x):
+        return self.head(self.flat(self.pool(self.body(self.stem(x)))))
+
+    def train(self, mode=True):
+        time.sleep(self.slow)
+        return super().train(mode)
+
+def net(classes, shape, fails=False, slow=0.0):
+    made = Net(fails, slow, classes)
+    if fails:
+        made.body.register_forward_pre_hook(planted)
+    return made
+
+def planted(module, args):
+    if module.training and args[0].device.type == "cpu" and args[0].shape[0] > 2:
+        raise RuntimeError("planted")
+
+def config():
+    from raysplit.config import BottleneckConfig, DataConfig, Fixed, ModelConfig, SplitConfig, TrainConfig
+    return SplitConfig(
+        name="planted",
+        data=DataConfig(name="digits", train_rows=320),
+        model=ModelConfig(name=__file__ + ":net", args={"fails": False, "slow": 0.0}),
+        cut="stem",
+        bottleneck=BottleneckConfig(),
+        train=TrainConfig(epochs=2, batch_size=32, device="cpu"),
+    )
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "space.py").write_text(BROKEN)
+    (tmp_path / "model.py").write_text(MODEL)
+    return tmp_path
+
+
+def command(files, *words):
+    start = [
+        "--space",
+        str(files / "space.py"),
+        "--recipe",
+        f"{files / 'model.py'}:config",
+        "--out",
+        str(files / "out"),
+    ]
+    return [sys.executable, JOB, *start, "--trials", "4", "--concurrent", "1", "--no-confirm", *words]
+
+
+def environment():
+    return os.environ | {"OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
+
+
+def last_line(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+@pytest.mark.ray
+def test_failing_trials_are_counted_and_the_front_is_right(files):
+    done = subprocess.run(
+        command(files), capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    told = last_line(done.stdout)
+    assert (told["trials"], told["failed"]) == (4, 2)
+    place = SearchDir.at(str(files / "out"))
+    trials = place.trials()
+    assert {trial["fault"] for trial in trials if trial["state"] == "failed"} == {"RuntimeError: planted"}
+    good = [trial for trial in trials if trial["state"] == "finished"]
+    best = [good[i]["number"] for i in front(good, place.search().directions)]
+    assert [Path(one["recipe"]).name for one in told["front"]] == [f"{number:04}.json" for number in best]
+    for one in told["front"]:
+        assert recipes.get(one["recipe"]).train.epochs == 2
+    assert (files / "out" / "front.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.ray
+def test_a_killed_search_goes_on_without_repeating_trials(files):
+    slow = command(files, "--set", "model.args.slow=0.3")
+    with open(files / "log", "w") as log:
+        process = subprocess.Popen(slow, stdout=log, stderr=log, cwd=ROOT, env=environment(), start_new_session=True)
+        end = time.monotonic() + 200
+        while len(list((files / "out" / "trials").glob("*.json"))) < 2:
+            assert process.poll() is None and time.monotonic() < end, (files / "log").read_text()[-2000:]
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = {path.name: path.read_bytes() for path in (files / "out" / "trials").glob("*.json")}
+    resume = [sys.executable, JOB, "--resume", str(files / "out"), "--no-confirm"]
+    done = subprocess.run(resume, capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    trials = SearchDir.at(str(files / "out")).trials()
+    assert len(trials) == 4 and len({json.dumps(trial["point"]) for trial in trials}) == 4
+    for name, data in before.items():
+        assert (files / "out" / "trials" / name).read_bytes() == data

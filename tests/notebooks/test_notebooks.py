@@ -1,0 +1,80 @@
+"""The notebooks: each runs to its end on small settings, and is saved as one whole run left it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+SMALL = {
+    "ensemble": {"EPOCHS": 2, "RETRAIN_EPOCHS": 1, "ROWS": 400},
+    "split_training": {"EPOCHS": 2, "ROWS": 300},
+    "sweep": {"EPOCHS": 2, "ROWS": 300, "TRIALS": 3},
+}
+"""What the parameters cell of each notebook says in its place."""
+A_PATH = re.compile(r"(?<![\w.])/(tmp|root|home|Users|var)\b|file://")
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
+def texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return every source and every output that is text; PNG data could hold any letters."""
+    found = [cell.source for cell in notebook.cells]
+    for output in outputs(notebook):
+        data = output.get("data", {})
+        found += [output.get("text", ""), *(text for kind, text in data.items() if kind.startswith("text/"))]
+    return found
+
+
+def test_each_notebook_has_small_settings():
+    assert set(NOTEBOOKS) == set(SMALL), "give each notebook small settings"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_runs_on_small_settings(name, tmp_path):
+    notebook = read(name)
+    (parameters,) = (cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
+    said = re.findall(r"^(\w+) = ", parameters.source, re.M)
+    assert said == list(SMALL[name]), "small settings and the parameters cell name different things"
+    parameters.source = "\n".join(f"{key} = {value!r}" for key, value in SMALL[name].items())
+    for cell in code_cells(notebook):
+        cell.outputs = []
+    client = NotebookClient(
+        notebook, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    assert pictures(notebook)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_is_saved_as_one_whole_run_left_it(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert pictures(notebook)
+    for output in outputs(notebook):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+    for text in texts(notebook):
+        assert not A_PATH.search(text) and str(FOLDER.parent) not in text, text

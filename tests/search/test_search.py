@@ -1,0 +1,121 @@
+import pytest
+
+from raysplit import link, recipes
+from raysplit.errors import ConfigError
+from raysplit.search.config import SearchConfig
+from raysplit.search.machines import NAMED
+from raysplit.search.record import SearchDir
+from raysplit.search.run import Ledger
+from raysplit.search.rungs import Rungs
+from raysplit.search.space import Space
+from raysplit.search.trial import expected, reports
+from tests.train.recipes import family_config
+
+GOOD = """
+from ray import tune
+
+def param_space(base):
+    return {"cut": tune.choice(["features.3", "features.7"]), "schedule.level.up_bits": tune.choice([2, 4])}
+"""
+
+
+def base():
+    return recipes.get("cifar10_vgg11_fixed").with_settings(["train.epochs=2"])
+
+
+def asked(tmp_path, space=GOOD, **changes):
+    file = tmp_path / "space.py"
+    file.write_text(space)
+    machines = {"link": link.get("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
+    return SearchConfig(**{"recipe": base(), "space": str(file), "sampler": "random", **machines, **changes})
+
+
+def report(accuracy, **more):
+    return {"epoch": 2, "trained": 2, "accuracy": accuracy, "bytes": 10, "seconds": 1.0, "start_s": 0.1} | more
+
+
+def test_a_key_that_no_config_has_is_refused(tmp_path):
+    space = GOOD.replace("up_bits", "up_bit")
+    with pytest.raises(ConfigError, match=r"unknown key 'up_bit'.*Nearest: up_bits"):
+        Ledger(asked(tmp_path, space), SearchDir.at(str(tmp_path / "s")))
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_point_is_a_config(tmp_path):
+    space = Space(asked(tmp_path).space, base())
+    config = space.config({"cut": "features.3", "schedule.level.up_bits": 2})
+    assert config.cut == "features.3" and config.levels()[0].up_bits == 2
+    assert len(list(space.points())) == 4
+
+
+def test_every_point_once_and_failures_are_counted(tmp_path):
+    place = SearchDir.at(str(tmp_path / "s"))
+    search = asked(tmp_path)
+    place.claim(search)
+    ledger = Ledger(search, place)
+    for accuracy in (0.5, None, 0.7):
+        number, _ = ledger.begin()
+        if accuracy is None:
+            ledger.end(number, "failed", {}, "broken")
+        else:
+            ledger.end(number, "finished", report(accuracy))
+    again = Ledger(search, place)  # as after a kill
+    number, _ = again.begin()
+    assert number == 3
+    again.end(number, "finished", report(0.6, bytes=5))
+    assert again.begin() is None
+    trials = place.trials()
+    assert len({trial["recipe"].split('"cut"')[1] for trial in trials}) == 4
+    place.write_results()
+    kept = sorted(path.name for path in (tmp_path / "s" / "recipes").iterdir())
+    assert kept == ["0002.json", "0003.json"]
+    for name in kept:
+        assert recipes.get(str(tmp_path / "s" / "recipes" / name)).train.epochs == 2
+
+
+def test_the_epochs_are_never_exceeded(tmp_path):
+    ledger = Ledger(asked(tmp_path, max_epochs=4), SearchDir.at(str(tmp_path / "s")))
+    first, _ = ledger.begin()
+    second, _ = ledger.begin()
+    assert ledger.begin() == "wait"
+    ledger.end(first, "finished", report(0.5))
+    assert ledger.begin() == "wait"  # the other one may yet be stopped
+    ledger.end(second, "finished", report(0.5))
+    assert ledger.begin() is None
+
+
+def test_rungs_rank_by_dominance():
+    rungs = Rungs({"accuracy": "max", "bytes": "min"}, 1, 3)
+    assert rungs.goes_on(1, {"accuracy": 0.9, "bytes": 100})
+    assert rungs.goes_on(1, {"accuracy": 0.2, "bytes": 1})
+    assert not rungs.goes_on(1, {"accuracy": 0.1, "bytes": 200})
+    assert rungs.goes_on(2, {"accuracy": 0.0, "bytes": 999})  # no rung
+
+
+def test_it_begins_with_points_that_are_on_the_front_whatever_their_accuracy(tmp_path):
+    search = asked(tmp_path, sampler="tpe")
+    ledger = Ledger(search, SearchDir.at(str(tmp_path / "s")))
+    _, config = ledger.begin()
+    assert config.levels()[0].up_bits == 2
+    known = expected(search, config)
+    assert known["bytes"] == min(
+        expected(search, ledger.space.config(point))["bytes"] for point in ledger.space.points()
+    )
+
+
+def test_what_is_expected_bounds_what_a_run_comes_to(tmp_path):
+    search = asked(tmp_path, recipe=family_config())
+    found = list(reports(search, family_config(), str(tmp_path / "s")))
+    known = expected(search, family_config())
+    assert found[-1]["bytes"] <= known["bytes"] <= 1.5 * found[-1]["bytes"]
+    assert found[-1]["seconds"] <= known["seconds"]
+    assert [one["trained"] for one in found] == [one["epoch"] for one in found]
+
+
+def test_a_shared_stage_is_taken_over_and_changes_nothing(tmp_path):
+    search, place = asked(tmp_path, recipe=family_config()), str(tmp_path / "s")
+    first = list(reports(search, family_config(), place))
+    again = list(reports(search, family_config(), place))
+    assert len(again) < len(first) and again[0]["trained"] == 1
+    keys = ("accuracy", "bytes", "seconds")
+    assert [[one[key] for key in keys] for one in again] == [[one[key] for key in keys] for one in first[-len(again) :]]
