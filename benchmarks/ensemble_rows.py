@@ -62,7 +62,7 @@ PRESETS = {
         "vit": Scale(
             _vit(192, 6),
             images=48_000,
-            base_epochs=12,
+            base_epochs=8,
             retrain_epochs=6,
             batch_size=128,
             views=1,

@@ -50,6 +50,8 @@ class GroupsConfig(Frozen):
     """Give each sub-model a class 0 for images of all classes that are not its own."""
     negatives: Annotated[int, Field(ge=0)] | None = None
     """Training images of each other class for the rest class; None: n_train / (10 · classes) − own classes."""
+    redraw: bool = True
+    """Draw the rest class's images anew for each epoch; False: the same ones throughout, as EC-SNN does."""
 
 
 class PruneConfig(Frozen):

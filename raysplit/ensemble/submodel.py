@@ -79,16 +79,18 @@ def _retrain(
 ) -> list[dict[str, float]]:
     assert config.retrain is not None
     fit_config = config.retrain.replaced(seed=mix(config.seed, config.retrain.seed, "retrain", index) % 2**31)
-    rows, targets = samples_of(
-        train.targets, seat.classes, seat.of, seat.rest, config.groups.negatives, fit_config.seed
-    )
-    samples = replace(
-        train, images=train.images[rows], targets=targets, teacher=None if teacher is None else teacher[rows]
-    )
+
+    def drawn(epoch: int) -> Samples:
+        draw = mix(fit_config.seed, "draw", epoch if config.groups.redraw else 0)
+        rows, targets = samples_of(train.targets, seat.classes, seat.of, seat.rest, config.groups.negatives, draw)
+        return replace(
+            train, images=train.images[rows], targets=targets, teacher=None if teacher is None else teacher[rows]
+        )
+
     objective = Objective(model, fit_config.label_smoothing, fit_config.distill, fit_config.temperature)
     if teacher is not None:
-        width = outputs(model, Samples(samples.images[:1], targets[:1], train.mean, train.std))[0].shape[1]
+        width = outputs(model, Samples(train.images[:1], train.targets[:1], train.mean, train.std))[0].shape[1]
         with seeded(mix(config.seed, "probe", index), torch.device("cpu")):
             objective.with_probe(width, seat.of)
-    fit = Fit(objective, samples, fit_config, config.data.augment)
+    fit = Fit(objective, drawn, fit_config, config.data.augment)
     return list(fit.epochs())

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raysplit.errors import ConfigError
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the autocast context of a half: bfloat16, or off."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute in bfloat16 where that is exact enough, as torch's autocast does; other precisions: as it is.
+
+    On a CPU attention is then written out: the backward of torch's fused kernel takes longer in bfloat16 than all
+    other work of a small ViT together (docs/log.md).
+    """
+    enabled = precision == "bf16"
+    attention = sdpa_kernel(SDPBackend.MATH) if enabled and device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, torch.bfloat16, enabled=enabled), attention:
+        yield
 
 
 def pick_device(name: str) -> torch.device:

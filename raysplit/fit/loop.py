@@ -76,6 +76,7 @@ class Fit:
     """Trains an objective on samples; `for row in fit.epochs()` yields a row after each epoch.
 
     `state` and `restore` between epochs are a checkpoint: a fit that goes on from one ends with the same weights.
+    `samples` may be a function from the epoch to its samples, always equally many.
     With `world` > 1 each of as many processes takes its share of every batch; `wrap` makes the objective average
     gradients among them.
     """
@@ -83,7 +84,7 @@ class Fit:
     def __init__(
         self,
         objective: Objective,
-        samples: Samples,
+        samples: Samples | Callable[[int], Samples],
         config: ClassifierFit,
         augment: str,
         rank: int = 0,
@@ -91,15 +92,16 @@ class Fit:
         wrap: Callable[[nn.Module], nn.Module] | None = None,
     ):
         self.config, self.rows = config, list[Row]()
-        self._samples, self._augment = samples, augment
+        self._samples_of = (lambda epoch: samples) if isinstance(samples, Samples) else samples
+        self._samples, self._augment = self._samples_of(0), augment
         self._rank, self._world = rank, world
         self._device = pick_device(config.device)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         objective.to(self._device, memory_format=layout)  # type: ignore[call-overload]
         self._layout, self._objective = layout, objective
         self._step = wrap(objective) if wrap else objective
-        self._batch = min(config.batch_size, len(samples))
-        self._per_epoch = len(samples) // self._batch
+        self._batch = min(config.batch_size, len(self._samples))
+        self._per_epoch = len(self._samples) // self._batch
         self._optimizer = HalfOptimizer(objective, config, config.epochs * self._per_epoch, decay_logits=True)
 
     def epochs(self) -> Iterator[Row]:
@@ -111,6 +113,7 @@ class Fit:
 
     def _epoch(self, epoch: int) -> Row:
         start, total = time.perf_counter(), 0.0
+        self._samples = self._samples_of(epoch)
         self._objective.train()
         order = batch_order(len(self._samples), self._batch, self.config.seed, epoch)
         for number, rows in enumerate(order, start=epoch * self._per_epoch):

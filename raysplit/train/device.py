@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -263,7 +263,7 @@ class DeviceSide:
         x = prepare_batch(images, self._mean, self._std, augment, seed).to(self._torch_device)
         return x.to(memory_format=torch.channels_last) if self._train.channels_last else x
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> AbstractContextManager[None]:
         return autocast(self._torch_device, self._train.precision)
 
     @contextmanager

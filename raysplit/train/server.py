@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +163,7 @@ class ServerSide:
             z = z.to(memory_format=torch.channels_last)
         return z, target.to(self._torch_device)
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> AbstractContextManager[None]:
         return autocast(self._torch_device, self._train.precision)
 
 
