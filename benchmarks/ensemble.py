@@ -4,18 +4,19 @@
         [--work DIR] [--only ROW …] [--seeds N …] [--table]
 
 Each row and seed is a build of its own under --work: one that was stopped goes on where it was, one that is done is
-not built again. All rows of a seed share one trained base; `--only full` trains that and nothing else. `--only` and
-`--seeds` let several processes share the work: what one is at, another waits for. When every row has a build, writes
-benchmarks/results/ensemble_FAMILY_DATASET.json (preset quick: …_quick.json) and a plot beside it; `seeds` of a row
-says how many builds it is the mean of. A table for people, then one JSON object.
+not built again, nor is one that the result file has under the same settings. All rows of a seed share one trained
+base; `--only full` trains that and nothing else. `--only` and `--seeds` let several processes share the work: what one
+is at, another waits for. When every row has a build, writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset
+quick: …_quick.json), which keeps the figures of every build, and a plot beside it; `seeds` of a row says how many
+builds it is the mean of. A table for people, then one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
-import statistics
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Any
 
 import torch
 from ensemble_plot import plot
-from ensemble_rows import FITS, KEEP, NOTES, PRESETS, ROWS, TAKES, dataset, names, of_base, seeds, start
+from ensemble_rows import FITS, KEEP, PRESETS, ROWS, TAKES, dataset, names, of_base, seeds, start
+from ensemble_table import FULL, Figures, figures, rows, text
 from filelock import FileLock
 from meta import RESULTS, meta, save
 
@@ -32,9 +34,6 @@ from raysplit.ensemble.base import TEACHER, WEIGHTS, facts_of, fit_base, load_ba
 from raysplit.ensemble.build import build_ensemble, claim
 from raysplit.ensemble.precision import pack, unpack
 from raysplit.storage import Folder
-
-FULL = "full"
-"""The row of the base itself."""
 
 
 def main() -> None:
@@ -51,26 +50,29 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = Study(args.family, args.data, args.preset, Path(args.work).expanduser())
+    known = study.known()
     for seed in () if args.table else args.seeds or study.seeds:
-        for name in args.only or names(args.preset):
+        for name in args.only or names(args.preset, seed):
             if name == FULL:
                 study.trained(seed)
-            else:
+            elif (name, seed) not in known:
                 study.build(name, seed)
-    planned = {name: [study.place(name, seed) for seed in study.seeds] for name in names(args.preset)}
-    places = {
-        name: [place for place in builds if (place / "summary.json").exists()] for name, builds in planned.items()
+    planned = [(name, seed) for seed in study.seeds for name in names(args.preset, seed)]
+    known |= {
+        (name, seed): figures(place, name, seed)
+        for name, seed in planned
+        if ((place := study.place(name, seed)) / "summary.json").exists()
     }
-    missing = [place.name for name, builds in planned.items() for place in builds if place not in places[name]]
-    if missing:
+    builds = [known[one] for one in planned if one in known]
+    if missing := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:
         print(f"{len(missing)} builds are still to do: {', '.join(missing)}")
-    if not all(places.values()):
+    if {build["row"] for build in builds} < set(names(args.preset, 0)):
         return
-    table = rows(places)
+    table = rows(builds, names(args.preset, 0))
     print(text(table))
-    name = f"ensemble_{study.name}" + ("" if args.preset == "full" else f"_{args.preset}")
-    save(name, {"meta": study.about(), "rows": table})
-    (RESULTS / f"{name}.png").write_bytes(plot(table, study.title))
+    about = study.about(sorted({build["seed"] for build in builds}))
+    save(study.result, {"meta": about, "rows": table, "builds": builds})
+    (RESULTS / f"{study.result}.png").write_bytes(plot(table, study.title))
     print(json.dumps({"rows": table}))
 
 
@@ -86,6 +88,26 @@ class Study:
     @property
     def name(self) -> str:
         return f"{self.family}_{dataset(self.data)}"
+
+    @property
+    def result(self) -> str:
+        """Name of the result file."""
+        return f"ensemble_{self.name}" + ("" if self.preset == "full" else f"_{self.preset}")
+
+    @property
+    def settings(self) -> str:
+        """What tells builds of these settings from others."""
+        config = start(self.family, self.data, self.preset, 0)
+        named = config.replaced(data=config.data.replaced(name=dataset(self.data)))
+        return hashlib.sha256(named.model_dump_json().encode()).hexdigest()[:16]
+
+    def known(self) -> dict[tuple[str, int], Figures]:
+        """Return the builds that the result file has, by row and seed; of other settings, none."""
+        file = RESULTS / f"{self.result}.json"
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"meta": {"settings": None}}
+        if found["meta"]["settings"] != self.settings:
+            return {}
+        return {(build["row"], build["seed"]): build for build in found["builds"]}
 
     @property
     def title(self) -> str:
@@ -134,13 +156,13 @@ class Study:
             done = build_ensemble(config, str(place))
         print(
             f"{place.name}: {100 * done['accuracy']:.2f} %, base {100 * done['base_accuracy']:.2f} %, "
-            f"{_seconds(done):.0f} s",
+            f"{done['seconds']['submodels'] + done['seconds']['fusion']:.0f} s",
             flush=True,
         )
 
-    def about(self) -> dict[str, Any]:
+    def about(self, seeds: list[int]) -> dict[str, Any]:
         """Return `meta`, with what the rows have in common."""
-        found = meta(self.seeds)
+        found = meta(seeds) | {"settings": self.settings}
         config = start(self.family, self.data, self.preset, 0)
         assert config.retrain is not None
         for package in ("timm", "spikingjelly"):
@@ -163,74 +185,6 @@ class Study:
         }
 
 
-def rows(places: dict[str, list[Path]]) -> list[dict[str, Any]]:
-    """Return the rows of the table; `places` are the builds of each row, one for each seed.
-
-    Accuracies are in percent; `below_full` is how many points they are below the base of the same seeds.
-    """
-    by_seed = {int(place.name.rpartition("_")[2]): place for builds in places.values() for place in builds}
-    table = [_full(list(by_seed.values()), [place for builds in places.values() for place in builds])]
-    for name, builds in places.items():
-        found = [_read(place / "summary.json") for place in builds]
-
-        def mean(key: str, found: list[dict[str, Any]] = found) -> float:
-            return statistics.mean(summary[key] for summary in found)
-
-        accuracies = [100 * summary["accuracy"] for summary in found]
-        records = [_read(path) for place in builds for path in sorted(place.glob("submodels/*/record.json"))]
-        table.append(
-            {
-                "name": name,
-                "n": found[0]["n"],
-                **_spread(accuracies),
-                "below_full": 100 * mean("base_accuracy") - statistics.mean(accuracies),
-                **{
-                    key: mean(key)
-                    for part in ("mib", "gmac", "latency_ms")
-                    for key in (f"{part}_device_max", f"{part}_total")
-                },
-                "latency_ms_full": mean("base_latency_ms"),
-                "latency_ms_full_like": mean("base_latency_like_ms"),
-                "bytes_per_sample": round(mean("bytes_per_sample")),
-                **{f"lost{i}": 100 * mean(f"lost{i}") if f"lost{i}" in found[0] else None for i in (1, 2, 3)},
-                "accuracy_own": 100
-                * statistics.mean(part["accuracy_own"] for summary in found for part in summary["submodels"]),
-                "kept": f"{found[0]['submodels'][0]['k']}/{_read(builds[0] / 'plan.json')['steps']}",
-                "precision": found[0]["precision"],
-                "retrain_epochs": max(len(record["epochs"]) for record in records),
-                "build_seconds": statistics.mean(_seconds(summary) for summary in found),
-                "note": NOTES.get(name, ""),
-                "commits": _commits(builds),
-            }
-        )
-    return table
-
-
-def _full(one_each: list[Path], builds: list[Path]) -> dict[str, Any]:
-    """The base: accuracy from one build of each seed, time from all."""
-    found = [_read(place / "summary.json") for place in one_each]
-    bases = [Path(_read(place / "config.json")["base"]["weights"]).parent.parent for place in one_each]
-    latency = statistics.mean(_read(place / "summary.json")["base_latency_ms"] for place in builds)
-    row = {"name": FULL, "n": 1, **_spread([100 * summary["base_accuracy"] for summary in found]), "below_full": 0.0}
-    for part, value in (("mib", found[0]["base_mib"]), ("gmac", found[0]["base_gmac"]), ("latency_ms", latency)):
-        row |= {f"{part}_device_max": value, f"{part}_total": value}
-    return row | {
-        "latency_ms_full": latency,
-        "latency_ms_full_like": latency,
-        "bytes_per_sample": found[0]["bytes_per_sample_raw"],
-        **{f"lost{i}": None for i in (1, 2, 3)},
-        "accuracy_own": row["accuracy_mean"],
-        "kept": "1",
-        "precision": "fp32",
-        "retrain_epochs": 0,
-        "build_seconds": statistics.mean(
-            sum(epoch["seconds"] for epoch in _read(base / "base/record.json")["epochs"]) for base in bases
-        ),
-        "note": "the base; bytes_per_sample: the image",
-        "commits": _commits(bases),
-    }
-
-
 def _take(source: Path, place: Path, config: EnsembleConfig) -> None:
     """Copy the sub-models of a build, stored at another's precision; their record last, which says they are done."""
     for part in sorted((source / "submodels").iterdir()):
@@ -250,47 +204,6 @@ def _locked(place: Path) -> FileLock:
 def _say_how(place: Path, seed: int) -> None:
     if not (place / "meta.json").exists():
         (place / "meta.json").write_text(json.dumps(meta([seed])))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
-
-
-def _commits(places: list[Path]) -> list[str]:
-    return sorted({_read(place / "meta.json")["commit"] for place in places})
-
-
-def _seconds(summary: dict[str, Any]) -> float:
-    """Scoring, retraining and fusion."""
-    return summary["seconds"]["submodels"] + summary["seconds"]["fusion"]
-
-
-def _spread(accuracies: list[float]) -> dict[str, Any]:
-    return {
-        "accuracy_mean": statistics.mean(accuracies),
-        "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        "seeds": len(accuracies),
-    }
-
-
-def text(table: list[dict[str, Any]]) -> str:
-    """Return the table for people."""
-    heads = ("lost 1", "lost 2", "lost 3", "MiB", "all")
-    first = f"{'row':36}{'kept':>6}{'accuracy':>14}" + "".join(f"{head:>8}" for head in heads)
-    lines = [f"{first}{'GMAC':>9}{'all':>9}{'ms':>8}{'bytes':>7}{'s':>7}"]
-    for row in table:
-        spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.2f}"
-        lost = "".join(
-            f"{'–' if row[key] is None else format(row[key], '.2f'):>8}" for key in ("lost1", "lost2", "lost3")
-        )
-        accuracy = f"{row['accuracy_mean']:.2f}{spread}"
-        lines.append(
-            f"{row['name']:36}{row['kept']:>6}{accuracy:>14}{lost}{row['mib_device_max']:8.3f}{row['mib_total']:8.3f}"
-            f"{row['gmac_device_max']:9.4f}{row['gmac_total']:9.4f}{row['latency_ms_device_max']:8.2f}"
-            f"{row['bytes_per_sample']:7}{row['build_seconds']:7.0f}"
-        )
-    notes = [f"{row['name']}: {row['note']}" for row in table if row["note"]]
-    return "\n".join([*lines, *notes])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from raysplit.config import EnsembleConfig
+from raysplit.config import EnsembleConfig, GroupsConfig
 from raysplit.data.batches import generator
 from raysplit.ensemble.base import facts_of, load_base, samples_of_split, teach
 from raysplit.ensemble.family import Family, family_of
@@ -66,6 +66,14 @@ def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder)
     return at_precision(model, config.precision)
 
 
+def shown(train: Samples, seat: Seat, groups: GroupsConfig, seed: int, epoch: int) -> Samples:
+    """Return the training images that a sub-model sees in an epoch: all of its own classes, and a draw of the rest."""
+    draw = mix(seed, "draw", epoch if groups.redraw else 0)
+    rows, targets = samples_of(train.targets, seat.classes, seat.of, seat.rest, groups.negatives, draw)
+    teacher = None if train.teacher is None else train.teacher[rows]
+    return replace(train, images=train.images[rows], targets=targets, teacher=teacher)
+
+
 def _scores(config: EnsembleConfig, seat: Seat, family: Family, train: Samples, index: int) -> dict[str, Tensor]:
     own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
     if not len(own):
@@ -79,18 +87,14 @@ def _retrain(
 ) -> list[dict[str, float]]:
     assert config.retrain is not None
     fit_config = config.retrain.replaced(seed=mix(config.seed, config.retrain.seed, "retrain", index) % 2**31)
-
-    def drawn(epoch: int) -> Samples:
-        draw = mix(fit_config.seed, "draw", epoch if config.groups.redraw else 0)
-        rows, targets = samples_of(train.targets, seat.classes, seat.of, seat.rest, config.groups.negatives, draw)
-        return replace(
-            train, images=train.images[rows], targets=targets, teacher=None if teacher is None else teacher[rows]
-        )
-
+    train = replace(train, teacher=teacher)
     objective = Objective(model, fit_config.label_smoothing, fit_config.distill, fit_config.temperature)
     if teacher is not None:
         width = outputs(model, Samples(train.images[:1], train.targets[:1], train.mean, train.std))[0].shape[1]
         with seeded(mix(config.seed, "probe", index), torch.device("cpu")):
             objective.with_probe(width, seat.of)
-    fit = Fit(objective, drawn, fit_config, config.data.augment)
-    return list(fit.epochs())
+
+    def samples(epoch: int) -> Samples:
+        return shown(train, seat, config.groups, fit_config.seed, epoch)
+
+    return list(Fit(objective, samples, fit_config, config.data.augment).epochs())

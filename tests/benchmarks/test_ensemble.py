@@ -42,8 +42,8 @@ def test_baselines_cost_what_ten_submodels_cost(study):
 
 
 def test_rows_share_a_base_and_make_a_table(study):
-    from ensemble import rows, text
     from ensemble_plot import plot
+    from ensemble_table import figures, rows, text
 
     names = ["n=2", "n=10", "n=10, no feature dropout", "n=10, int8"]
     for name in reversed(names):  # rows that take another's sub-models come first
@@ -55,7 +55,7 @@ def test_rows_share_a_base_and_make_a_table(study):
         assert json.loads((place / "meta.json").read_text())["seeds"] == [0]
     files = [study.place(name, 0) / "submodels/3/model.safetensors" for name in names[1:]]
     assert files[0].read_bytes() == files[1].read_bytes() != files[2].read_bytes()
-    table = rows(places)
+    table = rows([figures(place, name, 0) for name, (place,) in places.items()], names)
     assert [row["name"] for row in table] == ["full", *names] and all(row["seeds"] == 1 for row in table)
     full, two, ten, _, small = table
     assert full["lost1"] is None and full["build_seconds"] > 0 and full["latency_ms_full"] > 0
@@ -80,7 +80,9 @@ def test_names_and_seeds():
 
     assert dataset("parquet:/data/cifar10/") == "cifar10" and dataset("mnist5k") == "mnist5k"
     assert seeds("vit", "parquet:data/cifar10", "full") == [0, 1, 2] and seeds("cnn", "cifar10", "full") == [0]
-    assert "n=5" in names("full") and not any(name.startswith("n=5") for name in names("quick"))
+    assert "n=5" in names("full", 0) and not any(name.startswith("n=5") for name in names("quick", 0))
+    assert "n=10, int8" in names("full", 0) and "n=10, random scores" in names("full", 1)
+    assert not any(part in names("full", 1) for part in ("n=10, int8", "n=5, no rest class"))
 
 
 def test_spearman():
@@ -92,3 +94,16 @@ def test_spearman():
         {"width": a, "blocks.0.ffn": a, "blocks.1.ffn": a}, {"width": a, "blocks.0.ffn": a, "blocks.1.ffn": -a}
     )
     assert found == pytest.approx({"width": 1, "ffn": 0, "least": -1})
+
+
+def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_path):
+    import ensemble
+
+    build = {"row": "n=2", "seed": 0}
+    monkeypatch.setattr(ensemble, "RESULTS", tmp_path)
+    assert study.known() == {}
+    for settings, known in ((study.settings, {("n=2", 0): build}), ("others", {})):
+        (tmp_path / f"{study.result}.json").write_text(json.dumps({"meta": {"settings": settings}, "builds": [build]}))
+        assert study.known() == known
+    elsewhere = ensemble.Study("vit", "parquet:/somewhere/digits", "tiny", tmp_path)
+    assert elsewhere.name == study.name and elsewhere.settings != ""

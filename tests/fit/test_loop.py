@@ -116,3 +116,17 @@ def test_bf16_models_get_bf16_images():
     model = net().to(torch.bfloat16)
     features, logits = outputs(model, samples())
     assert features.dtype == logits.dtype == torch.float32 and torch.isfinite(logits).all()
+
+
+def test_each_epoch_can_have_samples_of_its_own():
+    asked = []
+
+    def of(epoch):
+        asked.append(epoch)
+        return samples()
+
+    model, twin = net(), net()
+    list(Fit(Objective(model), of, FIT, "none").epochs())
+    list(Fit(Objective(twin), samples(), FIT, "none").epochs())
+    assert sorted(set(asked)) == [0, 1, 2, 3]
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True))
