@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from ray import serve
 
 from raysplit.ensemble.bundle import Ensemble
 from raysplit.ensemble.precision import compute_dtype
 from raysplit.errors import RequestError
 from raysplit.serving.args import EnsembleArgs
+from raysplit.serving.batching import Batcher
 from raysplit.serving.branches import Branches, Handle, Heard, Reason
 
 _AT_ONCE = 2
@@ -44,25 +44,13 @@ class Answer:
 
 Asked = tuple[np.ndarray, float]
 """Images and when they were asked about."""
-Together = Callable[[list[Asked]], Awaitable[list[Answer]]]
-Alone = Callable[[Asked], Awaitable[Answer]]
-
-
-def batches(args: EnsembleArgs) -> Callable[[Together], Alone]:
-    """Return what puts requests together, in a replica of Serve."""
-    return serve.batch(  # type: ignore[return-value]
-        max_batch_size=args.max_batch,
-        batch_wait_timeout_s=args.batch_wait_s,
-        max_concurrent_batches=_AT_ONCE,
-        batch_size_fn=lambda asked: sum(len(images) for images, _ in asked),
-    )
 
 
 class Engine:
     """Answers with one ensemble through the deployments that hold its sub-models.
 
     `groups` are the sub-models of each deployment, `handles` how it is reached, by its name;
-    `watch` hears what came of each batch; `together` is what `batches` returns, which works in replicas alone.
+    `watch` hears what came of each batch.
     """
 
     def __init__(
@@ -72,21 +60,22 @@ class Engine:
         groups: Mapping[str, Sequence[int]],
         handles: Mapping[str, Handle],
         watch: Callable[[Sequence[Heard]], None],
-        together: Callable[[Together], Alone],
     ):
         self.ensemble, self._groups = ensemble, groups
         self._watch = watch
         self._fail = args.missing == "fail"
         self._branches = Branches(handles, ensemble.id, args.missing, args.branch_timeout_s)
         self._dtype = compute_dtype(ensemble.about.precision)
-        self._together = together(self._answer_all)
+        self._batcher = Batcher(
+            self._answer_all, lambda asked: len(asked[0]), args.max_batch, _AT_ONCE, args.batch_wait_s
+        )
 
     async def answer(self, images: np.ndarray) -> Answer:
         """Return what the ensemble says of uint8 images (B, C, H, W).
 
         Raises RequestError, 503, when no sub-model answers, or one does not and `missing` is `fail`.
         """
-        answer = await self._together((images, time.perf_counter()))
+        answer = await self._batcher((images, time.perf_counter()))
         if len(answer.missing) == len(self.ensemble.about.parts) or (answer.missing and self._fail):
             reasons = ", ".join(f"{index} is {reason}" for index, reason in answer.missing.items())
             raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503)

@@ -21,7 +21,7 @@ from ray.serve.handle import DeploymentHandle
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.errors import ConfigError, RequestError
 from raysplit.serving.args import INGRESS, EnsembleArgs
-from raysplit.serving.engine import Engine, batches
+from raysplit.serving.engine import Engine
 from raysplit.serving.routes import EnsembleWeb
 from raysplit.serving.submodels import SubModels, open_same
 from raysplit.serving.telemetry import Telemetry
@@ -48,7 +48,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         groups, telemetry = self._args.deployments(len(self._ensemble.about.parts)), Telemetry()
-        self._engine = Engine(self._ensemble, self._args, groups, self._handles, telemetry.heard, batches(self._args))
+        self._engine = Engine(self._ensemble, self._args, groups, self._handles, telemetry.heard)
         return EnsembleWeb(self._engine, self._args, groups, telemetry).app
 
     async def check_health(self) -> None:

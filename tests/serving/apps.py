@@ -15,15 +15,6 @@ from raysplit.serving.submodels import Reply, SubModels
 from raysplit.serving.telemetry import Telemetry
 
 
-def one_by_one(answer_all):
-    """Return what answers each request in a batch of its own: Serve's batching works in its replicas alone."""
-
-    async def answer(asked):
-        return (await answer_all([asked]))[0]
-
-    return answer
-
-
 class Direct:
     """A handle to sub-models in this process; faults can be planted."""
 
@@ -49,14 +40,14 @@ class App:
     """One ensemble's application."""
 
     def __init__(self, bundle: str, **args: Any):
-        self.args = EnsembleArgs.model_validate({"bundle": bundle, "batch_wait_s": 0.0} | args)
+        self.args = EnsembleArgs.model_validate({"bundle": bundle} | args)
         self.ensemble: Ensemble = load_ensemble(bundle)
         self.groups = self.args.deployments(len(self.ensemble.about.parts))
         self.handles = {
             name: Direct(SubModels(bundle, self.ensemble.id, indices)) for name, indices in self.groups.items()
         }
         self.telemetry = Telemetry()
-        self.engine = Engine(self.ensemble, self.args, self.groups, self.handles, self.telemetry.heard, one_by_one)
+        self.engine = Engine(self.ensemble, self.args, self.groups, self.handles, self.telemetry.heard)
         self.web = EnsembleWeb(self.engine, self.args, self.groups, self.telemetry).app
 
     def client(self, address: str = "127.0.0.1") -> TestClient:
