@@ -5,7 +5,8 @@
 Each row and seed is a run of its own under --work: one that was stopped goes on at its last epoch, one that is
 done is not trained again. `--only` and `--seeds` let several processes share the work. When every row has a run,
 writes benchmarks/results/split_traffic.json (preset quick: split_traffic_quick.json) and a plot beside it; `seeds`
-of a row says how many runs it is the mean of. A table for people, then one JSON object.
+of a row says how many runs it is the mean of. With `--table` a row without runs stays as that file has it.
+A table for people, then one JSON object.
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ def main() -> None:
                 missing.append(place.name)
     if missing:
         print(f"{len(missing)} runs are still to do: {', '.join(missing)}")
-    if not all(places.values()):
-        return
-    table = rows(places)
-    print(_text(table))
     name = "split_traffic" if args.preset == "full" else "split_traffic_quick"
+    earlier = _earlier(RESULTS / f"{name}.json") if args.table else []
+    if not earlier and not all(places.values()):
+        return
+    table = rows(places, earlier)
+    print(_text(table))
     about = meta(sorted(seeds)) | describe(base(args.data, args.preset, 0))
     save(name, {"meta": about, "rows": table})
     (RESULTS / f"{name}.png").write_bytes(plot(table))
@@ -86,8 +88,16 @@ def describe(config: SplitConfig) -> dict[str, Any]:
         "notes": "CIFAR-10 as Parquet files is recompressed as JPEG. The unsplit network and the upload of raw "
         "images were not run: their accuracy is that of `split fp32`, to which split training in fp32 is equal bit for "
         "bit (tests/train/test_loop.py). Rows were trained on a busy machine: `seconds` are rough. Each row is trained "
-        "by the same command without --table, at the commits that it names.",
+        "by the same command without --table, at the commits and on the machines that it names.",
     }
+
+
+def _earlier(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a result, each with the machine that it was trained on."""
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text())
+    return [{"machines": [found["meta"]["machine"]] if row["commits"] else []} | row for row in found["rows"]]
 
 
 def _done(config: SplitConfig, place: Path) -> bool:

@@ -186,18 +186,29 @@ def _(config: SplitConfig) -> SplitConfig:
 
 # --- prune: one family by transfer, and its tighter levels from scratch --------------------------------
 
-FAMILY = ("all·b4/b4·zstd", "c16·b4/b4·zstd", "c4·b4/b4·zstd")
+FAMILY = {
+    "all·b4/b4·zstd": 1.0,
+    "c32·b4/b4·zstd": 0.5,
+    "c16·b4/b4·zstd": 0.5,
+    "c12·b4/b4·zstd": 1.0,
+    "c8·b4/b4·zstd": 1.0,
+    "c6·b4/b4·zstd": 1.0,
+    "c4·b4/b4·zstd": 1.0,
+}
+"""Levels, and the peak of each one's learning rate in units of the base's: by validation accuracy (docs/log.md)."""
 
 
 @row("prune")
 def _(config: SplitConfig) -> SplitConfig:
     """The base has all the epochs of the other rows, each further level an eighth."""
     epochs, step = config.train.epochs, max(1, config.train.epochs // 8)
-    stages = [Stage(level=level(FAMILY[0]), share=epochs)]
-    stages += [Stage(level=level(at), share=step, lr_scale=0.25) for at in FAMILY[1:]]
+    stages = [
+        Stage(level=level(at), share=step if index else epochs, lr_scale=scale)
+        for index, (at, scale) in enumerate(FAMILY.items())
+    ]
     train = config.train.replaced(epochs=epochs + step * (len(FAMILY) - 1))
     return boxed(config, Prune(phases=tuple(stages))).replaced(train=train)
 
 
-fixed("from scratch: c16·b4/b4·zstd", FAMILY[1])
-fixed("from scratch: c4·b4/b4·zstd", FAMILY[2])
+fixed("from scratch: c16·b4/b4·zstd", "c16·b4/b4·zstd")
+fixed("from scratch: c4·b4/b4·zstd", "c4·b4/b4·zstd")

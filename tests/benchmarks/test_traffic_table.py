@@ -35,7 +35,7 @@ def record(path, epochs, accuracy):
         ]
     )
     place.write("summary.json", json.dumps({"accuracy": accuracy, "bytes_raw_upload": 500}).encode())
-    (path / "meta.json").write_text(json.dumps({"commit": "abc"}))
+    (path / "meta.json").write_text(json.dumps({"commit": "abc", "machine": "here"}))
     return path
 
 
@@ -74,3 +74,21 @@ def test_what_was_not_run_has_no_time(table):
     for name in ("unsplit", "raw images uploaded once"):
         assert table[name]["seconds"] is None and table[name]["commits"] == []
     assert table["raw images uploaded once"]["frame_mb"] == 501 / 1e6
+
+
+def test_a_row_without_runs_stays_as_it_was(rows, table, tmp_path):
+    earlier = list(table.values())
+    family = [(299, 0.7, "joint", 0.8), (99, 0.6, "joint", 0.7), (99, 0.6, "joint", 0.5)]
+    again = rows({"split fp32": [], "freeze": [], "prune": [record(tmp_path / "again", family, 0.5)]}, earlier)
+    names = [row["name"] for row in again]
+    assert names == ["unsplit", "raw images uploaded once", "split fp32", "freeze", *names[4:]] and len(names) == 7
+    assert again[:4] == earlier[:4] and [row["accuracy_mean"] for row in again[4:]] == pytest.approx([80, 70, 50])
+    assert again[5]["times_less"] == pytest.approx(10), "against the earlier reference"
+    with pytest.raises(KeyError, match="lacking"):
+        rows({"split fp32": [], "lacking": []}, earlier)
+    thin = [(99, 0.79, "joint", None)]
+    assert rows({"split fp32": [], "thin": [record(tmp_path / "t", thin, 0.8)]}, earlier)[-1]["mb_to_target"] == 1e-4
+    for row in earlier:
+        row.pop("val_accuracy_mean", None)
+    with pytest.raises(ValueError, match="what `split fp32` had on validation images"):
+        rows({"split fp32": [], "thin": [tmp_path / "t"]}, earlier)
