@@ -34,7 +34,7 @@ class Answer:
     heard: tuple[Heard, ...]
     fusion_s: float
     queue_s: float = 0.0
-    """Seconds until the batch was full or had waited long enough."""
+    """Seconds until the batch's turn came."""
 
     def of(self, rows: slice, queue_s: float) -> Answer:
         """Return the answer for some of the images."""
