@@ -6,7 +6,7 @@
 
 A stopped search goes on after the trials that had ended. Trials are chosen by the validation split; the recipe at the
 front's knee is trained once more on Ray, unless --no-confirm. The last line is a JSON object: search (its folder),
-trials, finished, stopped, failed, refused (by the static plan), epochs (that were trained), front, knee, confirmed.
+trials, finished, stopped, failed, refused (points that cannot be), epochs (that were trained), front, knee, confirmed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,17 @@ from raysplit.storage import Folder, dated
 from raysplit.train.record import RunDir
 from raysplit.train.trainer import SplitTrainer
 
+_DEFAULTS: dict[str, Any] = {
+    "objectives": "accuracy,bytes,seconds",
+    "trials": 20,
+    "link": "wifi",
+    "device": "pi4",
+    "server": "server",
+    "rate": None,
+    "seed": 0,
+}
+"""Of the arguments that decide a search; with --resume none may be given."""
+
 
 def main() -> None:
     args = _arguments().parse_args()
@@ -41,6 +52,8 @@ def main() -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(place.location) from None
     trials = place.trials()
+    if len(trials) < config.trials:
+        print(f"{len(trials)} of {config.trials} trials: no point is left that can be; {len(refused)} were refused")
     front, knee = on_front(trials, config)
     print(table(front, config, knee["number"]))
     print(f"knee: trial {knee['number']}, {knee['reason']}")
@@ -51,7 +64,7 @@ def main() -> None:
         "search": place.location,
         "trials": len(trials),
         **{state: states.count(state) for state in ("finished", "stopped", "failed")},
-        "refused": refused,
+        "refused": len(refused),
         "epochs": sum(trial["trained"] for trial in trials),
         "front": [
             {"recipe": place.recipe_file(trial), **{name: trial[name] for name in config.objectives}} for trial in front
@@ -69,13 +82,13 @@ def _arguments() -> argparse.ArgumentParser:
     source.add_argument("--resume", metavar="DIR", help="go on with a search")
     parser.add_argument("--space", help="tune_spaces.cut_and_level, tune_spaces.ensemble, or a Python file")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="of the recipe")
-    parser.add_argument("--objectives", default="accuracy,bytes,seconds", help="default accuracy,bytes,seconds")
-    parser.add_argument("--trials", type=int, default=20, help="default 20")
-    parser.add_argument("--link", default="wifi", help="wifi, lte, ethernet, iot, or a YAML file; default wifi")
-    parser.add_argument("--device", default="pi4", help="pi4, jetson, mcu, or a YAML file; default pi4")
-    parser.add_argument("--server", default="server", help="server, or a YAML file")
+    parser.add_argument("--objectives", help=f"default {_DEFAULTS['objectives']}")
+    parser.add_argument("--trials", type=int, help=f"default {_DEFAULTS['trials']}")
+    parser.add_argument("--link", help=f"wifi, lte, ethernet, iot, or a YAML file; default {_DEFAULTS['link']}")
+    parser.add_argument("--device", help=f"pi4, jetson, mcu, or a YAML file; default {_DEFAULTS['device']}")
+    parser.add_argument("--server", help="server, or a YAML file")
     parser.add_argument("--rate", type=float, metavar="R", help="images per second that every part must keep up with")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler")
+    parser.add_argument("--seed", type=int, help="of the sampler")
     parser.add_argument("--out", metavar="DIR", help="where the search goes; default: a new folder under storage")
     parser.add_argument("--concurrent", type=int, metavar="N", help="trials at once; default: one for each CPU")
     parser.add_argument("--no-confirm", action="store_true", help="do not train the knee's recipe on Ray")
@@ -84,23 +97,22 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _chosen(args: argparse.Namespace) -> tuple[SearchConfig, SearchDir]:
     if args.resume:
-        if args.set or args.space or args.out:
-            raise ConfigError("--resume goes on with the search's own config; leave out --space, --set and --out")
+        own = ("set", "space", "out", *_DEFAULTS)
+        if given := [f"--{name}" for name in own if getattr(args, name) not in (None, [])]:
+            raise ConfigError(f"--resume goes on with the search's own config; leave out {', '.join(given)}")
         place = SearchDir.at(args.resume)
         return place.search(), place
     if not args.space:
         raise ConfigError("--space is missing; try --space tune_spaces.cut_and_level")
     recipe = recipes.get_any(args.recipe).with_settings(args.set)
-    settings = {
+    asked = {name: value if (given := getattr(args, name)) is None else given for name, value in _DEFAULTS.items()}
+    settings = asked | {
         "recipe": recipe,
         "space": args.space,
-        "objectives": tuple(args.objectives.split(",")),
-        "trials": args.trials,
-        "link": link.get(args.link),
-        "device": machine(args.device),
-        "server": machine(args.server),
-        "rate": args.rate,
-        "seed": args.seed,
+        "objectives": tuple(asked["objectives"].split(",")),
+        "link": link.get(asked["link"]),
+        "device": machine(asked["device"]),
+        "server": machine(asked["server"]),
     }
     storage = recipe.ray.storage if isinstance(recipe, SplitConfig) else recipe.storage
     place = SearchDir.at(args.out or f"{storage}/{dated(f'search_{recipe.name}')}")
@@ -113,7 +125,7 @@ def _confirmed(knee: Trial, config: SearchConfig, place: SearchDir) -> dict[str,
     With one thread, as the trial: sums of floats depend on the number of threads.
     """
     recipe = type(config.recipe).model_validate_json(knee["recipe"])
-    location = f"{place.location}/confirmed"
+    location = f"{place.location}/confirmed/{knee['number']:04}"
     if isinstance(recipe, SplitConfig):
         trainer = SplitTrainer(recipe.replaced(train=recipe.train.replaced(threads=1)))
         trainer.fit()

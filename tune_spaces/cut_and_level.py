@@ -23,8 +23,15 @@ def param_space(base: SplitConfig) -> dict[str, Any]:
         "cut": tune.choice(narrow_cuts(base)),
         "channels": tune.choice([4, 16, ALL]),
         "bits": tune.choice([2, 4, 8]),
-        "schedule": tune.choice(["fixed", "deprune", "prune"]),
+        "schedule": tune.choice(_schedules(base)),
     }
+
+
+def _schedules(base: SplitConfig) -> list[str]:
+    """Return the schedules that the recipe's training can have: two phases need two epochs, a family the whole net."""
+    if base.train.epochs < 2:
+        return ["fixed"]
+    return ["fixed", "deprune"] if base.train.local_loss else ["fixed", "deprune", "prune"]
 
 
 def recipe(

@@ -65,10 +65,11 @@ class Knee:
 
 
 def knee(trials: Sequence[Mapping[str, Any]], objectives: Objectives) -> Knee:
-    """Return where a front bends most: the trial furthest below the plane through the best trial of each objective.
+    """Return where a front bends most: the trial that gives up least in all.
 
-    Objectives are scaled to 0..1 over the front, so that units do not matter (Das, Struct. Optim. 18, 1999).
-    Raises ConfigError when no trial succeeded.
+    What is given up is counted from the front's best, 0, to its worst, 1, for each objective, so that units do not
+    matter; with two objectives it is the trial furthest from the line through the best of each (Das, Struct. Optim. 18,
+    1999). Raises ConfigError when no trial succeeded.
     """
     on_front = front(trials, objectives)
     if not on_front:

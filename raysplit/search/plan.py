@@ -127,13 +127,19 @@ def row_of(
     if cut is None:
         names = [cut.name for cut in cuts]
         raise CutError(f"{config.model.name} has no cut '{config.cut}'. {nearest(config.cut, names)}")
-    level, channels = config.levels()[-1], cut.shape[cut.channel_dim - 1]
+    level, channels = last_level(config), cut.shape[cut.channel_dim - 1]
     for one in config.levels():
         if one.channels is not None and one.channels > channels:
             raise ConfigError(f"level {one} keeps {one.channels} channels, {channels} cross at cut '{cut.name}'")
     shape = code_shape(config.bottleneck, cut.shape, cut.channel_dim)
     row = _row(config, cut, shape, level, len(known.classes), link, device, server)
     return _checked(row, device, rate, link), cut
+
+
+def last_level(config: SplitConfig) -> Level:
+    """Return the level that a run ends with; of a ladder, the loosest, which it may not reach."""
+    phases = getattr(config.schedule, "phases", None)
+    return phases[-1].level if phases else config.levels()[-1]
 
 
 @lru_cache(maxsize=8)

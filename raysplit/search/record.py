@@ -1,6 +1,6 @@
 """A search's folder: what was asked for, every trial as it ends, and what came of it.
 
-search.json  trials/N.json  trials.parquet  front.png  recipes/N.json  states/  tune/
+search.json  trials/N.json  trials.parquet  refused.json  front.png  recipes/N.json  states/  base/  tune/
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ as far as they had come; only those of finished trials count."""
 class SearchDir(Folder):
     """One search's folder."""
 
-    def claim(self, search: SearchConfig) -> None:
-        """Make the folder this search's; ConfigError where it is another's."""
+    def check(self, search: SearchConfig) -> None:
+        """Raise ConfigError where the folder is another search's."""
         if self.has(SEARCH) and self.search() != search:
             raise ConfigError(f"'{self.location}' holds another search; give each its own folder, or use --resume")
+
+    def claim(self, search: SearchConfig) -> None:
+        """Make the folder this search's; ConfigError where it is another's."""
+        self.check(search)
         self.write(SEARCH, search.model_dump_json(indent=2).encode())
 
     def search(self) -> SearchConfig:
@@ -57,8 +61,8 @@ class SearchDir(Folder):
         """Return where the recipe of a trial on the front is."""
         return f"{self.location}/{RECIPES}/{trial['number']:04}.json"
 
-    def write_results(self) -> None:
-        """Write table, picture and recipes, in place of older ones.
+    def write_results(self, refused: Sequence[tuple[dict[str, Any], str]] = ()) -> None:
+        """Write table, picture, recipes and the points that were refused, in place of older ones.
 
         Raises ConfigError when no trial has finished.
         """
@@ -69,6 +73,8 @@ class SearchDir(Folder):
         sink = io.BytesIO()
         pq.write_table(pa.table({key: [row.get(key) for row in columns] for key in keys}), sink)
         self.write("trials.parquet", sink.getvalue())
+        told = [{"point": point, "reason": reason} for point, reason in refused]
+        self.write("refused.json", json.dumps(told, indent=2).encode())
         if self.has(RECIPES):
             self.delete(RECIPES)
         for trial in found:

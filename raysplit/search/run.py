@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -12,14 +13,17 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from raysplit.config import loads
-from raysplit.errors import RaysplitError
+from raysplit.config import SplitConfig, loads
+from raysplit.errors import ConfigError, RaysplitError
 from raysplit.search.config import SearchConfig
 from raysplit.search.record import SearchDir, State, Trial
 from raysplit.search.rungs import Rungs
 from raysplit.search.sampler import Sampler
 from raysplit.search.space import Config, Point, Space
 from raysplit.search.trial import Report, epochs_of, expected, fault_of, prepare, reports
+
+_GPU_SHARE = 0.25
+"""Of a GPU, for a trial: the networks are small."""
 
 
 class Ledger:
@@ -92,21 +96,23 @@ def _values(trial: Trial, epochs: int) -> dict[str, float] | None:
     """Return a trial's objectives; of one that was stopped, bytes and seconds as if it had gone on like that."""
     if trial["state"] == "failed":
         return None
-    more = epochs / max(1, trial["epochs"])
+    more = epochs / trial["epochs"] if trial["state"] == "stopped" else 1
     names = [key for key in ("accuracy", "bytes", "seconds", "image_bytes", "answer_s", "mib") if key in trial]
     return {name: trial[name] * (more if name in ("bytes", "seconds") else 1) for name in names}
 
 
 def search(
     config: SearchConfig, place: SearchDir, concurrent: int | None = None, watch: Callable[[Trial], None] | None = None
-) -> int:
-    """Search, or go on with the search in a folder, and return how many points the static plan refused.
+) -> list[tuple[Point, str]]:
+    """Search, or go on with the search in a folder, and return the points that were refused, with the reason.
 
     Runs on the Ray cluster that is connected, or on a local one; the folder must be one that all nodes reach.
-    `concurrent`: trials at once, each with one CPU and one torch thread; None: as many as there are CPUs. `watch` hears
-    of each trial that has ended. Trials that fail are counted and the search goes on. Raises ConfigError for a space
-    with keys or values that no config has, and when no trial finishes.
+    `concurrent`: trials at once, each with one CPU and one torch thread; None: as many as there are CPUs. `watch`
+    hears of each trial that has ended. Trials that fail are counted and the search goes on. Where the cluster has
+    GPUs and the recipe may use one, a trial asks for a share of it. Raises ConfigError for a space with keys or values
+    that no config has, and when no trial finishes; KeyboardInterrupt after Ctrl-C.
     """
+    place.check(config)
     ledger = Ledger(config, place, watch)
     place.claim(config)
     prepare(config, place)
@@ -115,8 +121,10 @@ def search(
     cpus = int(ray.cluster_resources().get("CPU", 1))
     # A notebook or a job has its own idea of the working directory; trials write nothing there.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    # Tune would end the search without a word, and all that comes after it would be done.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": 1}),
+        tune.with_resources(TrialActor, _resources(config)),
         tune_config=tune.TuneConfig(
             search_alg=_Points(ledger),
             scheduler=_Stopper(ledger),
@@ -131,8 +139,19 @@ def search(
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     ).fit()
-    place.write_results()
-    return len(ledger.sampler.refused)
+    refused = ledger.sampler.refused
+    if refused and not ledger.trials:
+        reason, count = Counter(reason for _, reason in refused).most_common(1)[0]
+        raise ConfigError(f"none of {len(refused)} points can be; {count} of them: {reason}")
+    place.write_results(refused)
+    return refused
+
+
+def _resources(search: SearchConfig) -> dict[str, float]:
+    recipe = search.recipe
+    device = recipe.train.device if isinstance(recipe, SplitConfig) else recipe.base.train.device
+    gpus = ray.cluster_resources().get("GPU", 0) if device.startswith(("auto", "cuda")) else 0
+    return {"cpu": 1} | ({"gpu": _GPU_SHARE} if gpus else {})
 
 
 class TrialActor(tune.Trainable):

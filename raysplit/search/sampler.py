@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 from ray.tune.search.optuna import OptunaSearch
 
-from raysplit.errors import MissingExtra
+from raysplit.errors import ConfigError, MissingExtra
 from raysplit.search.pareto import Objectives, front
 from raysplit.search.space import Config, Point, Space
 
@@ -32,7 +31,8 @@ class Sampler:
 
     `fault` tells of a config why it cannot be, or None; `refused` has the points that it refused, with the reason.
     `expected` tells which objectives a config will have, as far as that is known before training, or None. A point
-    that no other beats in those is on the front whatever its accuracy: samplers that learn begin with such points.
+    that no other beats in those is on the front whatever its accuracy: samplers that learn begin with such points,
+    where there is an end of them (of more than 2,000, of a draw).
     """
 
     def __init__(
@@ -67,46 +67,56 @@ class Sampler:
 
     def _certain(self, expected: Callable[[Config], Mapping[str, float] | None]) -> list[Point]:
         """Return points that must be on the front, at most `_STARTUP`, evenly along it."""
-        points = list(itertools.islice(self._space.points() or (), _LOOKED_AT))
-        configs = {
-            _key(config): (point, config) for point in points if not self._fault(config := self._space.config(point))
-        }
-        found = [(point, known) for point, config in configs.values() if (known := expected(config))]
-        known_ones = {name: way for name, way in self._objectives.items() if found and name in found[0][1]}
+        found: dict[str, tuple[Point, Mapping[str, float]]] = {}
+        for point in self._space.some(_LOOKED_AT, self._random):
+            config, reason = self._judged(point)
+            if config is not None and reason is None and (known := expected(config)):
+                found.setdefault(_key(config), (point, known))
+        every = list(found.values())
+        known_ones = {name: way for name, way in self._objectives.items() if every and name in every[0][1]}
         if not known_ones:
             return []
-        best = front([known for _, known in found], known_ones)
+        best = front([known for _, known in every], known_ones)
         step = max(1.0, (len(best) - 1) / (_STARTUP - 1))
         chosen = [best[round(i * step)] for i in range(min(len(best), _STARTUP))]
         self._random.shuffle(chosen)
-        return [found[index][0] for index in chosen]
+        return [every[index][0] for index in chosen]
 
     def next(self) -> tuple[Point, Config] | None:
         """Return a point that was not tried and its config; None when there are none left."""
         for _ in range(_ASKS):
             asked = self._study.ask(self._distributions)
-            config = self._space.config(asked.params)
-            if self._is_new(asked.params, config):
+            config = self._new(asked.params)
+            if config is not None:
                 self._open[_key(config)] = asked
                 return dict(asked.params), config
             self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
         points = list(self._space.points() or ())
         self._random.shuffle(points)
         for point in points:
-            config = self._space.config(point)
-            if self._is_new(point, config):
+            config = self._new(point)
+            if config is not None:
                 return point, config
         return None
 
-    def _is_new(self, point: Point, config: Config) -> bool:
-        key = _key(config)
+    def _new(self, point: Point) -> Config | None:
+        """Return the config of a point that was not tried and can be."""
+        config, reason = self._judged(point)
+        key = repr(sorted(point.items())) if config is None else _key(config)
         if key in self._tried:
-            return False
+            return None
         self._tried.add(key)
-        reason = self._fault(config)
         if reason is not None:
             self.refused.append((point, reason))
-        return reason is None
+        return config if reason is None else None
+
+    def _judged(self, point: Point) -> tuple[Config | None, str | None]:
+        """Return the config of a point, None where its values do not go together, and why it cannot be."""
+        try:
+            config = self._space.config(point)
+        except ConfigError as err:
+            return None, str(err)
+        return config, self._fault(config)
 
     def told(self, point: Point, values: Mapping[str, Any] | None) -> None:
         """Learn what came of a point, also of one that an earlier search tried; None: it failed."""

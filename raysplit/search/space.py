@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,16 @@ class Space:
         if any(found is None for found in values):
             return None
         return (dict(zip(self.domains, found, strict=True)) for found in itertools.product(*values))  # type: ignore[arg-type]
+
+    def some(self, most: int, draw: random.Random) -> list[Point]:
+        """Return every point, or as many drawn where there are more; none where there is no end of them."""
+        values = [_values(domain) for domain in self.domains.values()]
+        if any(found is None for found in values):
+            return []
+        finite: list[list[Any]] = values  # type: ignore[assignment]
+        if math.prod(map(len, finite)) <= most:
+            return list(self.points() or ())
+        return [dict(zip(self.domains, map(draw.choice, finite), strict=True)) for _ in range(most)]
 
     def _check(self) -> None:
         """Build a config for each value of each key, the others at their first."""

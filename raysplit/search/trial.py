@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
+
+import torch
 
 from raysplit.compress.bottleneck import code_shape
 from raysplit.compress.schedule import Course, foreseen, phase_starts
 from raysplit.config import EnsembleConfig, Level, Prune, SplitConfig
 from raysplit.data import facts
-from raysplit.ensemble.base import WEIGHTS, facts_of, fit_base, new_base
+from raysplit.ensemble.base import RECORD, WEIGHTS, facts_of, fit_base, new_base
 from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
 from raysplit.ensemble.family import family_of
-from raysplit.ensemble.plan import Plan
+from raysplit.ensemble.plan import Plan, Seat, make_plan
 from raysplit.errors import RaysplitError
 from raysplit.fit.checkpoint import pack_state, unpack_state
 from raysplit.link import Micro, train_seconds
@@ -47,18 +49,40 @@ def fault_of(search: SearchConfig, config: Config) -> str | None:
     """Return why a config cannot be on the search's link and machines, before anything is trained."""
     try:
         if isinstance(config, SplitConfig):
+            expected(search, config)
             return row_of(config, search.link, search.device, search.server, search.rate)[0].fault
-        classes, shape = facts_of(config.data)
-        family_of(new_base(config, len(classes), shape), shape)
-        return None
+        seats = _planned(config).seats
     except RaysplitError as err:
         return str(err)
+    mib, seconds = _largest(seats, search)
+    if mib > search.device.memory_mib:
+        return f"a sub-model needs {mib:,.1f} MiB, {search.device.name} has {search.device.memory_mib:,.1f}"
+    if search.rate is not None and seconds * search.rate > 1:
+        return (
+            f"the device takes {1000 * seconds:,.1f} ms an image, {search.rate:g} images/s leave "
+            f"{1000 / search.rate:,.1f}"
+        )
+    return None
+
+
+def _planned(config: EnsembleConfig) -> Plan:
+    """Return an ensemble's plan, as it would be if its base confused no classes."""
+    classes, shape = facts_of(config.data)
+    family = family_of(new_base(config, len(classes), shape), shape)
+    return make_plan(config, family, shape, torch.zeros(len(classes), len(classes), dtype=torch.int64))
+
+
+def _largest(seats: Sequence[Seat], search: SearchConfig) -> tuple[float, float]:
+    """Return the MiB of the largest sub-model's file, and the seconds of the slowest one on the device."""
+    mib = max(seat.file_bytes for seat in seats) / 2**20
+    return mib, max(seat.flops for seat in seats) / 1e9 / search.device.gflops_per_s
 
 
 def expected(search: SearchConfig, config: Config) -> dict[str, float] | None:
     """Return what is known of a config before it is trained, all but accuracy; bytes are an upper bound.
 
-    None where a schedule depends on what it will see, and for ensembles.
+    None where a schedule depends on what it will see, and for ensembles. Raises ConfigError where a schedule cannot be,
+    and as `row_of`.
     """
     if not isinstance(config, SplitConfig):
         return None
@@ -84,10 +108,18 @@ def expected(search: SearchConfig, config: Config) -> dict[str, float] | None:
 
 
 def prepare(search: SearchConfig, place: Folder) -> None:
-    """Train what all trials share: the base of ensembles."""
+    """Train what trials share: the base of ensembles."""
     config = search.recipe
-    if isinstance(config, EnsembleConfig) and config.base.weights is None and not place.has(f"{BASE}/{WEIGHTS}"):
-        fit_base(config, Folder.at(f"{place.location}/{BASE}"))
+    if isinstance(config, EnsembleConfig) and config.base.weights is None:
+        shared = shared_base(config, place)
+        if not shared.has(WEIGHTS):
+            fit_base(config, shared)
+
+
+def shared_base(config: EnsembleConfig, place: Folder) -> Folder:
+    """Return the folder of the base of all trials whose base is trained alike."""
+    alike = config.model_dump_json(include={"base", "data", "seed"})
+    return Folder.at(f"{place.location}/{BASE}/{hashlib.sha256(alike.encode()).hexdigest()[:16]}")
 
 
 def reports(search: SearchConfig, config: Config, location: str) -> Iterator[Report]:
@@ -170,21 +202,32 @@ def _seconds(search: SearchConfig, config: SplitConfig, cut: CutProfile, row: Re
 
 
 def _ensemble(search: SearchConfig, config: EnsembleConfig, place: Folder) -> Report:
-    if config.base.weights is None:
-        weights = f"{place.location}/{BASE}/{WEIGHTS}"
-        config = config.replaced(base=config.base.replaced(weights=weights))
     with tempfile.TemporaryDirectory() as folder:
-        summary = build_ensemble(config, folder)
         built = Folder.at(folder)
+        if config.base.weights is None:
+            shared = shared_base(config, place)
+            _copied((WEIGHTS, RECORD), shared, built)
+            summary = build_ensemble(config, folder)
+            _copied((RECORD, WEIGHTS), built, shared)
+        else:
+            summary = build_ensemble(config, folder)
         history = json.loads(built.find(FUSION_RECORD) or b"")["epochs"]
         seats = Plan.model_validate_json(built.find(PLAN) or b"").seats
-    size = summary["bytes_per_sample"]
+    size, (mib, seconds) = summary["bytes_per_sample"], _largest(seats, search)
     return {
         "epoch": epochs_of(config),
         "trained": epochs_of(config),
         "last": True,
         "accuracy": max(row["val_accuracy"] for row in history),
         "bytes": size,
-        "seconds": max(seat.flops for seat in seats) / 1e9 / search.device.gflops_per_s + search.link.call_s(size),
-        "mib": max(seat.file_bytes for seat in seats) / 2**20,
+        "seconds": seconds + search.link.call_s(size),
+        "mib": mib,
     }
+
+
+def _copied(names: Sequence[str], source: Folder, target: Folder) -> None:
+    """Copy files that the source has and the target has not."""
+    for name in names:
+        data = source.find(name)
+        if data is not None and not target.has(name):
+            target.write(name, data)

@@ -112,7 +112,8 @@ def test_failing_trials_are_counted_and_the_front_is_right(files):
 
 
 @pytest.mark.ray
-def test_a_killed_search_goes_on_without_repeating_trials(files):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_search_goes_on_without_repeating_trials(files, how):
     slow = command(files, "--set", "model.args.slow=0.3")
     with open(files / "log", "w") as log:
         process = subprocess.Popen(slow, stdout=log, stderr=log, cwd=ROOT, env=environment(), start_new_session=True)
@@ -120,8 +121,11 @@ def test_a_killed_search_goes_on_without_repeating_trials(files):
         while len(list((files / "out" / "trials").glob("*.json"))) < 2:
             assert process.poll() is None and time.monotonic() < end, (files / "log").read_text()[-2000:]
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        os.killpg(process.pid, how) if how == signal.SIGKILL else process.send_signal(how)
+        assert process.wait(timeout=60) == (-how if how == signal.SIGKILL else 130)
+    if how == signal.SIGINT:
+        assert f"--resume {files / 'out'}" in (files / "log").read_text()
+        assert not (files / "out" / "front.png").exists()
     before = {path.name: path.read_bytes() for path in (files / "out" / "trials").glob("*.json")}
     resume = [sys.executable, JOB, "--resume", str(files / "out"), "--no-confirm"]
     done = subprocess.run(resume, capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False)
@@ -130,3 +134,9 @@ def test_a_killed_search_goes_on_without_repeating_trials(files):
     assert len(trials) == 4 and len({json.dumps(trial["point"]) for trial in trials}) == 4
     for name, data in before.items():
         assert (files / "out" / "trials" / name).read_bytes() == data
+
+
+def test_a_resumed_search_keeps_its_own_settings(files):
+    words = [sys.executable, JOB, "--resume", str(files / "out"), "--trials", "40", "--rate", "5"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment(), check=False)
+    assert done.returncode == 1 and done.stderr.strip().endswith("leave out --trials, --rate")

@@ -1,14 +1,20 @@
+import json
+import random
+
 import pytest
 
 from raysplit import link, recipes
+from raysplit.config import ByteBudget, Deprune, Level, Phase
 from raysplit.errors import ConfigError
 from raysplit.search.config import SearchConfig
 from raysplit.search.machines import NAMED
+from raysplit.search.plan import last_level
 from raysplit.search.record import SearchDir
-from raysplit.search.run import Ledger
+from raysplit.search.run import Ledger, _values
+from raysplit.search.run import search as run_search
 from raysplit.search.rungs import Rungs
 from raysplit.search.space import Space
-from raysplit.search.trial import expected, reports
+from raysplit.search.trial import expected, fault_of, reports
 from tests.train.recipes import family_config
 
 GOOD = """
@@ -28,6 +34,14 @@ def asked(tmp_path, space=GOOD, **changes):
     file.write_text(space)
     machines = {"link": link.get("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
     return SearchConfig(**{"recipe": base(), "space": str(file), "sampler": "random", **machines, **changes})
+
+
+PAIR = """
+from ray import tune
+
+def param_space(base):
+    return {"train.batch_size": tune.choice([32, 50]), "train.in_flight": tune.choice([1, 4])}
+"""
 
 
 def report(accuracy, **more):
@@ -82,6 +96,58 @@ def test_the_epochs_are_never_exceeded(tmp_path):
     assert ledger.begin() == "wait"  # the other one may yet be stopped
     ledger.end(second, "finished", report(0.5))
     assert ledger.begin() is None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_values_that_do_not_go_together_are_refused_and_the_search_goes_on(tmp_path, sampler):
+    place = SearchDir.at(str(tmp_path / "s"))
+    search = asked(tmp_path, PAIR, sampler=sampler)
+    place.claim(search)
+    ledger = Ledger(search, place)
+    found = []
+    while (began := ledger.begin()) is not None:
+        number, config = began
+        found.append((config.train.batch_size, config.train.in_flight))
+        ledger.end(number, "finished", report(0.5))
+    assert sorted(found) == [(32, 1), (32, 4), (50, 1)]
+    [(point, reason)] = ledger.sampler.refused
+    assert point == {"train.batch_size": 50, "train.in_flight": 4} and "not a multiple of in_flight 4" in reason
+    place.write_results(ledger.sampler.refused)
+    assert json.loads((tmp_path / "s" / "refused.json").read_text()) == [{"point": point, "reason": reason}]
+
+
+def test_a_schedule_that_cannot_be_kept_is_refused(tmp_path):
+    thin = base().replaced(schedule=ByteBudget(ladder=(Level.model_validate("all.b4/b4"),), megabytes=0.001))
+    assert "megabytes" in fault_of(asked(tmp_path, recipe=thin), thin)
+
+
+def test_a_trial_that_was_not_stopped_has_its_own_values():
+    done = {"state": "finished", "accuracy": 0.9, "bytes": 10, "seconds": 2.0, "epochs": 0}
+    assert _values(done, 0)["bytes"] == 10
+    stopped = done | {"state": "stopped", "epochs": 2}
+    assert _values(stopped, 6)["bytes"] == 30 and _values(stopped | {"state": "failed"}, 6) is None
+
+
+def test_a_large_space_is_drawn_from(tmp_path):
+    keys = ", ".join(f'"{key}": tune.choice(list(range(1, 61)))' for key in ("train.batch_size", "train.epochs"))
+    space = Space(asked(tmp_path, f"from ray import tune\ndef param_space(base):\n    return {{{keys}}}").space, base())
+    found = space.some(100, random.Random(0))
+    assert len(found) == 100 and len({point["train.batch_size"] for point in found}) > 20
+    assert len(space.some(3600, random.Random(0))) == 3600
+
+
+def test_another_search_in_the_folder_is_left_alone(tmp_path):
+    place = SearchDir.at(str(tmp_path / "s"))
+    place.claim(asked(tmp_path))
+    with pytest.raises(ConfigError, match="holds another search"):
+        run_search(asked(tmp_path, seed=1), place)
+
+
+def test_the_last_level_is_the_one_that_a_run_ends_with():
+    tight, loose = (Level.model_validate(text) for text in ("all.b2/b2", "all.b4/b4"))
+    there_and_back = Deprune(phases=tuple(Phase(level=level, share=1) for level in (tight, loose, tight)))
+    config = base().replaced(schedule=there_and_back, train=base().train.replaced(epochs=3))
+    assert last_level(config) == tight and last_level(base()) == base().levels()[0]
 
 
 def test_rungs_rank_by_dominance():
