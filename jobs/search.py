@@ -1,6 +1,6 @@
 """Search for cuts, levels or sub-models on Ray Tune, and write the Pareto front with a recipe for each point on it.
 
-    python jobs/search.py --space tune_spaces.cut_and_level --recipe mnist5k_vgg11_uncompressed --trials 20
+    python jobs/search.py --space tune_spaces.cut_and_level --recipe mnist5k_vgg11_uncompressed --trials 12
     python jobs/search.py --space tune_spaces.ensemble --recipe mnist5k_vit_n3 --objectives accuracy,mib --trials 6
     python jobs/search.py --resume DIR
 
