@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from raysplit.config import ModelConfig
-from raysplit.ensemble.family import class_rows
+from raysplit.ensemble.heads import class_rows
 from raysplit.models import VGG, build
 
 _FLOOR = 16

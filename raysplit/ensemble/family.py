@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from raysplit.config import ModelConfig
+from raysplit.ensemble.conv import Conv
+from raysplit.ensemble.vit import ViT
 from raysplit.errors import ModelError
 from raysplit.models import VGG
 from raysplit.split.tracer import name_of
@@ -58,20 +59,6 @@ class Family(Protocol):
         ...
 
 
-def class_rows(head: Tensor, classes: Sequence[int] | None, rest: bool) -> Tensor:
-    """Return the rows of a head's weight or bias (all classes, …) that a sub-model's head has, as `Family.shrink`.
-
-    Where `classes` are all there are, the row for the others is 0.
-    """
-    if classes is None:
-        classes = range(len(head))
-    own = head[list(classes)]
-    if not rest:
-        return own
-    others = [c for c in range(len(head)) if c not in set(classes)]
-    return torch.cat([head[others].mean(0, keepdim=True) if others else torch.zeros_like(head[:1]), own])
-
-
 def family_of(model: nn.Module, shape: tuple[int, int, int]) -> Family:
     """Return the family of a trained network for images of `shape` (C, H, W).
 
@@ -79,13 +66,9 @@ def family_of(model: nn.Module, shape: tuple[int, int, int]) -> Family:
     and for a VisionTransformer with parts that cannot be sliced.
     """
     if isinstance(model, VisionTransformer):
-        from raysplit.ensemble.vit import ViT
-
         return ViT(model, shape)
     spiking = type(model).__module__ == "raysplit.models.spiking"  # importing it would need SpikingJelly
     if isinstance(model, VGG) or spiking:
-        from raysplit.ensemble.conv import Conv
-
         return Conv(model, shape)
     raise ModelError(
         f"sub-models cannot be cut out of {name_of(model)}: use a timm ViT (vit, vit_tiny_patch16_224, …), "

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from raysplit.config import ModelConfig
-from raysplit.ensemble.family import class_rows
+from raysplit.ensemble.heads import class_rows
 from raysplit.errors import ModelError
 from raysplit.models import build
 from raysplit.models.vit import vit

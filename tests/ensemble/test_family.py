@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raysplit.config import ModelConfig
-from raysplit.ensemble.family import class_rows, family_of
+from raysplit.ensemble.family import family_of
 from raysplit.errors import ModelError
 from raysplit.models import build
 
@@ -58,11 +58,3 @@ def test_other_families_do_not_need_spikingjelly():
         "assert 'spikingjelly' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_rows_of_a_head():
-    head = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0], [6.0, 7.0]])
-    assert class_rows(head, [2, 0], rest=False).tolist() == [[4, 8], [0, 1]]
-    assert class_rows(head, [2, 0], rest=True).tolist() == [[4, 5], [4, 8], [0, 1]]
-    assert torch.equal(class_rows(head, None, rest=False), head)
-    assert class_rows(head[:, 0], [0, 1, 2, 3], rest=True).tolist() == [0, 0, 2, 4, 6]
