@@ -87,7 +87,7 @@ def describe(config: SplitConfig) -> dict[str, Any]:
         "all test images",
         "notes": "CIFAR-10 as Parquet files is recompressed as JPEG. The unsplit network and the upload of raw "
         "images were not run: their accuracy is that of `split fp32`, to which split training in fp32 is equal bit for "
-        "bit (tests/train/test_loop.py). Rows were trained on busy machines and some were halted for minutes: `seconds` "
+        "bit (tests/train/test_loop.py). Rows were trained on busy machines, some were halted for minutes: `seconds` "
         "are rough, epochs are exact. Each row is trained by the same command without --table, at the commits and on "
         "the machines that it names.",
     }
