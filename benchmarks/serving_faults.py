@@ -38,7 +38,7 @@ from raysplit.ensemble.bundle import Ensemble, load_ensemble
 
 APP, PATH = "app", "/app/v2/models/raysplit/infer"
 CLIENTS = 4
-_START_S, _RECOVER_S = 600, 300
+_START_S, _RECOVER_S = 600, 120
 _NEAR = 2e-2
 """Sums over larger batches are taken in another order, in bf16; another bundle's answers are further away."""
 _PAUSE_S = 0.05
