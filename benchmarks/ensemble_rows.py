@@ -66,6 +66,7 @@ PRESETS = {
             retrain_epochs=6,
             batch_size=128,
             views=1,
+            retrain_batch=128,
         ),
         "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=5, batch_size=50, views=2),
         "snn": Scale(_SNN, images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2),
