@@ -6,9 +6,9 @@
 Each row and seed is a build of its own under --work: one that was stopped goes on where it was, one that is done is
 not built again, nor is one that the result file has under the same settings. All rows of a seed share one trained
 base; `--only full` trains that and nothing else. `--only` and `--seeds` let several processes share the work: what one
-is at, another waits for. When every row has a build, writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset
-quick: …_quick.json), which keeps the figures of every build, and a plot beside it; `seeds` of a row says how many
-builds it is the mean of. A table for people, then one JSON object.
+is at, another waits for. Writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset quick: …_quick.json), which
+keeps the figures of every build, and a plot beside it; `seeds` of a row says how many builds it is the mean of, and
+`to_do` names the builds that are not done. A table for people, then one JSON object.
 """
 
 from __future__ import annotations
@@ -64,14 +64,15 @@ def main() -> None:
         if ((place := study.place(name, seed)) / "summary.json").exists()
     }
     builds = [known[one] for one in planned if one in known]
-    if missing := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:
-        print(f"{len(missing)} builds are still to do: {', '.join(missing)}")
-    if {build["row"] for build in builds} < set(names(args.preset, 0)):
+    if to_do := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:
+        print(f"{len(to_do)} builds are still to do: {', '.join(to_do)}")
+    if not builds:
         return
-    table = rows(builds, names(args.preset, 0))
+    done = {build["row"] for build in builds}
+    table = rows(builds, [name for name in names(args.preset, 0) if name in done])
     print(text(table))
     about = study.about(sorted({build["seed"] for build in builds}))
-    save(study.result, {"meta": about, "rows": table, "builds": builds})
+    save(study.result, {"meta": about, "rows": table, "to_do": to_do, "builds": builds})
     (RESULTS / f"{study.result}.png").write_bytes(plot(table, study.title))
     print(json.dumps({"rows": table}))
 

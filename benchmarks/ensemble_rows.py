@@ -63,10 +63,10 @@ PRESETS = {
             _vit(192, 6),
             images=48_000,
             base_epochs=8,
-            retrain_epochs=6,
+            retrain_epochs=8,
             batch_size=128,
             views=1,
-            retrain_batch=128,
+            retrain_batch=64,
         ),
         "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=5, batch_size=50, views=2),
         "snn": Scale(_SNN, images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2),
@@ -82,7 +82,7 @@ _CONVOLUTIONAL: dict[str, Any] = {
     "precision": "bf16",
 }
 FITS: dict[str, dict[str, Any]] = {
-    "vit": {"optimizer": "muon", "lr": 1e-3, "warmup": 0.15, "label_smoothing": 0.1},
+    "vit": {"optimizer": "muon", "lr": 1e-3, "warmup": 0.15, "label_smoothing": 0.1, "compile": True},
     "cnn": _CONVOLUTIONAL,
     "snn": _CONVOLUTIONAL,
 }

@@ -1,6 +1,6 @@
 """What serving an ensemble costs: images per second and latency of its application, beside a floor and a plain way.
 
-    python benchmarks/serving.py [--n 3 10] [--rounds 3] [--seconds 5] [--work DIR]
+    python benchmarks/serving.py [--n 3 10] [--modes default throughput] [--rounds 3] [--seconds 5] [--work DIR]
 
 On the network of the recipe `mnist5k_vit_n3` in 3 and in 10 sub-models, all in one Ray on this machine:
 
@@ -10,8 +10,10 @@ On the network of the recipe `mnist5k_vit_n3` in 3 and in 10 sub-models, all in 
 - `noop`: one deployment that answers at once, what HTTP through Serve costs;
 - `plain`: a composition as tutorials write it: JSON lists, no batches.
 
-`wrk` sends one image a request, from 1, 16 and 64 clients; applications take turns in each round, figures are medians
-over rounds. After that a device client classifies over an emulated link of 20, 2 and 20 Mbit/s. The last line is JSON.
+Once with Serve as it comes, once with HAProxy in front and Serve's throughput mode (`serving_place.MODES`). `wrk` sends
+one image a request, from 1, 16 and 64 clients; applications take turns in each round, figures are medians over rounds.
+After that a device client classifies over an emulated link of 20, 2 and 20 Mbit/s. The last line is JSON, of the last
+number of sub-models and the last mode.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ import torch
 from meta import meta, save
 from serving_load import Call, Load, load, missing
 from serving_made import ensemble, family
-from serving_place import Place, serving
+from serving_place import ANYONE, MODES, Place, serving
 from serving_target import kept_share
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
@@ -44,6 +47,7 @@ Figures = dict[tuple[str, int], list[Load]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, nargs="+", default=[3, 10], help="numbers of sub-models, default 3 and 10")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default both")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     parser.add_argument("--seconds", type=int, default=5, help="of load for each figure, default 5")
     parser.add_argument("--work", default="~/raysplit_benchmarks/serving", help="where the bundles are kept")
@@ -54,22 +58,23 @@ def main() -> None:
     bundles = {n: ensemble(work, n) for n in args.n}
     devices = family(work)
     rows, goals = [], {}
-    for n, bundle in bundles.items():
-        local = load_ensemble(bundle)
-        with serving() as place:
-            place.deploy(applications(bundle, n, local))
-            print(f"{n} sub-models: {place.wait(_START_S):.0f} s to start", flush=True)
+    for n, mode in product(bundles, args.modes):
+        local = load_ensemble(bundles[n])
+        with serving(mode) as place:
+            place.deploy(applications(bundles[n], n, local))
+            print(f"{n} sub-models, {mode}: {place.wait(_START_S):.0f} s to start", flush=True)
             inprocess, figures = measure(place, local, args.rounds, args.seconds)
-        rows += table(n, inprocess, figures)
-        goals = summary(inprocess, figures)
-    with serving() as place:
-        place.deploy([application("split", "raysplit.serving.split:build", {"family": devices})])
+        rows += [{"n": n, "mode": mode, **row} for row in table(inprocess, figures)]
+        goals[mode] = summary(inprocess, figures)
+    with serving(args.modes[-1]) as place:
+        place.deploy([application("split", "raysplit.serving.split:build", {"family": devices, "access": ANYONE})])
         place.wait(_START_S)
         target = kept_share(devices, f"{place.url}/split")
     print(text(rows), json.dumps(target), sep="\n")
-    goals["target_kept_share"] = target["target_kept_share"]
+    for found in goals.values():
+        found["target_kept_share"] = target["target_kept_share"]
     save("serving", {"meta": meta([0]), "rows": rows, "target": target, "goals": goals})
-    print(json.dumps(goals))
+    print(json.dumps({"mode": args.modes[-1], **goals[args.modes[-1]]}))
 
 
 def application(name: str, path: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -80,9 +85,10 @@ def application(name: str, path: str, args: dict[str, Any]) -> dict[str, Any]:
 def applications(bundle: str, n: int, local: Ensemble) -> list[dict[str, Any]]:
     """Return the ways to serve one ensemble."""
     ours, size = "raysplit.serving.ensemble:build", 2 * local.about.parts[0].features
+    args = {"bundle": bundle, "missing": "wait", "access": ANYONE}
     return [
-        application("app", ours, {"bundle": bundle, "missing": "wait"}),
-        application("grouped", ours, {"bundle": bundle, "missing": "wait", "groups": {"all": list(range(n))}}),
+        application("app", ours, args),
+        application("grouped", ours, args | {"groups": {"all": list(range(n))}}),
         application("empty", "serving_empty:build", {"n": n, "size": size}),
         application("noop", "serving_empty:build", {"n": 0, "size": size}),
         application("plain", "serving_plain:build", {"bundle": bundle}),
@@ -145,14 +151,14 @@ def _times(local: Ensemble, images: torch.Tensor, seconds: float) -> list[float]
     return times
 
 
-def table(n: int, inprocess: dict[str, float], figures: Figures) -> list[dict[str, Any]]:
+def table(inprocess: dict[str, float], figures: Figures) -> list[dict[str, Any]]:
     """Return a row for each way and number of clients, of medians over rounds; `bad` is of all rounds."""
-    rows: list[dict[str, Any]] = [{"n": n, "way": "inprocess", "clients": 64, "ips": inprocess["ips"]}]
-    rows.append({"n": n, "way": "inprocess", "clients": 1, "p50_ms": inprocess["p50_ms"]})
+    rows: list[dict[str, Any]] = [{"way": "inprocess", "clients": 64, "ips": inprocess["ips"]}]
+    rows.append({"way": "inprocess", "clients": 1, "p50_ms": inprocess["p50_ms"]})
     for (way, clients), loads in figures.items():
         keys = ("ips", "p50_ms", "p95_ms", "p99_ms")
         found = {key: statistics.median(getattr(one, key) for one in loads) for key in keys}
-        rows.append({"n": n, "way": way, "clients": clients, **found, "bad": sum(one.bad for one in loads)})
+        rows.append({"way": way, "clients": clients, **found, "bad": sum(one.bad for one in loads)})
     return rows
 
 
@@ -179,10 +185,11 @@ def summary(inprocess: dict[str, float], figures: Figures) -> dict[str, float]:
 def text(rows: list[dict[str, Any]]) -> str:
     """Return the table for people."""
     keys = ("ips", "p50_ms", "p95_ms", "p99_ms")
-    lines = [f"{'n':>3} {'way':10}{'clients':>8}" + "".join(f"{key:>10}" for key in (*keys, "bad"))]
+    lines = [f"{'n':>3} {'mode':12}{'way':10}{'clients':>8}" + "".join(f"{key:>10}" for key in (*keys, "bad"))]
     for row in rows:
+        head = f"{row['n']:>3} {row['mode']:12}{row['way']:10}{row['clients']:>8}"
         figures = "".join(f"{row[key]:10.1f}" if key in row else f"{'–':>10}" for key in keys)
-        lines.append(f"{row['n']:>3} {row['way']:10}{row['clients']:>8}{figures}{row.get('bad', 0):>10}")
+        lines.append(f"{head}{figures}{row.get('bad', 0):>10}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """What clients of an ensemble see while its parts die and its bundle is replaced.
 
-    python benchmarks/serving_faults.py [--seconds 20] [--work DIR]
+    python benchmarks/serving_faults.py [--seconds 20] [--modes default throughput] [--work DIR]
 
 The network of `mnist5k_vit_n3` in three sub-models: two replicas of the ingress, two of the first sub-model, one of
 each other; `missing` is `drop`. Four clients ask all the time and repeat a request once when the connection breaks or
@@ -9,7 +9,8 @@ the bundle that it names answers in this process, with the sub-models that it sa
 would not fit either.
 
 Faults, each under load: one replica of a sub-model is killed, all replicas of one, a replica of the ingress; then the
-application is redeployed in place with another bundle. The last line is JSON.
+application is redeployed in place with another bundle. Once with Serve as it comes, once with HAProxy in front and
+Serve's throughput mode (`serving_place.MODES`). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import requests
 import torch
 from meta import meta, save
 from serving_made import ensemble
-from serving_place import Place, serving
+from serving_place import ANYONE, MODES, Place, serving
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 
@@ -47,19 +48,21 @@ _PAUSE_S = 0.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of load after each fault, at least; default 20")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default both")
     parser.add_argument("--work", default="~/raysplit_benchmarks/serving", help="where the bundles are kept")
     args = parser.parse_args()
     work = Path(args.work).expanduser()
-    rows = run(ensemble(work, 3), ensemble(work, 3, seed=1), args.seconds)
+    first, second = ensemble(work, 3), ensemble(work, 3, seed=1)
+    rows = [{"mode": mode, **row} for mode in args.modes for row in run(first, second, args.seconds, mode)]
     print(text(rows))
     save("serving_faults", {"meta": meta([0, 1]), "rows": rows})
     print(json.dumps({key: sum(row[key] for row in rows) for key in ("requests", "lost", "wrong", "degraded_after")}))
 
 
-def run(first: str, second: str, seconds: float) -> list[dict[str, Any]]:
+def run(first: str, second: str, seconds: float, mode: str) -> list[dict[str, Any]]:
     """Return a row for each fault; `first` and `second` are the bundles before and after the redeployment."""
     bundles = {found.id[:12]: found for found in map(load_ensemble, (first, second))}
-    with serving() as place:
+    with serving(mode) as place:
         place.deploy([application(first)])
         place.wait(_START_S)
         load = Load(f"{place.url}{PATH}", bundles)
@@ -82,7 +85,7 @@ def application(bundle: str) -> dict[str, Any]:
         "name": APP,
         "route_prefix": f"/{APP}",
         "import_path": "raysplit.serving.ensemble:build",
-        "args": {"bundle": bundle, "missing": "drop"},
+        "args": {"bundle": bundle, "missing": "drop", "access": ANYONE},
         "deployments": deployments,
     }
 
@@ -208,10 +211,10 @@ class Load:
 
 def text(rows: list[dict[str, Any]]) -> str:
     """Return the table for people."""
-    keys = [key for key in rows[0] if key != "fault"]
-    lines = [f"{'fault':22}" + "".join(f"{key:>16}" for key in keys)]
+    keys = [key for key in rows[0] if key not in ("mode", "fault")]
+    lines = [f"{'mode':12}{'fault':22}" + "".join(f"{key:>16}" for key in keys)]
     for one in rows:
-        lines.append(f"{one['fault']:22}" + "".join(f"{one[key]:>16.4g}" for key in keys))
+        lines.append(f"{one['mode']:12}{one['fault']:22}" + "".join(f"{one[key]:>16.4g}" for key in keys))
     return "\n".join(lines)
 
 

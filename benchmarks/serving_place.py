@@ -20,9 +20,16 @@ from ray.serve._private.api import serve_start
 from ray.serve.schema import ServeDeploySchema
 
 _HOST = "127.0.0.1"
+ANYONE = {"anyone": True}
+"""`access` of applications: they listen on this machine alone, and behind HAProxy cannot tell who asks."""
 _POLL_S = 0.2
 _CPUS = 4
 """That Ray believes in: replicas reserve 0.1 each and share the machine."""
+MODES: dict[str, dict[str, str]] = {
+    "default": {},
+    "throughput": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+}
+"""Environment that Ray is started in: Serve as it comes, or with HAProxy in front and its throughput mode."""
 
 
 class Place:
@@ -68,13 +75,14 @@ class Place:
 
 
 @contextmanager
-def serving() -> Iterator[Place]:
-    """Start Ray and Serve, and end both with all that they started.
+def serving(mode: str) -> Iterator[Place]:
+    """Start Ray and Serve, in one of `MODES`, and end both with all that they started.
 
     Modules beside the script that was started can be imported in replicas.
     """
     folder = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
     os.environ.pop("RAY_ADDRESS", None)
+    os.environ.update(MODES[mode])
     code = os.pathsep.join([str(Path(__file__).parent), *sys.path[1:]])
     try:
         ray.init(
@@ -95,6 +103,8 @@ def serving() -> Iterator[Place]:
         serve.shutdown()
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        for name in MODES[mode]:
+            del os.environ[name]
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from raysplit.config import FusionConfig
 from raysplit.data.batches import batch_order, generator
 from raysplit.errors import ConfigError
-from raysplit.fit.compute import autocast, pick_device
+from raysplit.fit.compute import autocast, compiled, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
 
@@ -98,6 +98,7 @@ def train_fusion(
         fusion = Fusion(widths, classes, config.layers, config.fill)
     fusion.standardise_by(features)
     fusion.to(device)
+    step = compiled(fusion) if config.compile else fusion
     size = min(config.batch_size, len(labels))
     per_epoch = len(labels) // size
     optimizer = HalfOptimizer(fusion, config, config.epochs * per_epoch, decay_logits=True)
@@ -106,13 +107,13 @@ def train_fusion(
     for epoch in range(config.epochs):
         order = batch_order(len(labels), size, mix(seed, "fusion"), epoch)
         total = 0.0
-        for step, rows in enumerate(order, start=epoch * per_epoch):
-            present = drawn_presence(len(rows), len(widths), config.feature_dropout, generator("lost", seed, step))
+        for number, rows in enumerate(order, start=epoch * per_epoch):
+            present = drawn_presence(len(rows), len(widths), config.feature_dropout, generator("lost", seed, number))
             with autocast(device, config.precision):
-                logits = fusion(features[rows].to(device), present.to(device))
+                logits = step(features[rows].to(device), present.to(device))
             loss = cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=config.label_smoothing)
             loss.backward()
-            optimizer.step(step)
+            optimizer.step(number)
             total += loss.item()
         scores = _logits(fusion, val_features)
         accuracy, val_loss = _accuracy(scores, val_labels), cross_entropy(scores, val_labels).item()

@@ -1,11 +1,13 @@
-"""Where and how a network computes: the torch device, and mixed precision."""
+"""Where and how a network computes: the torch device, mixed precision, and compiled or not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raysplit.errors import ConfigError
@@ -22,6 +24,25 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     attention = sdpa_kernel(SDPBackend.MATH) if enabled and device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled), attention:
         yield
+
+
+def compiled(module: nn.Module) -> Callable[..., Tensor]:
+    """Return a module's call as torch.compile makes it, at the first call of each shape.
+
+    Calling it raises ConfigError where it cannot be compiled.
+    """
+    fast = torch.compile(module, dynamic=False)
+
+    def call(*args: Tensor | None) -> Tensor:
+        try:
+            return fast(*args)
+        except BackendCompilerFailed as err:
+            raise ConfigError(
+                f"compile: the network cannot be compiled here: {err.inner_exception}. On a CPU it needs a C++ compiler (g++); "
+                "install one, or leave compile out"
+            ) from err
+
+    return call
 
 
 def pick_device(name: str) -> torch.device:

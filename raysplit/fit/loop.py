@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from raysplit.config import ClassifierFit
 from raysplit.data import batch_order, prepare_batch
-from raysplit.fit.compute import autocast, pick_device
+from raysplit.fit.compute import autocast, compiled, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
 
@@ -99,7 +99,8 @@ class Fit:
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         objective.to(self._device, memory_format=layout)  # type: ignore[call-overload]
         self._layout, self._objective = layout, objective
-        self._step = wrap(objective) if wrap else objective
+        step = wrap(objective) if wrap else objective
+        self._step = compiled(step) if config.compile else step
         self._batch = min(config.batch_size, len(self._samples))
         self._per_epoch = len(self._samples) // self._batch
         self._optimizer = HalfOptimizer(objective, config, config.epochs * self._per_epoch, decay_logits=True)

@@ -106,4 +106,4 @@ def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_p
         (tmp_path / f"{study.result}.json").write_text(json.dumps({"meta": {"settings": settings}, "builds": [build]}))
         assert study.known() == known
     elsewhere = ensemble.Study("vit", "parquet:/somewhere/digits", "tiny", tmp_path)
-    assert elsewhere.name == study.name and elsewhere.settings != ""
+    assert elsewhere.name == study.name and elsewhere.settings == study.settings

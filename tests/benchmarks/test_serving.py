@@ -26,7 +26,7 @@ def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replac
     first = tiny_ensemble / "bundle"
     config = loads(EnsembleConfig, (tiny_ensemble / "config.json").read_text(), where="the tiny ensemble")
     build_ensemble(config.replaced(seed=config.seed + 1), str(tmp_path / "second"))
-    rows = serving_faults.run(str(first), str(tmp_path / "second" / "bundle"), 4.0)
+    rows = serving_faults.run(str(first), str(tmp_path / "second" / "bundle"), 4.0, "default")
     assert [row["fault"] for row in rows][1:] == [
         "one replica of two",
         "all of a sub-model",

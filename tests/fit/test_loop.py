@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from raysplit.config import ClassifierFit
+from raysplit.errors import ConfigError
 from raysplit.fit.loop import Fit, Objective, Samples, outputs
 
 FIT = ClassifierFit(epochs=4, batch_size=16, lr=1e-2, warmup=0.0, device="cpu")
@@ -130,3 +131,29 @@ def test_each_epoch_can_have_samples_of_its_own():
     list(Fit(Objective(twin), samples(), FIT, "none").epochs())
     assert sorted(set(asked)) == [0, 1, 2, 3]
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True))
+
+
+def test_a_compiled_step_learns_what_the_plain_one_does():
+    plain, fused = net(), net()
+    rows = {
+        wanted: list(Fit(Objective(model), samples(), FIT.replaced(compile=wanted, epochs=1), "none").epochs())
+        for wanted, model in ((False, plain), (True, fused))
+    }
+    assert rows[True][0]["loss"] == pytest.approx(rows[False][0]["loss"], rel=0.2)  # dropout draws other numbers
+    assert fused.state_dict().keys() == plain.state_dict().keys()
+    assert not torch.equal(fused.head.weight, net().head.weight)
+
+
+def test_what_cannot_be_compiled_is_named(monkeypatch):
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def compile_(module, dynamic):
+        def call(*args):
+            raise BackendCompilerFailed(lambda: None, RuntimeError("no compiler found"), None)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    fit = Fit(Objective(net()), samples(), FIT.replaced(compile=True), "none")
+    with pytest.raises(ConfigError, match=r"compile: .*no compiler found.*C\+\+ compiler"):
+        next(fit.epochs())
