@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from raysplit.config import FusionConfig
 from raysplit.data.batches import batch_order, generator
 from raysplit.errors import ConfigError
-from raysplit.fit.compute import autocast, compiled, pick_device
+from raysplit.fit.compute import autocast, compiling, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
 
@@ -98,7 +98,7 @@ def train_fusion(
         fusion = Fusion(widths, classes, config.layers, config.fill)
     fusion.standardise_by(features)
     fusion.to(device)
-    step = compiled(fusion) if config.compile else fusion
+    step = torch.compile(fusion, dynamic=False) if config.compile else fusion
     size = min(config.batch_size, len(labels))
     per_epoch = len(labels) // size
     optimizer = HalfOptimizer(fusion, config, config.epochs * per_epoch, decay_logits=True)
@@ -109,10 +109,11 @@ def train_fusion(
         total = 0.0
         for number, rows in enumerate(order, start=epoch * per_epoch):
             present = drawn_presence(len(rows), len(widths), config.feature_dropout, generator("lost", seed, number))
-            with autocast(device, config.precision):
-                logits = step(features[rows].to(device), present.to(device))
-            loss = cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=config.label_smoothing)
-            loss.backward()
+            with compiling():
+                with autocast(device, config.precision):
+                    logits = step(features[rows].to(device), present.to(device))
+                loss = cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=config.label_smoothing)
+                loss.backward()
             optimizer.step(number)
             total += loss.item()
         scores = _logits(fusion, val_features)

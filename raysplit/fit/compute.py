@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import Tensor, nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -26,23 +25,16 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
         yield
 
 
-def compiled(module: nn.Module) -> Callable[..., Tensor]:
-    """Return a module's call as torch.compile makes it, at the first call of each shape.
-
-    Calling it raises ConfigError where it cannot be compiled.
-    """
-    fast = torch.compile(module, dynamic=False)
-
-    def call(*args: Tensor | None) -> Tensor:
-        try:
-            return fast(*args)
-        except BackendCompilerFailed as err:
-            raise ConfigError(
-                f"compile: the network cannot be compiled here: {err.inner_exception}. On a CPU it needs a C++ compiler (g++); "
-                "install one, or leave compile out"
-            ) from err
-
-    return call
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Say what to do, as a ConfigError, where a step that torch.compile has made cannot be compiled."""
+    try:
+        yield
+    except BackendCompilerFailed as err:
+        raise ConfigError(
+            f"compile: the network cannot be compiled here: {err.inner_exception}. On a CPU it needs a C++ compiler "
+            "(g++); install one, or leave compile out"
+        ) from err
 
 
 def pick_device(name: str) -> torch.device:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from raysplit.config import ClassifierFit
 from raysplit.data import batch_order, prepare_batch
-from raysplit.fit.compute import autocast, compiled, pick_device
+from raysplit.fit.compute import autocast, compiling, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
 
@@ -100,7 +100,7 @@ class Fit:
         objective.to(self._device, memory_format=layout)  # type: ignore[call-overload]
         self._layout, self._objective = layout, objective
         step = wrap(objective) if wrap else objective
-        self._step = compiled(step) if config.compile else step
+        self._step = torch.compile(step, dynamic=False) if config.compile else step
         self._batch = min(config.batch_size, len(self._samples))
         self._per_epoch = len(self._samples) // self._batch
         self._optimizer = HalfOptimizer(objective, config, config.epochs * self._per_epoch, decay_logits=True)
@@ -128,9 +128,10 @@ class Fit:
         samples = self._samples
         x = samples.batch(rows, self._augment, seed).to(self._device, memory_format=self._layout)
         teacher = None if samples.teacher is None else samples.teacher[rows].to(self._device)
-        with autocast(self._device, self.config.precision):
-            loss = self._step(x, samples.targets[rows].to(self._device), teacher)
-        loss.backward()
+        with compiling():
+            with autocast(self._device, self.config.precision):
+                loss = self._step(x, samples.targets[rows].to(self._device), teacher)
+            loss.backward()
         return loss.item()
 
     def state(self) -> dict[str, Any]:
