@@ -68,7 +68,7 @@ PRESETS = {
             views=1,
             retrain_batch=64,
         ),
-        "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=5, batch_size=50, views=2),
+        "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=20, batch_size=50, views=2),
         "snn": Scale(_SNN, images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2),
     },
 }
