@@ -63,7 +63,7 @@ PRESETS = {
             _vit(192, 6),
             images=48_000,
             base_epochs=8,
-            retrain_epochs=8,
+            retrain_epochs=12,
             batch_size=128,
             views=1,
             retrain_batch=64,
