@@ -40,6 +40,8 @@ class Scale:
     views: int
     """Passes over the training images that the fusion learns from."""
     retrain_batch: int = 32
+    compile: bool = False
+    """Whether torch.compile is worth its minute: for long trainings of small transformers."""
 
 
 _CNN = ModelConfig(name="vgg9", args={"width": 0.5, "dropout": 0.0})
@@ -67,6 +69,7 @@ PRESETS = {
             batch_size=128,
             views=1,
             retrain_batch=64,
+            compile=True,
         ),
         "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=20, batch_size=50, views=2),
         "snn": Scale(_SNN, images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2),
@@ -82,7 +85,7 @@ _CONVOLUTIONAL: dict[str, Any] = {
     "precision": "bf16",
 }
 FITS: dict[str, dict[str, Any]] = {
-    "vit": {"optimizer": "muon", "lr": 1e-3, "warmup": 0.15, "label_smoothing": 0.1, "compile": True},
+    "vit": {"optimizer": "muon", "lr": 1e-3, "warmup": 0.15, "label_smoothing": 0.1},
     "cnn": _CONVOLUTIONAL,
     "snn": _CONVOLUTIONAL,
 }
@@ -119,6 +122,7 @@ def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
     scale, small = PRESETS[preset][family], dataset(data) in _DIGITS
     base = {"batch_size": scale.batch_size, "precision": "bf16", "epochs": scale.base_epochs, "seed": seed}
     again = {"batch_size": scale.retrain_batch, "epochs": scale.retrain_epochs, "distill": 1.0}
+    fit = FITS[family] | {"compile": scale.compile}
     return EnsembleConfig(
         name="n=10",
         data=DataConfig(
@@ -127,10 +131,10 @@ def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
             val_fraction=0.1 if small else 0.04,
             augment="crop" if small else "crop_flip",
         ),
-        base=BaseConfig(model=scale.model, train=ClassifierFit.model_validate(FITS[family] | base)),
+        base=BaseConfig(model=scale.model, train=ClassifierFit.model_validate(fit | base)),
         groups=GroupsConfig(n=10, seed=seed),
         prune=PruneConfig(keep=KEEP[family], scores="fast" if family == "vit" else "apoz"),
-        retrain=RetrainConfig.model_validate(FITS[family] | again),
+        retrain=RetrainConfig.model_validate(fit | again),
         fusion=FusionConfig(epochs=20, views=scale.views),
         precision="bf16",
         seed=seed,
