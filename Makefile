@@ -7,8 +7,8 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## train VGG-11 across a device and a server, uncompressed and with deprune, and report
 	$(BIN)/python jobs/demo.py
 
-test: $(READY)  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .

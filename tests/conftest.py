@@ -17,14 +17,6 @@ from raysplit.config import (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep modules whole where `-n` shares them out, and those that start Ray in one process: one Ray at a time."""
-    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def tiny_ensemble(tmp_path_factory):
     """Return the folder of an ensemble's build, seconds' work: three ViTs for 8×8 digits on two devices."""
