@@ -71,8 +71,7 @@ def main() -> None:
         place.wait(_START_S)
         target = kept_share(devices, f"{place.url}/split")
     print(text(rows), json.dumps(target), sep="\n")
-    for found in goals.values():
-        found["target_kept_share"] = target["target_kept_share"]
+    goals[args.modes[-1]]["target_kept_share"] = target["target_kept_share"]
     save("serving", {"meta": meta([0]), "rows": rows, "target": target, "goals": goals})
     print(json.dumps({"mode": args.modes[-1], **goals[args.modes[-1]]}))
 
