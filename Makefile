@@ -2,13 +2,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test test-ray test-rest check clean
 
 demo: $(READY)  ## train VGG-11 across a device and a server, uncompressed and with deprune, and report
 	$(BIN)/python jobs/demo.py
 
+# The tests that start Ray and the others side by side: each kind leaves a core idle for much of its time. Ray's
+# processes have deadlines, so that the others stand back.
 test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs=2 --output-sync=target test-ray test-rest
+
+test-ray: $(READY)
+	$(BIN)/python -m pytest -m ray
+
+test-rest: $(READY)
+	nice $(BIN)/python -m pytest -m "not ray"
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from ensemble_plot import plot
 from ensemble_rows import FITS, KEEP, PRESETS, ROWS, TAKES, dataset, names, of_base, seeds, start
-from ensemble_table import FULL, Figures, figures, rows, text
+from ensemble_table import FULL, STAGES, Figures, figures, rows, text
 from filelock import FileLock
 from meta import RESULTS, meta, save
 
 from raysplit.config import EnsembleConfig
 from raysplit.ensemble.base import TEACHER, WEIGHTS, facts_of, fit_base, load_base, normalisation, teach
-from raysplit.ensemble.build import build_ensemble, claim
+from raysplit.ensemble.build import build_ensemble, claim, config_of
 from raysplit.ensemble.precision import pack, unpack
 from raysplit.storage import Folder
 
@@ -154,12 +154,25 @@ class Study:
             if name in TAKES:
                 self.build(TAKES[name], seed)
                 _take(self.place(TAKES[name], seed), place, config)
+            self._take_common(place, config, seed)
             done = build_ensemble(config, str(place))
         print(
             f"{place.name}: {100 * done['accuracy']:.2f} %, base {100 * done['base_accuracy']:.2f} %, "
-            f"{done['seconds']['submodels'] + done['seconds']['fusion']:.0f} s",
+            f"{sum(done['seconds'][stage] for stage in STAGES):.0f} s",
             flush=True,
         )
+
+    def _take_common(self, place: Path, config: EnsembleConfig, seed: int) -> None:
+        """Copy the common net of a finished row that would train the same one, unless there is one."""
+
+        def makes(config: EnsembleConfig) -> tuple[Any, ...]:
+            return config.base, config.data, config.prune, config.common
+
+        for other in (self.place(name, seed) for name in ROWS):
+            done = (other / "summary.json").exists() and (other / "common").exists()
+            if done and not (place / "common").exists() and makes(config_of(str(other))) == makes(config):
+                shutil.copytree(other / "common", place / "arriving", dirs_exist_ok=True)
+                (place / "arriving").rename(place / "common")
 
     def about(self, seeds: list[int]) -> dict[str, Any]:
         """Return `meta`, with what the rows have in common."""
@@ -171,12 +184,15 @@ class Study:
                 found["versions"][package] = version(package)
             except PackageNotFoundError:
                 continue
-        base = config.base
+        base, common = config.base, ""
+        if config.common is not None:
+            common = f"before it {config.common.epochs} epochs of one net of all classes that all start from; "
         return found | {
             "model": f"{base.model.name} {base.model.args}; sub-models keep {KEEP[self.family]:.4f}, scores "
             f"{config.prune.scores}",
             "training": f"base {base.train.epochs} epochs, retraining {config.retrain.epochs} with distillation, "
             f"batches of {base.train.batch_size} and {config.retrain.batch_size}, {FITS[self.family]}; "
+            f"{common}"
             f"fusion {config.fusion.epochs} epochs on {config.fusion.views} views, feature dropout "
             f"{config.fusion.feature_dropout}",
             "subset": f"{config.data.train_rows} training images, augmentation {config.data.augment}; all test images",

@@ -14,6 +14,8 @@ FULL = "full"
 """The row of the base itself."""
 _COSTS = tuple(f"{part}_{of}" for part in ("mib", "gmac", "latency_ms") for of in ("device_max", "total"))
 _LOST = ("lost1", "lost2", "lost3")
+STAGES = ("common", "submodels", "fusion")
+"""Of a build from a trained base."""
 Figures = dict[str, Any]
 
 
@@ -40,7 +42,7 @@ def figures(place: Path, name: str, seed: int) -> Figures:
         "base_commit": _read(base.parent / "meta.json")["commit"],
         "kept": f"{summary['submodels'][0]['k']}/{plan['steps']}",
         "retrain_epochs": max(len(record["epochs"]) for record in records),
-        "seconds": summary["seconds"]["submodels"] + summary["seconds"]["fusion"],
+        "seconds": sum(summary["seconds"][stage] for stage in STAGES),
         "commit": _read(place / "meta.json")["commit"],
     }
 

@@ -111,6 +111,9 @@ class EnsembleConfig(Frozen):
     base: BaseConfig
     groups: GroupsConfig = GroupsConfig()
     prune: PruneConfig = PruneConfig()
+    common: RetrainConfig | None = None
+    """How one net of all classes learns, for each size, from which all sub-models of that size start; None: each
+    starts as it was cut out of the base for its own classes."""
     retrain: RetrainConfig | None = RetrainConfig()
     """None: sub-models stay as they were cut out."""
     fusion: FusionConfig = FusionConfig()

@@ -3,7 +3,7 @@
 Every stage writes what it made into the build's folder before the next one starts; a build that was stopped goes on
 with the stage, the epoch of the base, or the sub-model that it had got to.
 
-    config.json  base/  plan.json  submodels/N/  fusion/  summary.json  bundle/
+    config.json  base/  plan.json  common/K/  submodels/N/  fusion/  summary.json  bundle/
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from raysplit.ensemble.base import (
 from raysplit.ensemble.family import family_of
 from raysplit.ensemble.fusion import train_fusion
 from raysplit.ensemble.plan import Plan, make_plan
-from raysplit.ensemble.submodel import load_submodel, make_submodel
+from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.ensemble.summary import SUMMARY, summarise
 from raysplit.errors import ConfigError
+from raysplit.fit.compute import compiling
 from raysplit.fit.loop import Samples, outputs
 from raysplit.fit.seeds import mix
 from raysplit.storage import Folder
@@ -51,7 +52,7 @@ class Runner(Protocol):
         ...
 
     def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
-        """Call a function for each sub-model, in any order; `watch` hears of each that is done."""
+        """Call a function for each index, in any order; `watch` hears of each that is done."""
         ...
 
 
@@ -86,10 +87,16 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
             adopt_base(config, place)
     base = load_base(config, place, len(classes), shape)
     plan = planned(config, place, base)
-    if config.retrain is not None and config.retrain.distill and not place.has(TEACHER):
+    if not place.has(TEACHER) and any(fit is not None and fit.distill for fit in (config.common, config.retrain)):
         teach(config, place, base)
+    if config.common is not None:
+        runner.each(
+            _Maker(make_common, config, plan, place.location),
+            sorted({seat.k for seat in plan.seats}),
+            lambda k: print(f"the common net that keeps {k}/{plan.steps} is done", flush=True),
+        )
     runner.each(
-        _Maker(config, plan, place.location),
+        _Maker(make_submodel, config, plan, place.location),
         range(config.n),
         lambda index: print(f"sub-model {index} of {config.n} is done", flush=True),
     )
@@ -142,10 +149,14 @@ def features_of(
     config: EnsembleConfig, place: Folder, plan: Plan, samples: Samples, augment: str = "none", seed: int = 0
 ) -> list[Tensor]:
     """Return the features (N, F) of each sub-model."""
-    return [
-        outputs(load_submodel(config, plan, index, place), samples, augment=augment, seed=seed)[0]
-        for index in range(config.n)
-    ]
+    found = []
+    for index in range(config.n):
+        model: Any = load_submodel(config, plan, index, place)
+        if config.fusion.compile:
+            model.forward_features = torch.compile(model.forward_features)
+        with compiling():
+            found.append(outputs(model, samples, augment=augment, seed=seed)[0])
+    return found
 
 
 def fused(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
@@ -175,10 +186,16 @@ def fused(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
 
 
 class _Maker:
-    """`make_submodel` for one build, as something that can be sent to another process."""
+    """A function that makes one net of a build, as something that can be sent to another process."""
 
-    def __init__(self, config: EnsembleConfig, plan: Plan, location: str):
-        self._config, self._plan, self._location = config, plan, location
+    def __init__(
+        self,
+        make: Callable[[EnsembleConfig, Plan, int, Folder], None],
+        config: EnsembleConfig,
+        plan: Plan,
+        location: str,
+    ):
+        self._make, self._config, self._plan, self._location = make, config, plan, location
 
     def __call__(self, index: int) -> None:
-        make_submodel(self._config, self._plan, index, Folder.at(self._location))
+        self._make(self._config, self._plan, index, Folder.at(self._location))

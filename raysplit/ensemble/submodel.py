@@ -1,16 +1,19 @@
-"""One sub-model: score the base's units on its own classes, cut them out, learn again."""
+"""One sub-model: score the base's units on its own classes, cut them out, learn again.
+
+With `config.common` one net of all classes is made so for each size, and the sub-models of that size start from it.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from raysplit.config import EnsembleConfig, GroupsConfig
+from raysplit.config import EnsembleConfig, GroupsConfig, Precision, RetrainConfig
 from raysplit.data.batches import generator
 from raysplit.ensemble.base import facts_of, load_base, samples_of_split, teach
 from raysplit.ensemble.family import Family, family_of
@@ -25,45 +28,48 @@ from raysplit.models import build
 from raysplit.storage import Folder
 
 
-def folder_of(index: int) -> str:
-    """Return the folder of a sub-model in a build's folder."""
-    return f"submodels/{index}"
+@dataclass(frozen=True)
+class Net:
+    """A net that is cut out of the base: which one, where it is written, how it learns again."""
+
+    seat: Seat
+    key: int | str
+    """Tells its random draws from those of the others."""
+    folder: str
+    """In the build's folder."""
+    fit: RetrainConfig | None
+    precision: Precision
+
+    @staticmethod
+    def submodel(config: EnsembleConfig, plan: Plan, index: int) -> Net:
+        return Net(plan.seats[index], index, f"submodels/{index}", config.retrain, config.precision)
+
+    @staticmethod
+    def common(config: EnsembleConfig, plan: Plan, k: int) -> Net:
+        """Return the net of step k that knows all classes, in float32."""
+        seat = next(seat for seat in plan.seats if seat.k == k)
+        every = seat.replaced(classes=tuple(range(seat.of)), rest=False)
+        return Net(every, f"common {k}", f"common/{k}", config.common, "fp32")
+
+
+def make_common(config: EnsembleConfig, plan: Plan, k: int, place: Folder) -> None:
+    """Write the net that the sub-models of step k start from, as `make_submodel` writes one of them."""
+    _make(config, Net.common(config, plan, k), None, place)
 
 
 def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> None:
-    """Write `scores.safetensors`, `model.safetensors` and `record.json` of one sub-model; done, it is left alone."""
-    folder = folder_of(index)
-    if place.has(f"{folder}/record.json"):
-        return
-    start = time.perf_counter()
-    seat = plan.seats[index]
-    classes, shape = facts_of(config.data)
-    base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
-    family = family_of(base, shape)
-    kept = place.find(f"{folder}/scores.safetensors")
-    scores = _scores(config, seat, family, train, index) if kept is None else unpack(kept, "scores.safetensors")
-    place.write(f"{folder}/scores.safetensors", save(scores))
-    with seeded(mix(config.seed, "submodel", index), torch.device("cpu")):
-        model = family.shrink(family.choose(scores, seat.k), seat.k, seat.classes, seat.rest)
-    scored_s, rows = time.perf_counter() - start, []
-    if config.retrain is not None and (seat.outputs > 1 or config.retrain.distill):
-        rows = _retrain(
-            config, seat, model, train, teach(config, place, base) if config.retrain.distill else None, index
-        )
-    place.write(f"{folder}/model.safetensors", pack(model.state_dict(), config.precision))
-    record = {"score_s": scored_s, "seconds": time.perf_counter() - start, "epochs": rows}
-    place.write(f"{folder}/record.json", json.dumps(record).encode())
+    """Write `scores.safetensors`, `model.safetensors` and `record.json` of one sub-model; done, it is left alone.
+
+    With `config.common` it starts from that net, which must be there, and has no scores of its own.
+    """
+    net = Net.submodel(config, plan, index)
+    common = None if config.common is None else _load(Net.common(config, plan, net.seat.k), plan, place)
+    _make(config, net, common, place)
 
 
 def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> nn.Module:
     """Return a sub-model as its file has it, in eval mode, in the dtype that its precision computes in."""
-    seat, name = plan.seats[index], f"{folder_of(index)}/model.safetensors"
-    data = place.find(name)
-    if data is None:
-        raise ConfigError(f"'{place.location}' has no {name}; go on with --resume {place.location}")
-    model = build(seat.model, seat.outputs, plan.shape)
-    model.load_state_dict(unpack(data, name))
-    return at_precision(model, config.precision)
+    return _load(Net.submodel(config, plan, index), plan, place)
 
 
 def shown(train: Samples, seat: Seat, groups: GroupsConfig, seed: int, epoch: int) -> Samples:
@@ -74,27 +80,64 @@ def shown(train: Samples, seat: Seat, groups: GroupsConfig, seed: int, epoch: in
     return replace(train, images=train.images[rows], targets=targets, teacher=teacher)
 
 
-def _scores(config: EnsembleConfig, seat: Seat, family: Family, train: Samples, index: int) -> dict[str, Tensor]:
-    own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
+def _make(config: EnsembleConfig, net: Net, common: nn.Module | None, place: Folder) -> None:
+    """Cut a net out of the base, or give `common` the head of its classes; retrain it and write it."""
+    if place.has(f"{net.folder}/record.json"):
+        return
+    start, seat = time.perf_counter(), net.seat
+    classes, shape = facts_of(config.data)
+    base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
+    if common is None:
+        family, k = family_of(base, shape), seat.k
+        kept = family.choose(_scores(config, net, family, train, place), k)
+    else:
+        family = family_of(common, shape)
+        k, kept = family.steps, {group: torch.arange(count) for group, count in family.units().items()}
+    with seeded(mix(config.seed, "submodel", net.key), torch.device("cpu")):
+        model = family.shrink(kept, k, seat.classes, seat.rest)
+    scored_s, rows = time.perf_counter() - start, []
+    if net.fit is not None and (seat.outputs > 1 or net.fit.distill):
+        taught = replace(train, teacher=teach(config, place, base)) if net.fit.distill else train
+        rows = _retrain(config, net, net.fit, model, taught)
+    place.write(f"{net.folder}/model.safetensors", pack(model.state_dict(), net.precision))
+    record = {"score_s": scored_s, "seconds": time.perf_counter() - start, "epochs": rows}
+    place.write(f"{net.folder}/record.json", json.dumps(record).encode())
+
+
+def _load(net: Net, plan: Plan, place: Folder) -> nn.Module:
+    name = f"{net.folder}/model.safetensors"
+    data = place.find(name)
+    if data is None:
+        raise ConfigError(f"'{place.location}' has no {name}; go on with --resume {place.location}")
+    model = build(net.seat.model, net.seat.outputs, plan.shape)
+    model.load_state_dict(unpack(data, name))
+    return at_precision(model, net.precision)
+
+
+def _scores(config: EnsembleConfig, net: Net, family: Family, train: Samples, place: Folder) -> dict[str, Tensor]:
+    name = f"{net.folder}/scores.safetensors"
+    if (found := place.find(name)) is not None:
+        return unpack(found, name)
+    own = torch.isin(train.targets, torch.tensor(net.seat.classes)).nonzero().flatten()
     if not len(own):
-        raise DataError(f"{config.data.name} has no training image of the classes of sub-model {index}")
-    chosen = own[torch.randperm(len(own), generator=generator("proxy", config.seed, index))[: config.prune.proxy]]
-    return score(config.prune.scores, family, train.batch(chosen), mix(config.seed, "scores", index))
+        raise DataError(f"{config.data.name} has no training image of the classes of sub-model {net.key}")
+    chosen = own[torch.randperm(len(own), generator=generator("proxy", config.seed, net.key))[: config.prune.proxy]]
+    scores = score(config.prune.scores, family, train.batch(chosen), mix(config.seed, "scores", net.key))
+    place.write(name, save(scores))
+    return scores
 
 
 def _retrain(
-    config: EnsembleConfig, seat: Seat, model: nn.Module, train: Samples, teacher: Tensor | None, index: int
+    config: EnsembleConfig, net: Net, settings: RetrainConfig, model: nn.Module, train: Samples
 ) -> list[dict[str, float]]:
-    assert config.retrain is not None
-    fit_config = config.retrain.replaced(seed=mix(config.seed, config.retrain.seed, "retrain", index) % 2**31)
-    train = replace(train, teacher=teacher)
+    fit_config = settings.replaced(seed=mix(config.seed, settings.seed, "retrain", net.key) % 2**31)
     objective = Objective(model, fit_config.label_smoothing, fit_config.distill, fit_config.temperature)
-    if teacher is not None:
+    if train.teacher is not None:
         width = outputs(model, Samples(train.images[:1], train.targets[:1], train.mean, train.std))[0].shape[1]
-        with seeded(mix(config.seed, "probe", index), torch.device("cpu")):
-            objective.with_probe(width, seat.of)
+        with seeded(mix(config.seed, "probe", net.key), torch.device("cpu")):
+            objective.with_probe(width, net.seat.of)
 
     def samples(epoch: int) -> Samples:
-        return shown(train, seat, config.groups, fit_config.seed, epoch)
+        return shown(train, net.seat, config.groups, fit_config.seed, epoch)
 
     return list(Fit(objective, samples, fit_config, config.data.augment).epochs())

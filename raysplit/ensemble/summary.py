@@ -83,7 +83,7 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
         "confusion": _confusion(test.targets, fused, len(classes)),
         "base_confusion": _confusion(test.targets, base_logits.argmax(1), len(classes)),
         "test_images": len(test),
-        "seconds": _seconds(config, place),
+        "seconds": _seconds(config, place, plan),
         "bundle": bundle,
         "bundle_id": ensemble.id,
     }
@@ -140,16 +140,18 @@ def _confusion(truth: Tensor, answers: Tensor, classes: int) -> list[list[int]]:
     return (truth * classes + answers).bincount(minlength=classes**2).view(classes, classes).tolist()
 
 
-def _seconds(config: EnsembleConfig, place: Folder) -> dict[str, float]:
-    """Return the seconds of base training and fusion, and of all sub-models one after the other, scores included."""
+def _seconds(config: EnsembleConfig, place: Folder, plan: Plan) -> dict[str, float]:
+    """Return the seconds of each stage; common nets and sub-models one after the other, scores included."""
 
     def record(name: str) -> dict[str, Any]:
         return json.loads(place.find(name) or b"{}")
 
     parts = [record(f"submodels/{index}/record.json") for index in range(config.n)]
+    common = [record(f"common/{k}/record.json") for k in {seat.k for seat in plan.seats}] if config.common else []
     return {
         "base": sum(row["seconds"] for row in record("base/record.json")["epochs"]),
         "score": sum(part["score_s"] for part in parts),
+        "common": sum(part["seconds"] for part in common),
         "submodels": sum(part["seconds"] for part in parts),
         "fusion": record("fusion/record.json")["seconds"],
     }

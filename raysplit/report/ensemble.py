@@ -93,6 +93,8 @@ def _facts(config: Tree, summary: Tree) -> str:
     again = "not retrained"
     if retrain is not None:
         again = f"retrained for {retrain['epochs']} epochs{' with the base as a teacher' * (retrain['distill'] > 0)}"
+    if config.get("common") is not None:
+        again = f"started from one net of all classes ({config['common']['epochs']} epochs), {again}"
     many = "1 sub-model" if summary["n"] == 1 else f"{summary['n']} sub-models"
     return (
         f"{many} cut out of a {_KINDS[summary['kind']]}, {called(base['model'])}, on {config['data']['name']}: "
@@ -203,10 +205,12 @@ def _placement(config: Tree, summary: Tree) -> str:
 def _stages(seconds: Tree) -> str:
     names = {
         "base": "train the base",
+        "common": "train the nets that sub-models start from",
         "score": "score and prune, all sub-models",
         "retrain": "retrain, all sub-models",
         "fusion": "features and fusion",
     }
     # A sub-model's seconds are all that it took, its scores included.
     spent = seconds | {"retrain": seconds["submodels"] - seconds["score"]}
-    return html_table(("stage", "seconds"), [(name, number(spent[key])) for key, name in names.items()])
+    rows = [(name, number(spent[key])) for key, name in names.items() if spent.get(key) or key != "common"]
+    return html_table(("stage", "seconds"), rows)

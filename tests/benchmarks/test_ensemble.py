@@ -18,7 +18,7 @@ def study(tmp_path_factory, scripts):
     from raysplit.config import ModelConfig
 
     model = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 6})
-    scale = Scale(model, images=300, base_epochs=2, retrain_epochs=2, batch_size=16, views=1)
+    scale = Scale(model, images=300, base_epochs=2, retrain_epochs=2, batch_size=16, views=1, common_epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ensemble_rows.PRESETS, "tiny", {"vit": scale})
         yield ensemble.Study("vit", "digits", "tiny", tmp_path_factory.mktemp("work"))
@@ -27,9 +27,12 @@ def study(tmp_path_factory, scripts):
 def test_baselines_cost_what_ten_submodels_cost(study):
     from ensemble_rows import ROWS, epoch_gmac, plan_of, start
 
+    from raysplit.data import load
+
     ten = start("vit", "digits", "tiny", 0)
     total = sum(seat.flops for seat in plan_of(ten).seats)
-    budget = ten.retrain.epochs * epoch_gmac(ten, plan_of(ten))
+    common = ten.common.epochs * total / 20e9 * len(load(ten.data, "train").labels)  # one of ten, on all images
+    budget = common + ten.retrain.epochs * epoch_gmac(ten, plan_of(ten))
     one, alike = (ROWS[name](ten) for name in ("one small net of equal total cost", "n=10 without class split"))
     (seat,) = plan_of(one).seats
     assert seat.classes == tuple(range(10)) and not seat.rest
@@ -53,6 +56,8 @@ def test_rows_share_a_base_and_make_a_table(study):
     for (place,) in places.values():
         assert (place / "base/model.safetensors").read_bytes() == base
         assert json.loads((place / "meta.json").read_text())["seeds"] == [0]
+    common = [next(study.place(name, 0).glob("common/*/record.json")).read_bytes() for name in names[:3]]
+    assert common[0] == common[1] == common[2], "trained once: its seconds are the same"
     files = [study.place(name, 0) / "submodels/3/model.safetensors" for name in names[1:]]
     assert files[0].read_bytes() == files[1].read_bytes() != files[2].read_bytes()
     table = rows([figures(place, name, 0) for name, (place,) in places.items()], names)

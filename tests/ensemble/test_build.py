@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from raysplit.config import (
     BaseConfig,
@@ -234,3 +235,38 @@ def test_a_bundle_can_be_learned_from_after_it_answered(built):
     ensemble = load_ensemble(str(place / "bundle"))
     ensemble.predict(load(config().data, "test").images[:2])
     ensemble.submodel(0)(torch.rand(2, 1, 8, 8)).sum().backward()
+
+
+def test_sub_models_start_from_a_net_of_all_classes_of_their_size(tmp_path):
+    devices = (
+        Device(name="small", memory_mib=0.02, gflops_per_s=1),
+        Device(name="large", memory_mib=1, gflops_per_s=1),
+    )
+    taught = RetrainConfig(**FIT, distill=1.0)
+    given = config(
+        groups=GroupsConfig(n=2), prune=PruneConfig(keep="fit", proxy=16), devices=devices, common=taught, retrain=None
+    )
+    summary = build_ensemble(given, str(tmp_path))
+    sizes = {part["k"] for part in summary["submodels"]}
+    assert sizes == {int(folder.name) for folder in (tmp_path / "common").iterdir()}
+    assert summary["seconds"]["common"] > 0 and not list(tmp_path.glob("submodels/*/scores.safetensors"))
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    for i, seat in enumerate(plan["seats"]):
+        own = load_file(tmp_path / f"submodels/{i}/model.safetensors")
+        common = load_file(tmp_path / f"common/{seat['k']}/model.safetensors")
+        head = common.pop("head.weight")
+        others = [c for c in range(10) if c not in seat["classes"]]
+        assert torch.equal(own["head.weight"], torch.cat([head[others].mean(0, keepdim=True), head[seat["classes"]]]))
+        assert all(torch.equal(own[name], value) for name, value in common.items() if name != "head.bias")
+
+
+def test_a_common_net_that_is_done_is_not_trained_again(tmp_path):
+    given = config(common=RetrainConfig(**FIT))
+    build_ensemble(given, str(tmp_path))
+    before = (tmp_path / "common/2/record.json").read_bytes()
+    parts = [(tmp_path / f"submodels/{i}/model.safetensors").read_bytes() for i in range(3)]
+    for gone in ("summary.json", "submodels/1/record.json", "fusion/record.json"):
+        (tmp_path / gone).unlink()
+    build_ensemble(given, str(tmp_path))
+    assert (tmp_path / "common/2/record.json").read_bytes() == before
+    assert [(tmp_path / f"submodels/{i}/model.safetensors").read_bytes() for i in range(3)] == parts
