@@ -50,6 +50,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = Study(args.family, args.data, args.preset, Path(args.work).expanduser())
+    if strange := sorted(set(args.seeds or ()) - set(study.seeds)):
+        parser.error(f"--seeds {strange[0]}: the seeds of this table are {', '.join(map(str, study.seeds))}")
     known = study.known()
     for seed in () if args.table else args.seeds or study.seeds:
         for name in args.only or names(args.preset, seed):
@@ -58,11 +60,7 @@ def main() -> None:
             elif (name, seed) not in known:
                 study.build(name, seed)
     planned = [(name, seed) for seed in study.seeds for name in names(args.preset, seed)]
-    known |= {
-        (name, seed): figures(place, name, seed)
-        for name, seed in planned
-        if ((place := study.place(name, seed)) / "summary.json").exists()
-    }
+    known |= {one: found for one in planned if (found := study.built(*one))}
     builds = [known[one] for one in planned if one in known]
     if to_do := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:
         print(f"{len(to_do)} builds are still to do: {', '.join(to_do)}")
@@ -95,20 +93,15 @@ class Study:
         """Name of the result file."""
         return f"ensemble_{self.name}" + ("" if self.preset == "full" else f"_{self.preset}")
 
-    @property
-    def settings(self) -> str:
-        """What tells builds of these settings from others."""
-        config = start(self.family, self.data, self.preset, 0)
-        named = config.replaced(data=config.data.replaced(name=dataset(self.data)))
-        return hashlib.sha256(named.model_dump_json().encode()).hexdigest()[:16]
-
     def known(self) -> dict[tuple[str, int], Figures]:
         """Return the builds that the result file has, by row and seed; of other settings, none."""
         file = RESULTS / f"{self.result}.json"
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"meta": {"settings": None}}
-        if found["meta"]["settings"] != self.settings:
-            return {}
-        return {(build["row"], build["seed"]): build for build in found["builds"]}
+        found: list[Figures] = json.loads(file.read_text())["builds"] if file.exists() else []
+        return {
+            (build["row"], build["seed"]): build
+            for build in found
+            if build["row"] in ROWS and build["settings"] == self.settings(build["row"], build["seed"])
+        }
 
     @property
     def title(self) -> str:
@@ -141,13 +134,34 @@ class Study:
                 teach(given, folder, load_base(alone, folder, len(classes), shape))
         return given
 
-    def build(self, name: str, seed: int) -> None:
-        """Build a row, or go on with it; done, it is left alone."""
+    def config(self, name: str, seed: int) -> EnsembleConfig:
+        """Return what a row builds; its base is trained."""
+        return ROWS[name](self.trained(seed)).replaced(name=name)
+
+    def settings(self, name: str, seed: int) -> str:
+        """Return what tells a row's build from one of other settings, wherever data and base lie."""
+        config = ROWS[name](start(self.family, self.data, self.preset, seed))
+        config = config.replaced(name=name, data=config.data.replaced(name=dataset(self.data)))
+        return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
+
+    def built(self, name: str, seed: int) -> Figures | None:
+        """Return what a row's build came to; None where there is none that is done, or of other settings."""
         place = self.place(name, seed)
+        if not (place / "summary.json").exists() or config_of(str(place)) != self.config(name, seed):
+            return None
+        return figures(place, name, seed) | {"settings": self.settings(name, seed)}
+
+    def build(self, name: str, seed: int) -> None:
+        """Build a row, or go on with it; done, it is left alone.
+
+        Raises ConfigError for a folder with a build of other settings.
+        """
+        place, config = self.place(name, seed), self.config(name, seed)
+        torch.compiler.reset()  # after eight shapes of one function torch falls back on eager without a word
         with _locked(place):
+            claim(config, Folder.at(str(place)))
             if (place / "summary.json").exists():
                 return
-            config = ROWS[name](self.trained(seed)).replaced(name=name)
             _say_how(place, seed)
             (place / TEACHER).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.place("base", seed) / TEACHER, place / TEACHER)
@@ -166,7 +180,7 @@ class Study:
         """Copy the common net of a finished row that would train the same one, unless there is one."""
 
         def makes(config: EnsembleConfig) -> tuple[Any, ...]:
-            return config.base, config.data, config.prune, config.common
+            return config.base, config.data, config.prune, config.common, config.seed
 
         for other in (self.place(name, seed) for name in ROWS):
             done = (other / "summary.json").exists() and (other / "common").exists()
@@ -176,7 +190,7 @@ class Study:
 
     def about(self, seeds: list[int]) -> dict[str, Any]:
         """Return `meta`, with what the rows have in common."""
-        found = meta(seeds) | {"settings": self.settings}
+        found = meta(seeds)
         config = start(self.family, self.data, self.preset, 0)
         assert config.retrain is not None
         for package in ("timm", "spikingjelly"):
@@ -184,21 +198,19 @@ class Study:
                 found["versions"][package] = version(package)
             except PackageNotFoundError:
                 continue
-        base, common = config.base, ""
-        if config.common is not None:
-            common = f"before it {config.common.epochs} epochs of one net of all classes that all start from; "
+        base = config.base
         return found | {
             "model": f"{base.model.name} {base.model.args}; sub-models keep {KEEP[self.family]:.4f}, scores "
             f"{config.prune.scores}",
             "training": f"base {base.train.epochs} epochs, retraining {config.retrain.epochs} with distillation, "
             f"batches of {base.train.batch_size} and {config.retrain.batch_size}, {FITS[self.family]}; "
-            f"{common}"
+            f"rows with common_epochs: before it so many of one net of all classes that all sub-models start from; "
             f"fusion {config.fusion.epochs} epochs on {config.fusion.views} views, feature dropout "
             f"{config.fusion.feature_dropout}",
             "subset": f"{config.data.train_rows} training images, augmentation {config.data.augment}; all test images",
-            "notes": "Each sub-model on a device of its own. build_seconds: scoring, retraining and fusion, one "
-            "thread, from a trained base; of the full model, its training. CIFAR-10 as Parquet files is recompressed "
-            "as JPEG.",
+            "notes": "Each sub-model on a device of its own. build_seconds: common net, scoring, retraining and "
+            "fusion, one thread, from a trained base; of the full model, its training. CIFAR-10 as Parquet files is "
+            "recompressed as JPEG.",
         }
 
 

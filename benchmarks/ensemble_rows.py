@@ -39,9 +39,9 @@ class Scale:
     batch_size: int
     views: int
     """Passes over the training images that the fusion learns from."""
+    common_epochs: int
+    """Of the net of all classes that the sub-models start from."""
     retrain_batch: int = 32
-    common_epochs: int = 0
-    """Of the net of all classes that the sub-models start from; 0: none."""
     compile: bool = False
     """Whether torch.compile is worth its minute: for long trainings of small transformers."""
 
@@ -58,9 +58,11 @@ def _vit(width: int, depth: int) -> ModelConfig:
 
 PRESETS = {
     "quick": {
-        "vit": Scale(_vit(96, 4), images=2000, base_epochs=20, retrain_epochs=25, batch_size=32, views=2),
-        "cnn": Scale(_CNN, images=2000, base_epochs=6, retrain_epochs=3, batch_size=32, views=1),
-        "snn": Scale(_SNN, images=2000, base_epochs=4, retrain_epochs=2, batch_size=32, views=1),
+        "vit": Scale(
+            _vit(96, 4), images=2000, base_epochs=20, retrain_epochs=8, batch_size=32, views=2, common_epochs=20
+        ),
+        "cnn": Scale(_CNN, images=2000, base_epochs=6, retrain_epochs=2, batch_size=32, views=1, common_epochs=6),
+        "snn": Scale(_SNN, images=2000, base_epochs=4, retrain_epochs=1, batch_size=32, views=1, common_epochs=4),
     },
     "full": {
         "vit": Scale(
@@ -138,7 +140,7 @@ def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
         base=BaseConfig(model=scale.model, train=ClassifierFit.model_validate(fit | base)),
         groups=GroupsConfig(n=10, seed=seed),
         prune=PruneConfig(keep=KEEP[family], scores="fast" if family == "vit" else "apoz"),
-        common=RetrainConfig.model_validate(fit | common) if scale.common_epochs else None,
+        common=RetrainConfig.model_validate(fit | common),
         retrain=RetrainConfig.model_validate(fit | again),
         fusion=FusionConfig(epochs=20, views=scale.views, compile=scale.compile),
         precision="bf16",
@@ -171,10 +173,10 @@ def epoch_gmac(config: EnsembleConfig, plan: Plan) -> float:
 def as_dear(config: EnsembleConfig, than: EnsembleConfig) -> EnsembleConfig:
     """Return a config without a common net, with as many epochs, at least one, as make it cost nearest to another."""
     assert config.retrain is not None and than.retrain is not None
+    assert than.common is not None
     plan = plan_of(than)
     budget = than.retrain.epochs * epoch_gmac(than, plan)
-    if than.common is not None:
-        budget += than.common.epochs * plan.seats[0].flops / 2e9 * len(load(than.data, "train").labels)
+    budget += than.common.epochs * plan.seats[0].flops / 2e9 * len(load(than.data, "train").labels)
     epochs = max(1, round(budget / epoch_gmac(config, plan_of(config))))
     return config.replaced(common=None, retrain=config.retrain.replaced(epochs=epochs))
 

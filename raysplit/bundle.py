@@ -74,7 +74,9 @@ def open_bundle(location: str, kind: str) -> Bundle:
         raise BundleError(f"'{location}' is not a bundle: it has no {MANIFEST}. Name the folder that holds one")
     manifest = _parse(data, location)
     if manifest["format"] != FORMAT:
-        raise BundleError(f"bundle '{location}' is of format {manifest['format']}, this raysplit reads {FORMAT}")
+        raise BundleError(
+            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, this raysplit reads {FORMAT}"
+        )
     if manifest["kind"] != kind:
         raise BundleError(f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'")
     copy = None

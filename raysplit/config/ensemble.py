@@ -80,11 +80,13 @@ class RetrainConfig(ClassifierFit):
 class FusionConfig(ClassifierFit):
     """The MLP that turns the features of all sub-models into an answer."""
 
+    optimizer: Literal["sgd", "adamw"] = "adamw"
     batch_size: Annotated[int, Field(ge=1)] = 256
     layers: Annotated[int, Field(ge=1)] = 3
     """Linear layers; each hidden one has half the width of the one before."""
     views: Annotated[int, Field(ge=1)] = 2
-    """Augmented passes over the training images whose features are computed and kept to train on."""
+    """Passes over the training images whose features are computed and kept to train on: the first as they are, the
+    others augmented. Without augmentation there is one."""
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Probability that a sub-model's features are missing from a training sample."""
     fill: Literal["zero", "mean"] = "mean"

@@ -71,6 +71,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         else:
             known = [str(i) for i in range(len(here))] if isinstance(here, list) else list(here) if here else []
             at = ".".join(keys[:depth]) or "the recipe"
+            if here is None:
+                raise ConfigError(f"{at} is null, so {path} cannot be set; set all of it: '{at}={{{key}: …}}'")
             raise ConfigError(f"unknown key '{key}' in {at} (setting {path}). {nearest(key, known)}")
         if last:
             here[place] = value

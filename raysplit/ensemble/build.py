@@ -107,6 +107,17 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
 def _check(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> None:
     """Raise what is wrong with groups, devices, scores or the kind of network, before hours of training."""
     family = family_of(new_base(config, classes, shape), shape)
+    for name in ("common", "retrain"):
+        if family.kind != "vit" and (fit := getattr(config, name)) is not None and fit.optimizer == "muon":
+            raise ConfigError(
+                f"{name}.optimizer 'muon' is for networks with transformer blocks, not for {config.base.model.name}; "
+                "set it to adamw or sgd"
+            )
+    if config.base.mean is not None and len(config.base.mean) != shape[0]:
+        raise ConfigError(
+            f"base.mean and base.std have {len(config.base.mean)} numbers, the images of {config.data.name} have "
+            f"{shape[0]} channels; give one for each"
+        )
     if config.prune.scores == "apoz":
         with_zeros(family)
     make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 from torch import Tensor, nn
 
 from raysplit.bundle import MANIFEST, Bundle, open_bundle, write_bundle
@@ -19,7 +19,7 @@ from raysplit.ensemble.fusion import Fusion
 from raysplit.ensemble.plan import Plan
 from raysplit.ensemble.precision import at_precision, compute_dtype, unpack
 from raysplit.errors import BundleError
-from raysplit.models import build
+from raysplit.models import OWN, build
 from raysplit.storage import Folder
 
 KIND = "ensemble"
@@ -38,6 +38,14 @@ class Part(Frozen):
     features: int
     """Width of its features."""
     device: str | None
+
+    @field_validator("model")
+    @classmethod
+    def _ours(cls, model: ModelConfig) -> ModelConfig:
+        """A bundle comes from anywhere: it may name no file whose code would be run, and no library's model."""
+        if model.name not in OWN:
+            raise ValueError(f"'{model.name}' is no network that sub-models are made as: {', '.join(OWN)}")
+        return model
 
 
 class About(Frozen):

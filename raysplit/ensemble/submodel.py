@@ -54,7 +54,7 @@ class Net:
 
 def make_common(config: EnsembleConfig, plan: Plan, k: int, place: Folder) -> None:
     """Write the net that the sub-models of step k start from, as `make_submodel` writes one of them."""
-    _make(config, Net.common(config, plan, k), None, place)
+    _make(config, plan, Net.common(config, plan, k), None, place)
 
 
 def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> None:
@@ -63,8 +63,8 @@ def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder)
     With `config.common` it starts from that net, which must be there, and has no scores of its own.
     """
     net = Net.submodel(config, plan, index)
-    common = None if config.common is None else _load(Net.common(config, plan, net.seat.k), plan, place)
-    _make(config, net, common, place)
+    common = None if config.common is None else Net.common(config, plan, net.seat.k)
+    _make(config, plan, net, common, place)
 
 
 def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> nn.Module:
@@ -80,21 +80,23 @@ def shown(train: Samples, seat: Seat, groups: GroupsConfig, seed: int, epoch: in
     return replace(train, images=train.images[rows], targets=targets, teacher=teacher)
 
 
-def _make(config: EnsembleConfig, net: Net, common: nn.Module | None, place: Folder) -> None:
-    """Cut a net out of the base, or give `common` the head of its classes; retrain it and write it."""
+def _make(config: EnsembleConfig, plan: Plan, net: Net, common: Net | None, place: Folder) -> None:
+    """Cut a net out of the base, or out of `common`, of which it keeps all but the head; retrain it and write it."""
     if place.has(f"{net.folder}/record.json"):
         return
     start, seat = time.perf_counter(), net.seat
     classes, shape = facts_of(config.data)
     base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
+    own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
+    if not len(own):
+        raise DataError(f"{config.data.name} has no training image of the classes of sub-model {net.key}")
     if common is None:
         family, k = family_of(base, shape), seat.k
-        kept = family.choose(_scores(config, net, family, train, place), k)
+        kept = family.choose(_scores(config, net, family, train, own, place), k)
     else:
-        family = family_of(common, shape)
+        family = family_of(_load(common, plan, place), shape)
         k, kept = family.steps, {group: torch.arange(count) for group, count in family.units().items()}
-    with seeded(mix(config.seed, "submodel", net.key), torch.device("cpu")):
-        model = family.shrink(kept, k, seat.classes, seat.rest)
+    model = family.shrink(kept, k, seat.classes, seat.rest)
     scored_s, rows = time.perf_counter() - start, []
     if net.fit is not None and (seat.outputs > 1 or net.fit.distill):
         taught = replace(train, teacher=teach(config, place, base)) if net.fit.distill else train
@@ -114,13 +116,12 @@ def _load(net: Net, plan: Plan, place: Folder) -> nn.Module:
     return at_precision(model, net.precision)
 
 
-def _scores(config: EnsembleConfig, net: Net, family: Family, train: Samples, place: Folder) -> dict[str, Tensor]:
+def _scores(
+    config: EnsembleConfig, net: Net, family: Family, train: Samples, own: Tensor, place: Folder
+) -> dict[str, Tensor]:
     name = f"{net.folder}/scores.safetensors"
     if (found := place.find(name)) is not None:
         return unpack(found, name)
-    own = torch.isin(train.targets, torch.tensor(net.seat.classes)).nonzero().flatten()
-    if not len(own):
-        raise DataError(f"{config.data.name} has no training image of the classes of sub-model {net.key}")
     chosen = own[torch.randperm(len(own), generator=generator("proxy", config.seed, net.key))[: config.prune.proxy]]
     scores = score(config.prune.scores, family, train.batch(chosen), mix(config.seed, "scores", net.key))
     place.write(name, save(scores))

@@ -16,7 +16,7 @@ from raysplit.ensemble.bundle import Ensemble, load_ensemble, write_ensemble
 from raysplit.ensemble.fusion import accuracy_without
 from raysplit.ensemble.measure import cost, latencies
 from raysplit.ensemble.plan import Plan, Seat
-from raysplit.ensemble.precision import compute_dtype
+from raysplit.ensemble.precision import at_precision, compute_dtype
 from raysplit.fit.loop import Samples, outputs
 from raysplit.storage import Folder
 
@@ -123,7 +123,7 @@ def _own_accuracy(seat: Seat, logits: Tensor, test: Samples) -> float:
 
 
 def _latencies(config: EnsembleConfig, base: nn.Module, ensemble: Ensemble, shape: tuple[int, int, int]) -> list[float]:
-    like = copy.deepcopy(base).to(compute_dtype(config.precision))
+    like = at_precision(copy.deepcopy(base), config.precision)
     models = [base, like, *(ensemble.submodel(index) for index in range(config.n))]
     return latencies(models, shape, _ROUNDS)
 

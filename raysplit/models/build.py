@@ -15,6 +15,8 @@ from raysplit.models.vgg import NAMES, VGG
 from raysplit.userfile import load_function
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
+OWN = (*NAMES, *_SPIKING, "vit")
+"""Networks of this package; what is cut out of a base is always one of them."""
 # Their auxiliary heads return a tuple in train mode, and stop every cut after the first of them.
 _NO_AUX: dict[str, Any] = {"aux_logits": False, "init_weights": True}
 _TORCHVISION_DEFAULTS = {"googlenet": _NO_AUX, "inception_v3": _NO_AUX}
@@ -54,7 +56,7 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
     elif library != "torchvision" and _timm_has(bare):
         model = _timm(name, bare, classes, shape, config.args)
     else:
-        ours = () if library else (*NAMES, *_SPIKING, "vit")
+        ours = () if library else OWN
         known = [
             *ours,
             *(_torchvision_names() if library != "timm" else ()),

@@ -39,10 +39,10 @@ STATES, BASE = "states", "base"
 
 
 def epochs_of(config: Config) -> int:
-    """Return the epochs that a trial trains; of an ensemble, those of each sub-model."""
+    """Return the epochs that a trial trains; of an ensemble, those of each sub-model and of what it starts from."""
     if isinstance(config, SplitConfig):
         return config.train.epochs
-    return 0 if config.retrain is None else config.retrain.epochs
+    return sum(fit.epochs for fit in (config.common, config.retrain) if fit is not None)
 
 
 def fault_of(search: SearchConfig, config: Config) -> str | None:

@@ -7,6 +7,8 @@ import json
 import pytest
 import torch
 
+from raysplit.errors import ConfigError
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, scripts):
@@ -18,7 +20,9 @@ def study(tmp_path_factory, scripts):
     from raysplit.config import ModelConfig
 
     model = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 6})
-    scale = Scale(model, images=300, base_epochs=2, retrain_epochs=2, batch_size=16, views=1, common_epochs=1)
+    scale = Scale(
+        model, images=300, base_epochs=2, retrain_epochs=2, batch_size=64, views=1, common_epochs=1, retrain_batch=64
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ensemble_rows.PRESETS, "tiny", {"vit": scale})
         yield ensemble.Study("vit", "digits", "tiny", tmp_path_factory.mktemp("work"))
@@ -104,11 +108,22 @@ def test_spearman():
 def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_path):
     import ensemble
 
-    build = {"row": "n=2", "seed": 0}
     monkeypatch.setattr(ensemble, "RESULTS", tmp_path)
     assert study.known() == {}
-    for settings, known in ((study.settings, {("n=2", 0): build}), ("others", {})):
-        (tmp_path / f"{study.result}.json").write_text(json.dumps({"meta": {"settings": settings}, "builds": [build]}))
-        assert study.known() == known
+    for settings in (study.settings("n=2", 0), study.settings("n=5", 0)):
+        build = {"row": "n=2", "seed": 0, "settings": settings}
+        (tmp_path / f"{study.result}.json").write_text(json.dumps({"builds": [build]}))
+        assert study.known() == ({("n=2", 0): build} if settings == study.settings("n=2", 0) else {})
     elsewhere = ensemble.Study("vit", "parquet:/somewhere/digits", "tiny", tmp_path)
-    assert elsewhere.name == study.name and elsewhere.settings == study.settings
+    assert elsewhere.name == study.name and elsewhere.settings("n=2", 0) == study.settings("n=2", 0)
+
+
+def test_a_build_of_other_settings_is_neither_shown_nor_touched(study, monkeypatch):
+    import ensemble_rows
+
+    study.build("n=2", 0)
+    assert study.built("n=2", 0)["settings"] == study.settings("n=2", 0)
+    monkeypatch.setitem(ensemble_rows.ROWS, "n=2", lambda config: config)
+    assert study.built("n=2", 0) is None
+    with pytest.raises(ConfigError, match="a build of another config"):
+        study.build("n=2", 0)

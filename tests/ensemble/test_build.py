@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from raysplit.config import (
     BaseConfig,
@@ -24,12 +26,16 @@ from raysplit.config import (
 )
 from raysplit.data import load
 from raysplit.ensemble import build as stages
-from raysplit.ensemble.build import build_ensemble
+from raysplit.ensemble.base import fit_base, load_base, samples_of_split
+from raysplit.ensemble.build import build_ensemble, planned
 from raysplit.ensemble.bundle import load_ensemble
-from raysplit.errors import BundleError, ConfigError, ModelError
+from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
+from raysplit.errors import BundleError, ConfigError, DataError, ModelError
+from raysplit.storage import Folder
 
 FIT = {"epochs": 2, "batch_size": 32, "device": "cpu"}
 VIT = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 3})
+MUON = RetrainConfig(epochs=1, optimizer="muon")
 
 
 def config(**changes):
@@ -203,7 +209,9 @@ def test_a_damaged_bundle_is_refused_with_the_files_name(fault, built, tmp_path)
     else:
         manifest = json.loads((place / "manifest.json").read_text()) | {"format": 99}
         (place / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="of format 99" if fault == "version" else r"submodels/1\.safetensors"):
+    with pytest.raises(
+        BundleError, match=r"manifest\.json .* of format 99" if fault == "version" else r"submodels/1\.safetensors"
+    ):
         load_ensemble(str(place))
 
 
@@ -270,3 +278,90 @@ def test_a_common_net_that_is_done_is_not_trained_again(tmp_path):
     build_ensemble(given, str(tmp_path))
     assert (tmp_path / "common/2/record.json").read_bytes() == before
     assert [(tmp_path / f"submodels/{i}/model.safetensors").read_bytes() for i in range(3)] == parts
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base": BaseConfig(model=ModelConfig(name="vgg5")), "retrain": MUON}, "retrain.optimizer 'muon'"),
+        ({"base": BaseConfig(model=ModelConfig(name="vgg5")), "common": MUON}, "common.optimizer 'muon'"),
+        ({"base": BaseConfig(model=VIT, mean=(0.5,) * 3, std=(0.5,) * 3)}, "have 3 numbers, .* have 1 channels"),
+    ],
+    ids=["retrain", "common", "mean"],
+)
+def test_what_cannot_be_is_said_before_the_base_is_trained(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        build_ensemble(config(**changes), str(tmp_path))
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_sub_model_needs_images_of_its_own_classes(tmp_path):
+    given = config(groups=GroupsConfig(n=10), data=DataConfig(name="digits", train_rows=4), common=RetrainConfig(**FIT))
+    given = given.replaced(base=given.base.replaced(train=ClassifierFit(**FIT | {"batch_size": 4})))
+    with pytest.raises(DataError, match="no training image of the classes of sub-model"):
+        build_ensemble(given.replaced(common=given.common.replaced(batch_size=4)), str(tmp_path))
+
+
+def test_a_bundle_cannot_name_code_to_run(built, tmp_path):
+    place = tmp_path / "bundle"
+    shutil.copytree(Path(built[0]) / "bundle", place)
+    (place / "evil.py").write_text("raise SystemExit('ran')")
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["about"]["parts"][0]["model"]["name"] = f"{place}/evil.py:make"
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        BundleError, match=r"parts\.0\.model: .*evil\.py:make' is no network that sub-models are made as"
+    ):
+        load_ensemble(str(place))
+
+
+def test_a_pickle_whose_hash_is_right_is_refused_by_name(built, tmp_path):
+    place = tmp_path / "bundle"
+    shutil.copytree(Path(built[0]) / "bundle", place)
+    part = place / "submodels/0.safetensors"
+    torch.save({"head.weight": torch.zeros(1)}, part)
+    manifest = json.loads((place / "manifest.json").read_text())
+    known = {"sha256": hashlib.sha256(part.read_bytes()).hexdigest(), "bytes": part.stat().st_size}
+    manifest["files"]["submodels/0.safetensors"] = known
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    ensemble = load_ensemble(str(place))
+    with pytest.raises(BundleError, match=r"submodels/0\.safetensors is a pickle"):
+        ensemble.predict(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_a_base_of_timm_is_read_from_a_checkpoint(tmp_path):
+    model = ModelConfig(name="timm:vit_tiny_patch16_224", args={"img_size": 8, "patch_size": 4, "depth": 1})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = timm.create_model(
+            "vit_tiny_patch16_224", img_size=8, patch_size=4, depth=1, in_chans=1, num_classes=10
+        ).eval()
+    save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+    base = BaseConfig(model=model, weights=str(tmp_path / "theirs.safetensors"), mean=(0.5,), std=(0.5,))
+    given = config(base=base, prune=PruneConfig(keep=1.0, proxy=4), retrain=None, groups=GroupsConfig(n=1))
+    build_ensemble(given, str(tmp_path / "build"))
+    x = torch.rand(3, 1, 8, 8)
+    ours = load_ensemble(str(tmp_path / "build/bundle")).submodel(0)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+def test_one_seed_gives_the_same_spiking_base_and_sub_models(tmp_path):
+    given = config(
+        base=BaseConfig(model=ModelConfig(name="spiking_vgg5", args={"width": 0.125}), train=ClassifierFit(**FIT)),
+        groups=GroupsConfig(n=2),
+        prune=PruneConfig(keep=0.5, scores="apoz", proxy=8),
+        data=DataConfig(name="digits", train_rows=64),
+        common=RetrainConfig(**FIT),
+    )
+    answers = []
+    for name in ("one", "two"):
+        place = Folder.at(str(tmp_path / name))
+        fit_base(given, place)
+        base = load_base(given, place, 10, (1, 8, 8)).eval()
+        plan = planned(given, place, base)
+        make_common(given, plan, 8, place)
+        make_submodel(given, plan, 0, place)
+        images = samples_of_split(given, "test").batch(slice(0, 16))
+        with torch.no_grad():
+            answers.append((base(images), load_submodel(given, plan, 0, place)(images)))
+    assert all(torch.equal(one, two) for one, two in zip(*answers, strict=True))
