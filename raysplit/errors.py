@@ -51,7 +51,11 @@ class RequestError(RaysplitError):
 
 
 class ServerError(RaysplitError):
-    """A server that cannot be reached, is late, or answers with a failure of its own."""
+    """A server that answers with a failure of its own, or not at all."""
+
+
+class LinkError(ServerError):
+    """A server that was not reached, or whose answer did not come in time."""
 
 
 class MissingExtra(RaysplitError):

@@ -27,7 +27,7 @@ from raysplit.device.wire import (
     SplitAnswer,
     ascii_level,
 )
-from raysplit.errors import ConfigError, DataError, ServerError
+from raysplit.errors import ConfigError, DataError, LinkError, ServerError
 from raysplit.family import Family, load_family
 
 Images = torch.Tensor | np.ndarray | Sequence[str | Path]
@@ -160,7 +160,7 @@ class DeviceClient:
         start = self._clock.now()
         try:
             return self._session.ask(request)
-        except ServerError:
+        except LinkError:
             # A link that is too slow for the level must not keep it: the next request is sent at a tighter one.
             if (seconds := self._clock.now() - start) > self.target_s:
                 link.saw(len(request.body), seconds)

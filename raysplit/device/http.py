@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from raysplit.errors import ConfigError, RequestError, ServerError
+from raysplit.errors import ConfigError, LinkError, RequestError, ServerError
 
 _LOST = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead)
 """The server closed the connection: it stopped, or was tired of an idle one."""
@@ -114,8 +114,8 @@ class Session:
         """Return the answer to a request that can be repeated without harm.
 
         It is sent again, once, over a new connection when the connection is lost, and when the server says with 503
-        how long to wait. Raises ServerError when it cannot be reached, is late or does not answer, RequestError
-        with the server's words and status when it refuses.
+        how long to wait. Raises LinkError when it cannot be reached, is late or does not answer, ServerError
+        or RequestError with the server's words and status when it fails or refuses.
         """
         clock, start = self._transport.clock, self._transport.clock.now()
         again = True
@@ -129,7 +129,7 @@ class Session:
                 if again and isinstance(err, _LOST) and not isinstance(err, ConnectionRefusedError):
                     again = False
                     continue
-                raise ServerError(f"{self._url} {_why(err)}") from None
+                raise LinkError(f"{self._url} {_why(err)}") from None
             done = clock.now()
             if reply.status < 400:
                 return Exchange(reply.body, done - sent, done - start)

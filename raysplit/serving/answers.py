@@ -48,7 +48,8 @@ class BranchTime(Frozen):
     transfer: float
     queue: float
     """Behind other batches in its replica."""
-    compute: float
+    compute: tuple[float, ...]
+    """Of each of `submodels`, one after the other; none where they are missing."""
     missing: Reason | None
 
 
@@ -57,7 +58,7 @@ class Seconds(Frozen):
 
     decode: float
     queue: float
-    """Until the batch was full or had waited long enough."""
+    """Until the batch's turn came."""
     branches: tuple[BranchTime, ...]
     fusion: float
     total: float
@@ -97,7 +98,7 @@ def prediction(
             submodels=groups[one.name],
             transfer=one.transfer,
             queue=one.waited,
-            compute=sum(said.seconds for said in one.said),
+            compute=tuple(said.seconds for said in one.said),
             missing=one.reason,
         )
         for one in answer.heard

@@ -19,9 +19,9 @@ class Batcher(Generic[Item, Result]):
     own, however many are queued; with one, a lone request waits for nobody. Here a batch is what is there when its
     turn comes: a lone request goes at once, and under load batches grow by themselves.
 
-    `work` returns a result for each item, in order; what it raises, each of them gets. `size` counts an item, `most`
-    is what a batch may come to, where an item alone may be more. `wait_s` is how long a turn that finds less than that
-    waits for others. For one event loop.
+    `work` returns a result for each item, in order; what it raises, each of them gets. It is cancelled when nobody
+    waits for it any more. `size` counts an item, `most` is what a batch may come to, where an item alone may be more.
+    `wait_s` is how long a turn that finds less than that waits for others. For one event loop.
     """
 
     def __init__(
@@ -73,8 +73,23 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        work = asyncio.ensure_future(self._work([item for item, _ in batch]))  # noqa: RUF006 - awaited below
+
+        def given_up() -> bool:
+            return all(future.done() for _, future in batch)
+
+        def end(_: asyncio.Future[Result]) -> None:
+            if given_up():
+                work.cancel()
+
+        for _, future in batch:
+            future.add_done_callback(end)
         try:
-            results = await self._work([item for item, _ in batch])
+            results = await work
+        except asyncio.CancelledError:
+            if not given_up():
+                raise
+            return
         except Exception as err:
             for _, future in batch:
                 if not future.done():

@@ -15,8 +15,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from raysplit.serving.submodels import Reply, Said
 
 Reason = Literal["late", "overloaded", "dead", "other bundle", "failed"]
-_AGAIN_S = 0.05
-"""Pause before a deployment is asked again."""
+_AGAIN_S, _LONGEST_S = 0.05, 1.0
+"""Pause before a deployment is asked again; it doubles each time, up to the second."""
 _TRIES = 2
 """Times that a deployment is asked, unless it is waited for."""
 _log = logging.getLogger("ray.serve")
@@ -73,17 +73,23 @@ class Branches:
 
     async def _insist(self, name: str, images: bytes, count: int) -> tuple[Reply | None, Reason | None]:
         """Ask, and ask again: a forward pass can be repeated, and another replica may do it."""
-        tries = 0
+        tries, pause = 0, _AGAIN_S
         while True:
             reply, reason = await self._once(name, images, count)
             tries += 1
             if reason is None or (not self._wait and tries == _TRIES):
                 return reply, reason
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_S)
 
     async def _once(self, name: str, images: bytes, count: int) -> tuple[Reply | None, Reason | None]:
         try:
-            reply: Reply = await self._handles[name].features.remote(images, count)
+            response = self._handles[name].features.remote(images, count)
+            try:
+                reply: Reply = await response
+            except asyncio.CancelledError:
+                response.cancel()  # Serve goes on with a call that nobody awaits
+                raise
         except BackPressureError:
             return None, "overloaded"
         except (RayActorError, DeploymentUnavailableError):
@@ -91,4 +97,9 @@ class Branches:
         except Exception:
             _log.exception("deployment %s failed", name)
             return None, "failed"
-        return (reply, None) if reply.bundle == self._bundle else (None, "other bundle")
+        if reply.bundle != self._bundle:
+            return None, "other bundle"
+        if strange := [said.index for said in reply.said if not said.finite]:
+            _log.error("sub-model %s of deployment %s answers with no number", strange[0], name)
+            return None, "failed"
+        return reply, None

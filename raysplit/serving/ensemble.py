@@ -43,6 +43,7 @@ class Ingress:
     def __init__(self, args: dict[str, Any], bundle_id: str, handles: dict[str, DeploymentHandle]):
         self._args, self._handles = EnsembleArgs.model_validate(args), handles
         self._ensemble = open_same(self._args.bundle, bundle_id)
+        _ = self._ensemble.fusion  # read now, while its hash is known to be right
         self._engine: Engine | None = None
         self._warm = False
 
@@ -52,16 +53,16 @@ class Ingress:
         return EnsembleWeb(self._engine, self._args, groups, telemetry).app
 
     async def check_health(self) -> None:
-        """Called by Serve before the first request too: asks all sub-models once, which connects to them.
+        """Called by Serve before the first request too: asks all sub-models until they have answered once.
 
-        Whether they answer does not matter: those that do not are replaced for their own health.
+        That connects to them. Those that do not are replaced for their own health.
         """
         if self._engine is None or self._warm:
             return
-        self._warm = True
         nothing = np.zeros((1, *self._ensemble.about.shape), np.uint8)
         with contextlib.suppress(RequestError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._engine.answer(nothing), self._args.branch_timeout_s)
+            answer = await asyncio.wait_for(self._engine.answer(nothing), self._args.branch_timeout_s)
+            self._warm = not answer.missing
 
 
 def build(args: EnsembleArgs) -> Application:

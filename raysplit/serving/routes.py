@@ -41,7 +41,8 @@ class EnsembleWeb:
         self._about = engine.ensemble.about
         self._door = Door(args, telemetry)
         self._served = Served(args.name, engine.ensemble.id[:12], self._about.classes, self._about.shape)
-        self._ready_at = -_FRESH_S
+        self._probe, self._probed_at = asyncio.Lock(), -_FRESH_S
+        self._unready: RequestError | None = None
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
@@ -71,14 +72,23 @@ class EnsembleWeb:
         return Response()
 
     async def _ready(self) -> Response:
-        """200 when sub-models answer, 503 when not."""
-        if time.monotonic() - self._ready_at > _FRESH_S:
-            try:
-                await self._engine.answer(np.zeros((1, *self._about.shape), np.uint8))
-            except RequestError as err:
-                return refusal(err)
-            self._ready_at = time.monotonic()
-        return Response()
+        """200 when sub-models answer, 503 when not. All who ask within a second share one answer."""
+        async with self._probe:
+            if time.monotonic() - self._probed_at > _FRESH_S:
+                self._unready = await self._fault()
+                self._probed_at = time.monotonic()
+        return refusal(self._unready) if self._unready else Response()
+
+    async def _fault(self) -> RequestError | None:
+        """Ask the sub-models about an image of nothing, and return why there is no answer."""
+        wait_s = 2 * self._args.branch_timeout_s
+        try:
+            await asyncio.wait_for(self._engine.answer(np.zeros((1, *self._about.shape), np.uint8)), wait_s)
+        except RequestError as err:
+            return err
+        except asyncio.TimeoutError:
+            return RequestError(f"sub-models have not answered for {wait_s:g} s; try again soon", 503)
+        return None
 
     async def _model(self, request: Request, name: str, version: str | None = None) -> dict[str, Any]:
         """Inputs and outputs of the model."""

@@ -27,9 +27,11 @@ from raysplit.device.wire import (
     SplitAnswer,
     ascii_level,
 )
+from raysplit.errors import ModelError
 from raysplit.family import load_family
 from raysplit.serving.args import SplitArgs
 from raysplit.serving.halves import Decided, Halves
+from raysplit.serving.submodels import HUNG_S
 from raysplit.serving.telemetry import Recent, Telemetry
 from raysplit.serving.web import RETRY_AFTER_S, Door, new_app
 
@@ -54,6 +56,7 @@ class SplitWeb:
             tag_keys=("level",),
         )
         self._worker, self._waiting = ThreadPoolExecutor(1), 0
+        self._done_at = time.perf_counter()
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
@@ -94,17 +97,25 @@ class SplitWeb:
         return await self._door.open("split", request, work)
 
     async def check_health(self) -> None:
-        """Answer for an image of nothing, unless messages are being answered; ModelError when it is no number."""
+        """Answer for an image of nothing, unless messages are being answered; ModelError when it is no number.
+
+        One that takes too long hangs: ModelError too.
+        """
         if not self._waiting:
             await self._compute(self._halves.check_health)
+        elif time.perf_counter() - self._done_at > HUNG_S:
+            raise ModelError(f"no message was answered for {HUNG_S:.0f} s")
 
     async def _compute(self, work: Callable[..., T], *args: Any) -> T:
         """Run one work after the other, off the event loop."""
+        if not self._waiting:
+            self._done_at = time.perf_counter()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
         finally:
             self._waiting -= 1
+            self._done_at = time.perf_counter()
 
     def _answer(self, decided: Decided, queue_s: float) -> SplitAnswer:
         classes = self._about.classes

@@ -14,6 +14,9 @@ import torch
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 from raysplit.errors import BundleError, ModelError
 
+HUNG_S = 60.0
+"""A batch that takes longer will not end: its replica is replaced."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -25,6 +28,11 @@ class Said:
     own: bytes
     """float32 (B, outputs): its own probabilities, of its classes, after that of all others if it has a rest class."""
     seconds: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether its probabilities are numbers."""
+        return bool(np.isfinite(np.frombuffer(self.own, np.float32)).all())
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class SubModels:
         self._shape = self._ensemble.about.shape
         self._worker = ThreadPoolExecutor(1)
         self._running = 0
+        self._began: float | None = None
         self._forward(np.zeros((1, *self._shape), np.uint8).tobytes(), 1, time.perf_counter())
 
     async def features(self, images: bytes, count: int) -> Reply:
@@ -69,19 +78,24 @@ class SubModels:
             self._running -= 1
 
     async def check_health(self) -> None:
-        """Answer for one image, unless batches are being answered; ModelError when that is not a number."""
+        """Answer for one image, unless batches are being answered; ModelError for no number, and a batch that hangs."""
         if self._running:
+            if self._began is not None and time.perf_counter() - self._began > HUNG_S:
+                raise ModelError(f"a batch takes longer than {HUNG_S:.0f} s in '{self._ensemble.location}'")
             return
         reply = await self.features(bytes(int(np.prod(self._shape))), 1)
         for said in reply.said:
-            if not np.isfinite(np.frombuffer(said.own, np.float32)).all():
+            if not said.finite:
                 raise ModelError(f"sub-model {said.index} of '{self._ensemble.location}' answers with no number")
 
     def _forward(self, images: bytes, count: int, since: float) -> Reply:
-        waited = time.perf_counter() - since
+        self._began = time.perf_counter()
+        waited = self._began - since
         pixels = torch.frombuffer(bytearray(images), dtype=torch.uint8).view(count, *self._shape)
         x = self._ensemble.normalised(pixels)
-        return Reply(self._ensemble.id, tuple(self._say(index, x) for index in self._indices), waited)
+        reply = Reply(self._ensemble.id, tuple(self._say(index, x) for index in self._indices), waited)
+        self._began = None
+        return reply
 
     def _say(self, index: int, x: torch.Tensor) -> Said:
         start = time.perf_counter()

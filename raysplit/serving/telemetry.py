@@ -20,7 +20,7 @@ _log = logging.getLogger("ray.serve")
 
 
 class Recent(Frozen):
-    """What one replica of the ingress saw in the last 30 seconds."""
+    """What one replica of the ingress saw in the last 30 seconds, but no more than its last 10,000 requests."""
 
     window_s: float
     requests: int
@@ -80,6 +80,8 @@ class Telemetry:
         """Return the figures of the last 30 seconds."""
         now = time.monotonic()
         window = min(_WINDOW_S, now - self._started)
+        if len(self._seen) == _KEPT:
+            window = min(window, now - self._seen[0][0])
         seen = [one for one in self._seen if now - one[0] <= window]
         times = sorted(1000 * seconds for _, seconds, _, _ in seen)
         return Recent(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from raysplit.device.wire import KEY_HEADER
 from raysplit.errors import RequestError
@@ -18,19 +21,27 @@ from raysplit.serving.telemetry import Telemetry
 
 RETRY_AFTER_S = 1
 """What a 503 tells clients to wait."""
+_GONE = 499
+"""What requests are counted as whose client did not wait for the answer."""
+_log = logging.getLogger("ray.serve")
 
 
 def new_app(title: str) -> FastAPI:
     """Return an application whose OpenAPI page is at /docs."""
     app = FastAPI(title=title, description='Errors are `{"error": text}` with a status of 400 or more.')
     app.add_exception_handler(RequestError, lambda _, err: refusal(err))
+    app.add_exception_handler(HTTPException, lambda _, err: _error(err.detail, err.status_code, err.headers))
     return app
 
 
 def refusal(err: RequestError) -> Response:
     """Return the answer to a request that is refused."""
     headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": KEY_HEADER}}.get(err.status)
-    return JSONResponse({"error": str(err)}, err.status, headers)
+    return _error(str(err), err.status, headers)
+
+
+def _error(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": text}, status, headers)
 
 
 class Door:
@@ -60,5 +71,11 @@ class Door:
             answer, degraded = await work(body)
         except RequestError as err:
             answer = refusal(err)
+        except asyncio.CancelledError:  # the client went away, or its time was over
+            self._telemetry.answered(path, _GONE, time.perf_counter() - start, size, degraded)
+            raise
+        except Exception:
+            _log.exception("%s failed", path)
+            answer = _error("the server failed; its log says why", 500)
         self._telemetry.answered(path, answer.status_code, time.perf_counter() - start, size, degraded)
         return answer

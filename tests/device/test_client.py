@@ -117,6 +117,19 @@ def test_answers_of_something_else(family, images):
         client.predict(images[:1])
 
 
+def test_a_busy_server_is_no_slow_link(family, images):
+    transport = Scripted()
+    client = DeviceClient(family, "http://app", target_s=0.01, transport=transport)
+    client.predict(images[:1])
+    before = vars(client._link).copy()
+    busy = type("R", (), {"status": 503, "headers": {"retry-after": "1"}, "body": b'{"error": "full"}'})()
+    transport.send = lambda request: busy
+    for _ in range(3):
+        with pytest.raises(ServerError, match="503: full"):
+            client.predict(images[:1])
+    assert vars(client._link) == before
+
+
 @pytest.mark.parametrize("args", [{"target_s": 0}, {"target_s": 1, "timeout_s": 0}, {"target_s": 1, "api_key": "a\nb"}])
 def test_what_it_cannot_be_made_of(family, args):
     with pytest.raises(ConfigError):

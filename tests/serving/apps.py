@@ -25,7 +25,10 @@ class Direct:
         """One for each of the next calls: an error to raise, seconds to sleep, or the id of another bundle."""
         self.calls = 0
 
-    async def remote(self, images: bytes, count: int) -> Reply:
+    def remote(self, images: bytes, count: int) -> asyncio.Task[Reply]:
+        return asyncio.ensure_future(self._answer(images, count))
+
+    async def _answer(self, images: bytes, count: int) -> Reply:
         self.calls += 1
         fault = self.faults.pop(0) if self.faults else 0.0
         if isinstance(fault, BaseException):

@@ -142,3 +142,27 @@ def test_a_wait_lets_others_come():
         assert work.batches == [[1, 2]]
 
     asyncio.run(play())
+
+
+def test_work_that_nobody_waits_for_any_more_ends():
+    async def run():
+        ended = []
+
+        async def work(items):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(items)
+
+        batcher = Batcher(work, lambda item: 1, 8, 1)
+        first, second = (asyncio.ensure_future(batcher(item)) for item in "ab")
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.sleep(0.01)
+        taken = list(ended)
+        second.cancel()
+        await asyncio.sleep(0.01)
+        return taken, ended, batcher._free
+
+    taken, ended, free = asyncio.run(run())
+    assert taken == [] and ended == [["a", "b"]] and free == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_a_file_gets_the_answer_of_its_pixels(client):
     seconds = found["seconds"]
     assert [branch["deployment"] for branch in seconds["branches"]] == ["submodel-0", "submodel-1", "submodel-2"]
     spent = seconds["decode"] + seconds["queue"] + seconds["fusion"]
-    assert 0 < spent + max(branch["compute"] for branch in seconds["branches"]) <= seconds["total"]
+    assert 0 < spent + max(sum(branch["compute"]) for branch in seconds["branches"]) <= seconds["total"]
 
 
 def test_several_files_keep_their_names_and_their_order(client):
@@ -101,7 +103,8 @@ def test_health_and_metadata(client, app):
     assert {"/v1/predict", "/v2/models/{name}/infer"} <= paths.keys()
 
 
-def test_ready_says_no_when_no_sub_model_answers(app):
+def test_ready_says_no_when_no_sub_model_answers(app, monkeypatch):
+    monkeypatch.setattr("raysplit.serving.routes._FRESH_S", 0.0)
     for handle in app.handles.values():
         handle.faults = [ActorDiedError()] * 2
     with app.client() as client:
@@ -225,3 +228,34 @@ def test_answers_are_valid_json_for_any_client(client):
     outputs = json.loads(answer.content)["outputs"]
     assert [output["name"] for output in outputs] == ["labels", "probabilities"]
     assert outputs[0]["data"] == [str(digit) for digit in probabilities(answer).argmax(1)]
+
+
+def test_a_sub_model_that_answers_with_no_number_is_missing(bundle, monkeypatch):
+    app = App(bundle)
+    said = app.handles["submodel-1"]._submodels._say
+    monkeypatch.setattr(
+        app.handles["submodel-1"]._submodels,
+        "_say",
+        lambda index, x: replace(said(index, x), own=np.full((len(x), 4), np.nan, np.float32).tobytes()),
+    )
+    with app.client() as client:
+        found = client.post("/v1/predict", content=png(some(1)[0]), headers={"Content-Type": "image/png"}).json()
+    assert found["missing"] == [1] and found["seconds"]["branches"][1]["missing"] == "failed"
+
+
+def test_readiness_is_found_out_once_a_second_for_all(bundle):
+    app = App(bundle, branch_timeout_s=0.1, missing="wait")
+    app.handles["submodel-2"].faults = [30.0]
+    with app.client() as client:
+        answers = [client.get(path) for path in ("/v2/health/ready", "/v2/models/raysplit/ready", "/v2/health/ready")]
+    assert [answer.status_code for answer in answers] == [503] * 3 and app.handles["submodel-2"].calls == 1
+    assert "have not answered for 0.2 s" in answers[0].json()["error"]
+
+
+def test_what_goes_wrong_here_is_said_counted_and_logged(app, client, monkeypatch, caplog):
+    before = client.get("/v1/recent").json()["failed"]
+    monkeypatch.setattr(app.engine, "answer", AsyncMock(side_effect=KeyError("a fault of ours")))
+    answer = infer(client, some(1))
+    assert answer.status_code == 500 and "its log says why" in answer.json()["error"]
+    assert client.get("/v1/recent").json()["failed"] == before + 1 and "a fault of ours" in caplog.text
+    assert "Not Found" in client.get("/nowhere").json()["error"]

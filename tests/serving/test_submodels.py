@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -61,3 +62,21 @@ def test_a_busy_replica_is_not_asked_for_its_health(replica):
     with torch.no_grad():
         next(replica._ensemble.submodel(0).head.parameters()).fill_(float("nan"))
     asyncio.run(replica.check_health())
+
+
+def test_a_batch_that_hangs_is_no_health(replica, monkeypatch):
+    monkeypatch.setattr("raysplit.serving.submodels.HUNG_S", 0.05)
+    go = threading.Event()
+    monkeypatch.setattr(replica, "_say", lambda index, x: go.wait(10))
+
+    async def run():
+        asked = asyncio.ensure_future(replica.features(bytes(64), 1))
+        await asyncio.sleep(0)
+        await replica.check_health()
+        await asyncio.sleep(0.1)
+        with pytest.raises(ModelError, match="takes longer than"):
+            await replica.check_health()
+        go.set()
+        await asked
+
+    asyncio.run(run())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from raysplit.serving.branches import Heard
 from raysplit.serving.telemetry import Telemetry
 
@@ -37,3 +39,13 @@ def test_branches_are_counted(monkeypatch):
     monkeypatch.setattr(telemetry._missing, "inc", lambda value=1.0, tags=None: seen.append(tags))
     telemetry.heard([Heard("a", (), None, 0.1, 0.0), Heard("b", (), "late", 2.0, 0.0)])
     assert seen == [{"branch": "b", "reason": "late"}]
+
+
+def test_the_rate_is_right_when_there_are_more_requests_than_are_kept(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("raysplit.serving.telemetry.time.monotonic", lambda: now[0])
+    telemetry = Telemetry()
+    for _ in range(15_000):
+        now[0] += 0.001
+        telemetry.answered("infer", 200, 0.01, 0, False)
+    assert telemetry.recent().requests_per_s == pytest.approx(1000, rel=0.01)
