@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 
 from raysplit.serving.submodels import Reply, Said
 
@@ -63,11 +63,21 @@ class Branches:
         return await asyncio.gather(*(self._ask(name, images, count) for name in self._handles))
 
     async def _ask(self, name: str, images: bytes, count: int) -> Heard:
-        start, reply, reason = time.perf_counter(), None, None
+        start = time.perf_counter()
+        reply: Reply | None = None
+        reason: Reason | None = None
+        asking = asyncio.ensure_future(self._insist(name, images, count))
         try:
-            reply, reason = await asyncio.wait_for(self._insist(name, images, count), self._timeout)
-        except asyncio.TimeoutError:
+            await asyncio.wait({asking}, timeout=self._timeout)
+        finally:
+            in_time = asking.done()
+            asking.cancel()
+        if not in_time:
             reason = "late"
+        elif asking.cancelled():
+            reason = "failed"
+        else:
+            reply, reason = asking.result()
         seconds = time.perf_counter() - start
         return Heard(name, reply.said if reply else (), reason, seconds, reply.waited if reply else 0.0)
 
@@ -90,6 +100,8 @@ class Branches:
             except asyncio.CancelledError:
                 response.cancel()  # Serve goes on with a call that nobody awaits
                 raise
+        except RequestCancelledError:  # what local testing mode makes of a call that was given up
+            raise asyncio.CancelledError from None
         except BackPressureError:
             return None, "overloaded"
         except (RayActorError, DeploymentUnavailableError):
