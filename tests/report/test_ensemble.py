@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -180,3 +181,16 @@ def test_of_a_real_build(tiny_ensemble):
     parts = summary["submodels"]
     assert placed["phone"] == ", ".join(str(i) for i, part in enumerate(parts) if part["device"] == "phone")
     assert [row[3] for row in rows if row[1:2] == ["2 of 3"]] == [f"{part['params']:,}" for part in parts]
+
+
+def test_a_common_net_is_named_and_timed(tmp_path):
+    place = Path(build_record(tmp_path))
+    for name, more in (("config", {"common": {"epochs": 5}}), ("summary", {"seconds": {"common": 75.0}})):
+        tree = json.loads((place / f"{name}.json").read_text())
+        for key, value in more.items():
+            tree[key] = tree.get(key, {}) | value
+        (place / f"{name}.json").write_text(json.dumps(tree))
+    write_ensemble_report(str(place))
+    page = (place / "report.html").read_text()
+    assert "started from one net of all classes (5 epochs), retrained for 10 epochs" in page
+    assert ["train the nets that sub-models start from", "75.0"] in Cells(page).rows
