@@ -65,12 +65,13 @@ def client(tiny_ensemble):
 
 @pytest.fixture(scope="module", autouse=True)
 def memory(client):
-    """What the process holds may not grow by more than Python's own slack."""
+    """Neither what the process holds nor the most it ever held may grow by more than Python's own slack."""
     for body in FILES.values():
         assert client.post("/v1/predict", content=body, headers={"Content-Type": "image/png"}).status_code == 200
-    before = resident_mib()
+    before, most = resident_mib(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resident_mib() - before < 200
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 200 * 1024
 
 
 def resident_mib() -> float:

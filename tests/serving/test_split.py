@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +128,21 @@ def test_strangers_are_refused(family):
 
 def test_an_application_is_built_from_a_bundle(family):
     assert type(build(SplitArgs(family=family._bundle.location))).__name__ == "Application"
+
+
+def test_a_message_that_hangs_is_no_health(family, monkeypatch):
+    monkeypatch.setattr("raysplit.serving.split.HUNG_S", 0.05)
+    web, go = SplitWeb(Halves(family, Limits(images=4)), SplitArgs(family="unused")), threading.Event()
+
+    async def run():
+        asked = asyncio.ensure_future(web._compute(go.wait, 10))
+        await asyncio.sleep(0)
+        await web.check_health()
+        await asyncio.sleep(0.1)
+        with pytest.raises(ModelError, match="no message was answered"):
+            await web.check_health()
+        go.set()
+        assert await asked
+        await web.check_health()
+
+    asyncio.run(run())
