@@ -193,11 +193,12 @@ def retrained(
 ) -> dict[Precision, float]:
     """Return the test accuracy of a sub-model cut by scores and trained again, stored at each precision.
 
-    It is that over its own classes and the rest, in percent.
+    It is that over its own classes and the rest, in percent; it learns from all training images, as many of the rest as
+    of its own.
     """
     classes = int(train.targets.max()) + 1
     model = family.shrink(family.choose(scores, K), K, OWN, rest=True)
-    rows, targets = samples_of(train.targets, OWN, classes, True, None, seed)
+    rows, targets = samples_of(train.targets, OWN, classes, True, len(train), seed)
     samples = Samples(train.images[rows], targets, train.mean, train.std)
     for _ in Fit(Objective(model, RETRAIN.label_smoothing), samples, RETRAIN.replaced(seed=seed), "crop").epochs():
         pass

@@ -2,6 +2,7 @@
 
     python jobs/build_ensemble.py --recipe mnist5k_vit_n3 --out ensemble
     python jobs/build_ensemble.py --recipe mnist5k_vit_n3 --devices devices.yaml --set prune.keep=fit groups.n=null
+    python jobs/build_ensemble.py --recipe mnist5k_vit_n3 --dry-run
     python jobs/build_ensemble.py --resume BUILD_DIR
 
 A stopped job goes on with the epoch, or the sub-models, that were not done. The last line is a JSON object: the
@@ -22,6 +23,7 @@ from raysplit.config import EnsembleConfig
 from raysplit.ensemble.build import build_ensemble, config_of
 from raysplit.ensemble.on_ray import OnRay
 from raysplit.ensemble.placement import read_devices
+from raysplit.ensemble.preview import preview
 from raysplit.errors import ConfigError
 from raysplit.report import write_ensemble_report
 from raysplit.storage import dated
@@ -37,8 +39,13 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--devices", metavar="FILE", help="YAML: name, memory_mib, gflops_per_s, energy_gflops of each")
     parser.add_argument("--out", metavar="DIR", help="where the build goes; default: a new folder under storage")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     args = parser.parse_args()
     config, location = _chosen(args)
+    if args.dry_run:
+        print(preview(config))
+        return
+    print(f"build: {location}", flush=True)
     try:
         summary = build_ensemble(config, location, OnRay())
     except KeyboardInterrupt:

@@ -75,10 +75,11 @@ def open_bundle(location: str, kind: str) -> Bundle:
     manifest = _parse(data, location)
     if manifest["format"] != FORMAT:
         raise BundleError(
-            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, this raysplit reads {FORMAT}"
+            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, this raysplit reads {FORMAT}; use "
+            "the raysplit that wrote it, or write it again"
         )
     if manifest["kind"] != kind:
-        raise BundleError(f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'")
+        raise BundleError(f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'; name one of that kind")
     copy = None
     if folder.local is None:
         copy = TemporaryDirectory(prefix="raysplit-bundle-")

@@ -21,15 +21,15 @@ from raysplit.storage import Folder
 
 _AT_ONCE = 64
 """Images that are classified in one batch."""
-_PARTS = ("sub-model", "file", "model", "classes", "rest", "device", "features", "MiB")
+_PARTS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
 _LEVELS = ("level", "file", "accuracy", "validation", "bytes up\nper image", "bytes down\nper image", "epochs")
 
 
 def inspect(location: str) -> dict[str, Any]:
     """Return the manifest of a bundle, an ensemble's or a prune family's, as plain data with `kind` and `id`.
 
-    Sizes of an ensemble's files are added to its parts, as `bytes`. Every hash is checked. Raises BundleError for
-    what is neither kind, and for damaged, missing or contradictory files.
+    Sizes and hashes of an ensemble's files are added to its parts, as `bytes` and `sha256`. Every hash is checked.
+    Raises BundleError for what is neither kind, and for damaged, missing or contradictory files.
     """
     data = Folder.at(location).find(MANIFEST)
     try:
@@ -45,7 +45,7 @@ def inspect(location: str) -> dict[str, Any]:
     for part in found["parts"]:
         if part["file"] not in manifest["files"]:
             raise BundleError(f"bundle '{location}' has no {part['file']}: its {MANIFEST} does not list it")
-        part["bytes"] = manifest["files"][part["file"]]["bytes"]
+        part |= manifest["files"][part["file"]]
     return found
 
 
@@ -57,10 +57,16 @@ def as_table(found: dict[str, Any]) -> str:
         facts |= {"cut": found["cut"], "crosses": "×".join(map(str, found["code_shape"]))}
         title, table = "prune family", aligned(_LEVELS, [_level(level) for level in found["levels"]], 2)
     else:
-        facts |= {"precision": found["precision"], "fusion": f"layers={found['layers']}, fill={found['fill']}"}
+        facts |= {
+            "mean, std": " ".join(
+                f"{mean:.4g}±{std:.4g}" for mean, std in zip(found["mean"], found["std"], strict=True)
+            ),
+            "precision": found["precision"],
+            "fusion": f"{ensembles.FUSION}, layers={found['layers']}, fill={found['fill']}",
+        }
         title = f"ensemble {found['recipe']}"
         body = [_part(str(index), part, classes) for index, part in enumerate(found["parts"])]
-        table = aligned(_PARTS, body, 6)
+        table = aligned(_PARTS, body, 7)
     lines = (f"{name + ':':<11}{text}" for name, text in facts.items())
     return "\n".join([title, *lines, "", table])
 
@@ -74,6 +80,7 @@ def _part(index: str, part: dict[str, Any], classes: Sequence[str]) -> tuple[str
         ", ".join(own) if len(own) < len(classes) else "all",
         "yes" if part["rest"] else "no",
         part["device"] or DASH,
+        part["sha256"][:12],
         str(part["features"]),
         number(part["bytes"] / 2**20),
     )

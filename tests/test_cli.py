@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -107,15 +108,22 @@ def test_inspect_an_ensemble(capsys, bundle, tiny_ensemble):
     assert title == "ensemble digits_vit_tiny"
     _, *rows = facts[facts.index("") + 1 :]
     assert f"id:        {load_ensemble(bundle).id[:12]}" in facts and "images:    1×8×8" in facts
-    assert "classes:   10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in facts and "fusion:    layers=3, fill=mean" in facts
+    assert (
+        "classes:   10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in facts
+        and "fusion:    fusion.safetensors, layers=3, fill=mean" in facts
+    )
+    mean, std = load_ensemble(bundle).about.mean[0], load_ensemble(bundle).about.std[0]
+    assert f"mean, std: {mean:.4g}±{std:.4g}" in facts
     parts = json.loads((tiny_ensemble / "summary.json").read_text())["submodels"]
+    files = (tiny_ensemble / "bundle" / f"submodels/{index}.safetensors" for index in range(3))
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     assert len(rows) == len(parts) == 3
     for index, (row, part) in enumerate(zip(rows, parts, strict=True)):
         cells = [cell for cell in row.split("  ") if cell]
         assert [cell.strip() for cell in cells[:2]] == [str(index), f"submodels/{index}.safetensors"]
         assert "vit(" in cells[2] and "heads=2" in cells[2] and "width=16" in cells[2]
         assert [cell.strip() for cell in cells[3:]] == [
-            *(", ".join(part["classes"]), "yes", part["device"], "16", f"{part['mib']:.2g}"),
+            *(", ".join(part["classes"]), "yes", part["device"], hashes[index][:12], "16", f"{part['mib']:.2g}"),
         ]
 
 

@@ -31,9 +31,12 @@ class BaseConfig(Frozen):
 
     model: ModelConfig
     weights: str | None = None
-    """A safetensors file with the model's own parameter names; None: trained as `train` says."""
+    """A safetensors file with the model's own parameter names, used as it is; None: trained as `train` says."""
+    pretrained: str | None = None
+    """A safetensors file that training starts from; a head for another number of classes is left out. None: from
+    nothing."""
     mean: tuple[float, ...] | None = None
-    """With `std`, of each channel, in 0..1: the normalisation of `weights`; None: that of the training images."""
+    """With `std`, of each channel, in 0..1: the normalisation of those files; None: that of the training images."""
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     train: ClassifierFit = ClassifierFit()
     workers: Annotated[int, Field(ge=0)] = 0
@@ -137,6 +140,8 @@ class EnsembleConfig(Frozen):
         names = [device.name for device in self.devices]
         if len(set(names)) < len(names):
             raise ValueError(f"two devices have the same name: {', '.join(sorted(names))}")
+        if self.base.weights is not None and self.base.pretrained is not None:
+            raise ValueError("base.weights is used as it is, base.pretrained is trained on; set one of them")
         if (self.base.mean is None) != (self.base.std is None):
             raise ValueError("base.mean and base.std go together; set both or neither")
         if self.base.mean and self.base.std and len(self.base.mean) != len(self.base.std):

@@ -58,13 +58,13 @@ def fit_base(
 ) -> None:
     """Train the base, or go on from its last epoch, and write it; each of `world` processes calls this.
 
-    Raises DataError for data that cannot be used, ModelError for a model that cannot be built.
+    Raises DataError for data that cannot be used, ModelError for a model that cannot be built or a loss that diverges.
     """
     samples, val = samples_of_split(config, "train"), samples_of_split(config, "val")
     classes, shape = facts_of(config.data)
-    objective = Objective(new_base(config, len(classes), shape), config.base.train.label_smoothing)
+    objective = Objective(start_base(config, len(classes), shape), config.base.train.label_smoothing)
     again = config.base.train.replaced(seed=mix(config.seed, config.base.train.seed, "base") % 2**31)
-    fit = Fit(objective, samples, again, config.data.augment, rank, world, wrap)
+    fit = Fit(objective, samples, again, config.data.augment, rank, world, wrap, "the base")
     if (found := place.find(STATE)) is not None:
         fit.restore(unpack_state(found))
     for row in fit.epochs():
@@ -87,17 +87,36 @@ def fit_base(
 def adopt_base(config: EnsembleConfig, place: Folder) -> None:
     """Take `base.weights` as the base; ModelError where they are not those of `base.model`."""
     assert config.base.weights is not None
-    path = Path(config.base.weights).expanduser()
-    if not path.is_file():
-        raise ConfigError(
-            f"base.weights: there is no file '{path}'; name a safetensors file of {config.base.model.name}"
-        )
+    tensors, path = _read(config, "weights", config.base.weights)
     classes, shape = facts_of(config.data)
     model = new_base(config, len(classes), shape)
-    tensors = unpack(path.read_bytes(), str(path))
     _fill(model, tensors, f"'{path}'", config.base.model.name)
     place.write(RECORD, json.dumps({"epochs": []}).encode())
     place.write(WEIGHTS, save({name: value.contiguous() for name, value in model.state_dict().items()}))
+
+
+def start_base(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """Return the base as its training finds it: new, or with the weights of `base.pretrained`.
+
+    Of those, a head for another number of classes is left out. Raises ConfigError and ModelError as `adopt_base`.
+    """
+    model = new_base(config, classes, shape)
+    if config.base.pretrained is not None:
+        tensors, path = _read(config, "pretrained", config.base.pretrained)
+        for key, value in model.state_dict().items():
+            theirs = tensors.get(key, value)
+            if value.dim() and len(value) == classes != len(theirs) and value.shape[1:] == theirs.shape[1:]:
+                tensors[key] = value
+        _fill(model, tensors, f"'{path}'", config.base.model.name)
+    return model
+
+
+def _read(config: EnsembleConfig, key: str, file: str) -> tuple[dict[str, torch.Tensor], Path]:
+    """Return the tensors of the file that a key of `base` names, and where it is."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"base.{key}: there is no file '{path}'; name a safetensors file of {config.base.model.name}")
+    return unpack(path.read_bytes(), str(path)), path
 
 
 def load_base(config: EnsembleConfig, place: Folder, classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -119,7 +138,7 @@ def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], where: str, name: 
         if value.shape != tensors[key].shape:
             raise ModelError(
                 f"{key} in {where} has shape {tuple(tensors[key].shape)}, {name} with these base.model.args "
-                f"has {tuple(value.shape)}"
+                f"has {tuple(value.shape)}; give weights of that geometry and for as many classes as the data has"
             )
     model.load_state_dict(tensors)
 

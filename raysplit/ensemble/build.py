@@ -26,8 +26,8 @@ from raysplit.ensemble.base import (
     facts_of,
     fit_base,
     load_base,
-    new_base,
     samples_of_split,
+    start_base,
     teach,
 )
 from raysplit.ensemble.family import family_of
@@ -51,8 +51,8 @@ class Runner(Protocol):
         """Call `raysplit.ensemble.base.fit_base` once, in as many processes as the config asks for."""
         ...
 
-    def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
-        """Call a function for each index, in any order; `watch` hears of each that is done."""
+    def each(self, function: Callable[[int], None], indices: Iterable[int], name: Callable[[int], str]) -> None:
+        """Call a function for each index, in any order; `name` says what it makes, for people."""
         ...
 
 
@@ -62,10 +62,10 @@ class Here:
     def fit_base(self, config: EnsembleConfig, location: str) -> None:
         fit_base(config, Folder.at(location))
 
-    def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
+    def each(self, function: Callable[[int], None], indices: Iterable[int], name: Callable[[int], str]) -> None:
         for index in indices:
             function(index)
-            watch(index)
+            print(f"{name(index)} is done", flush=True)
 
 
 def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None = None) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
     if (done := place.find(SUMMARY)) is not None:
         return json.loads(done)
     classes, shape = facts_of(config.data)
-    _check(config, len(classes), shape)
     if not place.has(WEIGHTS):
+        checked(config, len(classes), shape)
         if config.base.weights is None:
             runner.fit_base(config, place.location)
         else:
@@ -93,22 +93,26 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
         runner.each(
             _Maker(make_common, config, plan, place.location),
             sorted({seat.k for seat in plan.seats}),
-            lambda k: print(f"the common net that keeps {k}/{plan.steps} is done", flush=True),
+            lambda k: f"the common net that keeps {k}/{plan.steps}",
         )
     runner.each(
         _Maker(make_submodel, config, plan, place.location),
         range(config.n),
-        lambda index: print(f"sub-model {index} of {config.n} is done", flush=True),
+        lambda index: f"sub-model {index} of {config.n}",
     )
     fused(config, place, plan)
     return summarise(config, place, plan, base)
 
 
-def _check(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> None:
-    """Raise what is wrong with groups, devices, scores or the kind of network, before hours of training."""
-    family = family_of(new_base(config, classes, shape), shape)
-    for name in ("common", "retrain"):
-        if family.kind != "vit" and (fit := getattr(config, name)) is not None and fit.optimizer == "muon":
+def checked(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> Plan:
+    """Raise what is wrong with groups, devices, scores or the kind of network, before hours of training.
+
+    Returns the plan; groups by confusion, which no base has told yet, are as those of a base that confuses nothing.
+    """
+    family = family_of(start_base(config, classes, shape), shape)
+    fits = {"base.train": config.base.train, "common": config.common, "retrain": config.retrain}
+    for name, fit in fits.items():
+        if family.kind != "vit" and fit is not None and fit.optimizer == "muon":
             raise ConfigError(
                 f"{name}.optimizer 'muon' is for networks with transformer blocks, not for {config.base.model.name}; "
                 "set it to adamw or sgd"
@@ -120,20 +124,29 @@ def _check(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) ->
         )
     if config.prune.scores == "apoz":
         with_zeros(family)
-    make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))
+    plan = make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))
+    untaught = config.retrain is not None and not config.retrain.distill
+    if untaught and any(seat.outputs == 1 for seat in plan.seats):
+        raise ConfigError(
+            "groups.rest is false and a sub-model has one class: it has nothing to tell apart; set groups.rest to "
+            "true, retrain.distill above 0, or retrain to null"
+        )
+    return plan
 
 
 def config_of(location: str) -> EnsembleConfig:
     """Return the config of the build in a folder; ConfigError where there is none."""
     found = Folder.at(location).find("config.json")
     if found is None:
-        raise ConfigError(f"'{location}' is not a build's folder: it has no config.json")
+        raise ConfigError(
+            f"'{location}' is not a build's folder: it has no config.json; name the folder that a build printed"
+        )
     return loads(EnsembleConfig, found.decode(), f"{location}/config.json")
 
 
 def claim(config: EnsembleConfig, place: Folder) -> None:
     """Make a folder this config's; ConfigError where it is another's."""
-    if place.has("config.json") and config_of(place.location) != config:
+    if place.has("config.json") and config_of(place.location).model_dump_json() != config.model_dump_json():
         raise ConfigError(
             f"'{place.location}' holds a build of another config; give each build its own folder. "
             f"Its base can be used again: base.weights={place.location}/{WEIGHTS}"
@@ -149,6 +162,8 @@ def planned(config: EnsembleConfig, place: Folder, base: nn.Module) -> Plan:
     classes, shape = facts_of(config.data)
     val = samples_of_split(config, "val")
     answers = outputs(base, val, config.base.train.precision)[1].argmax(1)
+    right = (answers == val.targets).float().mean().item()
+    print(f"the base is right on {100 * right:.1f} % of the validation images", flush=True)
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     confusion.index_put_((val.targets, answers), torch.tensor(1), accumulate=True)
     plan = make_plan(config, family_of(base, shape), shape, confusion)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
 from raysplit.bundle import MANIFEST, Bundle, open_bundle, write_bundle
@@ -63,7 +63,20 @@ class About(Frozen):
     """Of the fusion MLP."""
     fill: Literal["zero", "mean"]
     """What stands in for missing features: zero or mean."""
-    parts: tuple[Part, ...]
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> About:
+        if not len(self.mean) == len(self.std) == self.shape[0]:
+            raise ValueError(
+                f"mean and std have {len(self.mean)} and {len(self.std)} numbers for {self.shape[0]} channels"
+            )
+        for part in self.parts:
+            if strange := [index for index in part.classes if not 0 <= index < len(self.classes)]:
+                raise ValueError(
+                    f"{part.file} knows class {strange[0]}, there are classes 0 to {len(self.classes) - 1}"
+                )
+        return self
 
 
 def write_ensemble(config: EnsembleConfig, place: Folder, plan: Plan, out: str) -> str:
@@ -197,5 +210,5 @@ class Ensemble:
         except RuntimeError as err:
             reason = " ".join(str(err).split())
             raise BundleError(
-                f"{file} of ensemble '{self._bundle.location}' does not fit its {MANIFEST}: {reason}"
+                f"{file} of ensemble '{self._bundle.location}' does not fit its {MANIFEST}: {reason}; write it again"
             ) from None

@@ -13,7 +13,8 @@ from ray.train.torch import TorchTrainer, prepare_model
 from raysplit import errors
 from raysplit.config import EnsembleConfig, loads
 from raysplit.ensemble.base import fit_base
-from raysplit.errors import ClusterError, RaysplitError
+from raysplit.errors import ClusterError, ConfigError, RaysplitError
+from raysplit.interrupt import resumable
 from raysplit.storage import Folder
 
 _RETRIES = 2
@@ -40,6 +41,7 @@ class OnRay:
         if not config.base.workers:
             fit_base(config, Folder.at(location))
             return
+        _check_room(config.base.workers)
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
             train_loop_config={"config": config.model_dump_json(), "location": location},
@@ -49,7 +51,8 @@ class OnRay:
             ),
         )
         try:
-            result = trainer.fit()
+            with resumable(location):
+                result = trainer.fit()
         except TrainingFailedError as err:
             reason = str(err).strip().splitlines()[-1]
             raise ClusterError(f"training the base failed: {reason}; go on with --resume {location}") from err
@@ -57,18 +60,25 @@ class OnRay:
         if fault:
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
 
-    def each(self, function: Callable[[int], None], indices: Iterable[int], watch: Callable[[int], None]) -> None:
+    def each(self, function: Callable[[int], None], indices: Iterable[int], name: Callable[[int], str]) -> None:
         call = _call.options(num_gpus=_GPU_SHARE) if _has_gpus() else _call
         waiting = {call.remote(function, index): index for index in indices}
         try:
             while waiting:
                 (ready,), _ = ray.wait(list(waiting))
                 index = waiting.pop(ready)
-                _wait(ready)
-                watch(index)
+                _wait(ready, name(index))
+                print(f"{name(index)} is done", flush=True)
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
+
+
+def _check_room(workers: int) -> None:
+    """Raise ConfigError for more workers than can ever start: Ray Train would wait for them without end."""
+    kind = "GPU" if _has_gpus() else "CPU"
+    if (most := int(ray.cluster_resources().get(kind, 0))) < workers:
+        raise ConfigError(f"base.workers is {workers}, the cluster has {most} {kind}s; set it to {most} or less")
 
 
 def _has_gpus() -> bool:
@@ -80,7 +90,7 @@ def _call(function: Callable[[int], None], index: int) -> None:
     function(index)
 
 
-def _wait(reference: Any) -> None:
+def _wait(reference: Any, name: str) -> None:
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as err:
@@ -90,7 +100,8 @@ def _wait(reference: Any) -> None:
     except ray.exceptions.RayError as err:
         reason = str(err).strip().splitlines()[0]
         raise ClusterError(
-            f"a sub-model's worker was lost {_RETRIES + 1} times: {reason}; is its memory too small?"
+            f"{name}: its worker was lost {_RETRIES + 1} times: {reason}; is its node's memory too small? "
+            "What is done is kept: go on with --resume"
         ) from None
 
 

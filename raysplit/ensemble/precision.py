@@ -94,7 +94,10 @@ def unpack(data: bytes, name: str) -> dict[str, Tensor]:
         except (ValueError, KeyError, TypeError):
             raise BundleError(f"{name} is damaged: its metadata cannot be read; write it again") from None
         if version != VERSION:
-            raise BundleError(f"{name} is of version {version}, this raysplit reads {VERSION}")
+            raise BundleError(
+                f"{name} is of version {version}, this raysplit reads {VERSION}; use the raysplit that wrote it, "
+                "or write it again"
+            )
         _dequantise(tensors, name)
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 

@@ -35,6 +35,8 @@ class Net:
     seat: Seat
     key: int | str
     """Tells its random draws from those of the others."""
+    name: str
+    """For people."""
     folder: str
     """In the build's folder."""
     fit: RetrainConfig | None
@@ -42,14 +44,17 @@ class Net:
 
     @staticmethod
     def submodel(config: EnsembleConfig, plan: Plan, index: int) -> Net:
-        return Net(plan.seats[index], index, f"submodels/{index}", config.retrain, config.precision)
+        seat, folder = plan.seats[index], f"submodels/{index}"
+        return Net(seat, index, f"sub-model {index}", folder, config.retrain, config.precision)
 
     @staticmethod
     def common(config: EnsembleConfig, plan: Plan, k: int) -> Net:
         """Return the net of step k that knows all classes, in float32."""
         seat = next(seat for seat in plan.seats if seat.k == k)
         every = seat.replaced(classes=tuple(range(seat.of)), rest=False)
-        return Net(every, f"common {k}", f"common/{k}", config.common, "fp32")
+        return Net(
+            every, f"common {k}", f"the common net that keeps {k}/{plan.steps}", f"common/{k}", config.common, "fp32"
+        )
 
 
 def make_common(config: EnsembleConfig, plan: Plan, k: int, place: Folder) -> None:
@@ -89,7 +94,7 @@ def _make(config: EnsembleConfig, plan: Plan, net: Net, common: Net | None, plac
     base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
     own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
     if not len(own):
-        raise DataError(f"{config.data.name} has no training image of the classes of sub-model {net.key}")
+        raise DataError(f"{config.data.name} has no training image of the classes of {net.name}")
     if common is None:
         family, k = family_of(base, shape), seat.k
         kept = family.choose(_scores(config, net, family, train, own, place), k)
@@ -98,7 +103,7 @@ def _make(config: EnsembleConfig, plan: Plan, net: Net, common: Net | None, plac
         k, kept = family.steps, {group: torch.arange(count) for group, count in family.units().items()}
     model = family.shrink(kept, k, seat.classes, seat.rest)
     scored_s, rows = time.perf_counter() - start, []
-    if net.fit is not None and (seat.outputs > 1 or net.fit.distill):
+    if net.fit is not None:
         taught = replace(train, teacher=teach(config, place, base)) if net.fit.distill else train
         rows = _retrain(config, net, net.fit, model, taught)
     place.write(f"{net.folder}/model.safetensors", pack(model.state_dict(), net.precision))
@@ -141,4 +146,4 @@ def _retrain(
     def samples(epoch: int) -> Samples:
         return shown(train, net.seat, config.groups, fit_config.seed, epoch)
 
-    return list(Fit(objective, samples, fit_config, config.data.augment).epochs())
+    return list(Fit(objective, samples, fit_config, config.data.augment, name=net.name).epochs())

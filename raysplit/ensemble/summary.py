@@ -56,8 +56,9 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
         }
         for seat, (found, _), accuracy, taken in zip(plan.seats, answers, own, seconds, strict=True)
     ]
+    spikes: dict[str, float] = {}
     if plan.kind == "snn":
-        _add_spikes(submodels, ensemble, test)
+        spikes = _spikes(base, submodels, ensemble, test)
     whole = cost(base, shape, "fp32")
     lost = range(1, min(_MOST_LOST, config.n - 1) + 1)
     summary = {
@@ -75,6 +76,7 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
         "base_gmac": whole.gmac,
         "base_latency_ms": 1e3 * base_seconds,
         "base_latency_like_ms": 1e3 * like_seconds,
+        **spikes,
         **per_device(submodels),
         "bytes_per_sample": sum(part["feature_bytes"] for part in submodels),
         "bytes_per_sample_raw": test.images[0].numel(),
@@ -91,13 +93,17 @@ def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module
     return summary
 
 
-def _add_spikes(submodels: list[dict[str, Any]], ensemble: Ensemble, test: Samples) -> None:
-    """Add `spikes` of one image, over all layers and steps: EC-SNN's proxy for energy."""
+def _spikes(base: nn.Module, submodels: list[dict[str, Any]], ensemble: Ensemble, test: Samples) -> dict[str, float]:
+    """Add `spikes` of one image, over all layers and steps, to each sub-model, and return `base_spikes`.
+
+    They are EC-SNN's proxy for energy.
+    """
     from raysplit.models.spiking import spike_rate  # needs an extra
 
     x = ensemble.normalised(test.images[:_SPIKING])
     for index, part in enumerate(submodels):
         part["spikes"] = spike_rate(ensemble.submodel(index), x)  # type: ignore[arg-type]
+    return {"base_spikes": spike_rate(base, test.batch(slice(0, _SPIKING)))}  # type: ignore[arg-type]
 
 
 def per_device(submodels: list[dict[str, Any]]) -> dict[str, float]:

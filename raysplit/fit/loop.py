@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from raysplit.config import ClassifierFit
 from raysplit.data import batch_order, prepare_batch
+from raysplit.errors import ModelError
 from raysplit.fit.compute import autocast, compiling, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
@@ -78,7 +80,7 @@ class Fit:
     `state` and `restore` between epochs are a checkpoint: a fit that goes on from one ends with the same weights.
     `samples` may be a function from the epoch to its samples, always equally many.
     With `world` > 1 each of as many processes takes its share of every batch; `wrap` makes the objective average
-    gradients among them.
+    gradients among them. `name` says for people what is trained.
     """
 
     def __init__(
@@ -90,8 +92,9 @@ class Fit:
         rank: int = 0,
         world: int = 1,
         wrap: Callable[[nn.Module], nn.Module] | None = None,
+        name: str = "the network",
     ):
-        self.config, self.rows = config, list[Row]()
+        self.config, self.rows, self._name = config, list[Row](), name
         self._samples_of = (lambda epoch: samples) if isinstance(samples, Samples) else samples
         self._samples, self._augment = self._samples_of(0), augment
         self._rank, self._world = rank, world
@@ -106,7 +109,10 @@ class Fit:
         self._optimizer = HalfOptimizer(objective, config, config.epochs * self._per_epoch, decay_logits=True)
 
     def epochs(self) -> Iterator[Row]:
-        """Train the epochs that are left; a row has epoch, loss (mean over the steps) and seconds."""
+        """Train the epochs that are left; a row has epoch, loss (mean over the steps) and seconds.
+
+        Raises ModelError where the loss of an epoch is not a number.
+        """
         while len(self.rows) < self.config.epochs:
             self.rows.append(self._epoch(len(self.rows)))
             yield self.rows[-1]
@@ -122,6 +128,11 @@ class Fit:
             with seeded(seed, self._device):
                 total += self._learn(rows[self._rank :: self._world], seed)
             self._optimizer.step(number)
+        if not math.isfinite(total):
+            raise ModelError(
+                f"{self._name} has diverged: the loss of epoch {epoch + 1} is not a number; begin again with a "
+                f"learning rate below {self.config.lr:g}"
+            )
         return {"epoch": epoch, "loss": total / len(order), "seconds": time.perf_counter() - start}
 
     def _learn(self, rows: Tensor, seed: int) -> float:

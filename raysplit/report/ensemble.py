@@ -63,7 +63,7 @@ def _page(config: Tree, plan: Tree, summary: Tree) -> str:
         "ensemble.html",
         title=escape(f"Ensemble: {summary['recipe']}"),
         headline=_headline(summary),
-        facts=escape(_facts(config, summary)),
+        facts=escape(_facts(config, plan, summary)),
         images=f"{summary['test_images']:,}",
         ratios=_ratios(summary),
         devices_are=_devices_are(summary),
@@ -85,11 +85,13 @@ def _headline(summary: Tree) -> str:
     return html_table(head, [(*shares[:2], difference, *shares[2:])], 0)
 
 
-def _facts(config: Tree, summary: Tree) -> str:
+def _facts(config: Tree, plan: Tree, summary: Tree) -> str:
     """Say in a line what was built, and how."""
     base, groups, prune, retrain = config["base"], config["groups"], config["prune"], config["retrain"]
     ways = {"seed": "grouped at random", "confusion": "grouped by what the base confuses", "none": "not split"}
-    keep = "as much as the devices hold" if prune["keep"] == "fit" else f"{percent(prune['keep'])} of the width"
+    ks = {part["k"] for part in summary["submodels"]}
+    keep = f"{' to '.join(map(str, sorted({min(ks), max(ks)})))} of {plan['steps']} steps of the width"
+    keep += ", as much as the devices hold" * (prune["keep"] == "fit")
     again = "not retrained"
     if retrain is not None:
         again = f"retrained for {retrain['epochs']} epochs{' with the base as a teacher' * (retrain['distill'] > 0)}"
@@ -115,6 +117,8 @@ def _ratios(summary: Tree) -> str:
         *_two_rows(summary, "latency, ms", computes, "base_latency_ms", "base_latency_like_ms", "latency_ms"),
         ("bytes sent per image; base: the raw image", summary["bytes_per_sample_raw"], "feature_bytes"),
     ]
+    if "base_spikes" in summary:
+        rows.append(("spikes per image", summary["base_spikes"], "spikes"))
     body = []
     for name, base, key in rows:
         most, total = max(_by_device(parts, key)), sum(_by_device(parts, key))

@@ -28,6 +28,7 @@ from raysplit import errors
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.fit.checkpoint import pack_state, unpack_state
+from raysplit.interrupt import resumable
 from raysplit.storage import dated
 from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads, wait_for_room
 from raysplit.train.loop import Loop
@@ -77,9 +78,8 @@ class SplitTrainer:
             ),
         )
         try:
-            result = trainer.fit()
-        except SystemExit:  # Ray's answer to Ctrl-C
-            raise KeyboardInterrupt(self.run_dir) from None
+            with resumable(self.run_dir):
+                result = trainer.fit()
         except TrainingFailedError as err:
             reason = str(err).strip().splitlines()[-1]
             raise ClusterError(f"the run failed: {reason}; go on with --resume {self.run_dir}") from err

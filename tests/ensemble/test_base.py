@@ -28,6 +28,7 @@ from raysplit.ensemble.base import (
     load_base,
     normalisation,
     samples_of_split,
+    start_base,
     teach,
 )
 from raysplit.errors import ConfigError, ModelError
@@ -96,12 +97,32 @@ def test_a_file_of_another_model_is_refused(alone, tmp_path, change, text):
         adopt_base(given, Folder.at(str(tmp_path)))
 
 
-def test_a_file_that_there_is_not(tmp_path):
-    with pytest.raises(ConfigError, match=r"base.weights: there is no file '.*none.safetensors'"):
-        adopt_base(
-            CONFIG.replaced(base=CONFIG.base.replaced(weights=str(tmp_path / "none.safetensors"))),
-            Folder.at(str(tmp_path)),
-        )
+@pytest.mark.parametrize(("key", "use"), [("weights", adopt_base), ("pretrained", fit_base)])
+def test_a_file_that_there_is_not(tmp_path, key, use):
+    given = CONFIG.replaced(base=CONFIG.base.replaced(**{key: str(tmp_path / "none.safetensors")}))
+    with pytest.raises(ConfigError, match=rf"base.{key}: there is no file '.*none.safetensors'"):
+        use(given, Folder.at(str(tmp_path)))
+
+
+def test_training_starts_from_a_file_but_for_a_head_of_other_classes(alone, tmp_path):
+    weights = load_file(alone / WEIGHTS)
+    weights |= {"head.weight": torch.zeros(1000, 24), "head.bias": torch.zeros(1000)}
+    save_file(weights, tmp_path / "theirs.safetensors")
+    given = CONFIG.replaced(base=CONFIG.base.replaced(pretrained=str(tmp_path / "theirs.safetensors")))
+    found, new = (start_base(each, 10, SHAPE).state_dict() for each in (given, CONFIG))
+    for name, value in found.items():
+        assert torch.equal(value, (new if name.startswith("head.") else weights)[name])
+    fit_base(given, Folder.at(str(tmp_path)))
+    rows = [json.loads((place / RECORD).read_text())["epochs"] for place in (alone, tmp_path)]
+    assert rows[1][0]["loss"] < rows[0][0]["loss"]
+
+
+def test_training_starts_from_a_file_of_the_same_geometry_only(alone, tmp_path):
+    weights = load_file(alone / WEIGHTS) | {"cls_token": torch.zeros(1, 1, 25)}
+    save_file(weights, tmp_path / "theirs.safetensors")
+    given = CONFIG.replaced(base=CONFIG.base.replaced(pretrained=str(tmp_path / "theirs.safetensors")))
+    with pytest.raises(ModelError, match=r"cls_token in .* has shape \(1, 1, 25\), .*give weights of that geometry"):
+        start_base(given, 10, SHAPE)
 
 
 def test_a_base_teaches_its_logits_once(alone):

@@ -31,6 +31,7 @@ from raysplit.ensemble.build import build_ensemble, planned
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.errors import BundleError, ConfigError, DataError, ModelError
+from raysplit.models.spiking import spike_rate
 from raysplit.storage import Folder
 
 FIT = {"epochs": 2, "batch_size": 32, "device": "cpu"}
@@ -94,6 +95,23 @@ def test_a_build_that_is_done_is_not_done_again(built, monkeypatch):
         build_ensemble(config(seed=1), str(place))
 
 
+def test_a_base_that_was_read_says_how_good_it_is_before_anything_is_cut(built, tmp_path, capsys):
+    given = config(base=BaseConfig(model=VIT, weights=str(built[0] / "base/model.safetensors")))
+    place = Folder.at(str(tmp_path))
+    stages.adopt_base(given, place)
+    base = load_base(given, place, 10, (1, 8, 8))
+    val = samples_of_split(given, "val")
+    planned(given, place, base)
+    right = (stages.outputs(base, val)[1].argmax(1) == val.targets).float().mean().item()
+    assert f"the base is right on {100 * right:.1f} % of the validation images" in capsys.readouterr().out
+
+
+def test_a_config_with_tuples_is_known_again(tmp_path):
+    given = config(base=BaseConfig(model=ModelConfig(name="timm:vit_tiny_patch16_224", args={"img_size": (8, 8)})))
+    stages.claim(given, Folder.at(str(tmp_path)))
+    stages.claim(given, Folder.at(str(tmp_path)))
+
+
 def test_a_build_that_was_stopped_goes_on_where_it_was(built, tmp_path, monkeypatch):
     _, summary = built
     made = []
@@ -102,7 +120,7 @@ def test_a_build_that_was_stopped_goes_on_where_it_was(built, tmp_path, monkeypa
         def __init__(self, after):
             self._after = after
 
-        def each(self, function, indices, watch):
+        def each(self, function, indices, name):
             for index in list(indices)[: self._after]:
                 if not (tmp_path / f"submodels/{index}/record.json").exists():
                     made.append(index)
@@ -154,7 +172,12 @@ def test_convolutional_families(model, scores, tmp_path):
     assert summary["kind"] == {"vgg5": "cnn", "spiking_vgg5": "snn"}[model]
     assert summary["mib_total"] < summary["base_mib"] and summary["precision"] == "int8"
     spikes = [part.get("spikes", 0) for part in summary["submodels"]]
-    assert min(spikes) > 0 if model == "spiking_vgg5" else not any(spikes)
+    if model == "spiking_vgg5":
+        base = load_base(small, Folder.at(str(tmp_path)), 10, (1, 8, 8))
+        x = samples_of_split(small, "test").batch(slice(0, 100))
+        assert min(spikes) > 0 and summary["base_spikes"] == pytest.approx(spike_rate(base, x))
+    else:
+        assert not any(spikes) and "base_spikes" not in summary
     images = load(small.data, "test").images[:4]
     first, second = (load_ensemble(str(tmp_path / "bundle")).predict(images) for _ in range(2))
     assert torch.equal(first, second)
@@ -285,9 +308,14 @@ def test_a_common_net_that_is_done_is_not_trained_again(tmp_path):
     [
         ({"base": BaseConfig(model=ModelConfig(name="vgg5")), "retrain": MUON}, "retrain.optimizer 'muon'"),
         ({"base": BaseConfig(model=ModelConfig(name="vgg5")), "common": MUON}, "common.optimizer 'muon'"),
+        ({"base": BaseConfig(model=ModelConfig(name="vgg5"), train=MUON)}, "base.train.optimizer 'muon'"),
         ({"base": BaseConfig(model=VIT, mean=(0.5,) * 3, std=(0.5,) * 3)}, "have 3 numbers, .* have 1 channels"),
+        (
+            {"groups": GroupsConfig(n=10, rest=False), "retrain": RetrainConfig(**FIT)},
+            "a sub-model has one class: .*set groups.rest to true, retrain.distill above 0, or retrain to null",
+        ),
     ],
-    ids=["retrain", "common", "mean"],
+    ids=["retrain", "common", "base", "mean", "one class"],
 )
 def test_what_cannot_be_is_said_before_the_base_is_trained(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
@@ -312,6 +340,25 @@ def test_a_bundle_cannot_name_code_to_run(built, tmp_path):
     with pytest.raises(
         BundleError, match=r"parts\.0\.model: .*evil\.py:make' is no network that sub-models are made as"
     ):
+        load_ensemble(str(place))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about["parts"][1].update(classes=[3, 99]), r"submodels/1.* knows class 99, .* 0 to 9"),
+        (lambda about: about.update(mean=[0.5, 0.5]), "mean and std have 2 and 1 numbers for 1 channels"),
+        (lambda about: about.update(parts=[]), "parts"),
+    ],
+    ids=["class", "mean", "parts"],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(built, tmp_path, change, message):
+    place = tmp_path / "bundle"
+    shutil.copytree(Path(built[0]) / "bundle", place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    change(manifest["about"])
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=rf"manifest\.json of ensemble .* is malformed: .*{message}"):
         load_ensemble(str(place))
 
 

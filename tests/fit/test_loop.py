@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from raysplit.config import ClassifierFit
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, ModelError
 from raysplit.fit.loop import Fit, Objective, Samples, outputs
 
 FIT = ClassifierFit(epochs=4, batch_size=16, lr=1e-2, warmup=0.0, device="cpu")
@@ -157,3 +157,13 @@ def test_what_cannot_be_compiled_is_named(monkeypatch):
     fit = Fit(Objective(net()), samples(), FIT.replaced(compile=True), "none")
     with pytest.raises(ConfigError, match=r"compile: .*no compiler found.*C\+\+ compiler"):
         next(fit.epochs())
+
+
+def test_a_loss_that_is_no_number_ends_the_training():
+    model = net()
+    torch.nn.init.constant_(model.head.bias, float("nan"))
+    fit = Fit(Objective(model), samples(), FIT, "none", name="sub-model 3")
+    message = "sub-model 3 has diverged: the loss of epoch 1 is not a number; begin again .* below 0.01"
+    with pytest.raises(ModelError, match=message):
+        list(fit.epochs())
+    assert fit.rows == []

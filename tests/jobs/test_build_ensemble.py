@@ -64,11 +64,18 @@ def test_a_killed_job_goes_on_and_trains_no_sub_model_again(recipe, tmp_path):
     assert done and not (place / "bundle").exists()
     out, err, code = run("--resume", place)
     assert code == 0, err
+    assert out.startswith(f"build: {place}\n")
     last = json.loads(out.strip().splitlines()[-1])
     assert last["recipe"] == "tiny" and last["n"] == 2 and len(last["submodels"]) == 2
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert (place / "report.html").exists() and Path(last["bundle"], "manifest.json").exists()
     assert "confusion" not in last
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(recipe, tmp_path):
+    out, err, code = run("--recipe", recipe, "--out", tmp_path / "build", "--dry-run")
+    assert code == 0, err
+    assert out.startswith("recipe   tiny\n") and "2 of 3" in out and not (tmp_path / "build").exists()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,17 @@ def test_int8_computes_in_bf16(tmp_path):
     assert "MiB; base in int8 too" in names and "latency, ms; base in bf16 too" in names
 
 
+def test_spikes_of_a_spiking_network(tmp_path):
+    place = build_record(tmp_path, n=3, devices=False)
+    summary = json.loads((tmp_path / "summary.json").read_text()) | {"kind": "snn", "base_spikes": 9000.0}
+    for index, part in enumerate(summary["submodels"]):
+        part["spikes"] = 1000.0 * (index + 1)
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    write_ensemble_report(place)
+    rows = Cells((tmp_path / "report.html").read_text()).rows
+    assert ["spikes per image", "9,000", "3,000", "3.00×", "6,000", "1.50×"] in rows
+
+
 def test_submodels(page):
     rows = Cells(page).rows
     assert ["3: cat", "3 of 12", "tablet", "110,000", "0.20", "0.0065", "1.25", "128", "81.0%"] in rows
@@ -98,7 +109,7 @@ def test_without_devices_each_submodel_has_its_own(tmp_path):
     assert ["MiB", "10.3", "0.40", "25.8×", "1.20", "8.58×"] in rows
     assert ["latency, ms", "7.50", "1.25", "6.00×", "3.75", "2.00×"] in rows
     assert ["0: airplane, cat, frog, truck", "2 of 12", "–"] in [row[:3] for row in rows]
-    assert "25.0% of the width" in page
+    assert "(2 to 3 of 12 steps of the width)" in page
 
 
 def test_one_submodel_has_all_classes_and_none_to_lose(tmp_path):

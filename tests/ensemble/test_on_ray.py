@@ -1,0 +1,73 @@
+"""The heavy stages on a Ray cluster: workers that are lost, faults that are passed on, two workers for the base."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from raysplit.ensemble.base import WEIGHTS, fit_base
+from raysplit.ensemble.on_ray import OnRay
+from raysplit.errors import ClusterError, ConfigError, ModelError
+from raysplit.storage import Folder
+from tests.ensemble.test_build import config
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def runner():
+    ray.init(num_cpus=2, include_dashboard=False)
+    yield OnRay()
+    ray.shutdown()
+
+
+def two_workers():
+    return config(base=config().base.replaced(workers=2))
+
+
+def test_two_workers_train_the_base_that_one_process_does(runner, tmp_path):
+    runner.fit_base(two_workers(), str(tmp_path / "two"))
+    fit_base(config(), Folder.at(str(tmp_path / "one")))
+    one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_more_workers_than_the_cluster_has_are_refused_at_once(runner, tmp_path):
+    many = config(base=config().base.replaced(workers=3))
+    with pytest.raises(ConfigError, match="base.workers is 3, the cluster has 2 CPUs; set it to 2 or less"):
+        runner.fit_base(many, str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_says_what_is_done(runner, tmp_path, capsys):
+    place = str(tmp_path)
+    runner.each(lambda index: open(f"{place}/{index}", "w").close(), range(3), "part {}".format)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+    out = capsys.readouterr().out
+    assert all(f"part {index} is done" in out for index in range(3))
+
+
+def test_a_fault_of_the_users_making_comes_as_it_is(runner):
+    def fault(index):
+        raise ModelError(f"{index} has diverged")
+
+    with pytest.raises(ModelError, match="^1 has diverged$"):
+        runner.each(fault, [1], str)
+
+
+def test_a_worker_that_is_lost_again_and_again_is_named(runner, tmp_path):
+    place = str(tmp_path)
+
+    def die(index):
+        open(f"{place}/{len(os.listdir(place))}", "w").close()
+        os._exit(1)
+
+    with pytest.raises(ClusterError, match="sub-model 4: its worker was lost 3 times: .*go on with --resume"):
+        runner.each(die, [4], "sub-model {}".format)
+    assert len(os.listdir(place)) == 3
