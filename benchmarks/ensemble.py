@@ -54,12 +54,12 @@ def main() -> None:
         parser.error(f"--seeds {strange[0]}: the seeds of this table are {', '.join(map(str, study.seeds))}")
     known = study.known()
     for seed in () if args.table else args.seeds or study.seeds:
-        for name in args.only or names(args.preset, seed):
+        for name in args.only or study.names(seed):
             if name == FULL:
                 study.trained(seed)
             elif (name, seed) not in known:
                 study.build(name, seed)
-    planned = [(name, seed) for seed in study.seeds for name in names(args.preset, seed)]
+    planned = [(name, seed) for seed in study.seeds for name in study.names(seed)]
     known |= {one: found for one in planned if (found := study.built(*one))}
     builds = [known[one] for one in planned if one in known]
     if to_do := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:
@@ -67,7 +67,7 @@ def main() -> None:
     if not builds:
         return
     done = {build["row"] for build in builds}
-    table = rows(builds, [name for name in names(args.preset, 0) if name in done])
+    table = rows(builds, [name for name in study.names(0) if name in done])
     print(text(table))
     about = study.about(sorted({build["seed"] for build in builds}))
     save(study.result, {"meta": about, "rows": table, "to_do": to_do, "builds": builds})
@@ -111,6 +111,9 @@ class Study:
     @property
     def seeds(self) -> list[int]:
         return seeds(self.family, self.data, self.preset)
+
+    def names(self, seed: int) -> list[str]:
+        return names(self.family, self.preset, seed)
 
     def place(self, name: str, seed: int) -> Path:
         """Return the folder of a row's build; `base` is that of the base."""

@@ -23,8 +23,8 @@ from raysplit.config import EnsembleConfig
 from raysplit.ensemble.build import build_ensemble, config_of
 from raysplit.ensemble.on_ray import OnRay
 from raysplit.ensemble.placement import read_devices
-from raysplit.ensemble.preview import preview
 from raysplit.errors import ConfigError
+from raysplit.preview import preview
 from raysplit.report import write_ensemble_report
 from raysplit.storage import dated
 

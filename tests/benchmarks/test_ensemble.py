@@ -89,9 +89,12 @@ def test_names_and_seeds():
 
     assert dataset("parquet:/data/cifar10/") == "cifar10" and dataset("mnist5k") == "mnist5k"
     assert seeds("vit", "parquet:data/cifar10", "full") == [0, 1, 2] and seeds("cnn", "cifar10", "full") == [0]
-    assert "n=5" in names("full", 0) and not any(name.startswith("n=5") for name in names("quick", 0))
-    assert "n=10, int8" in names("full", 0) and "n=10, random scores" in names("full", 1)
-    assert not any(part in names("full", 1) for part in ("n=10, int8", "n=5, no rest class"))
+    assert "n=5" in names("vit", "full", 0) and not any(name.startswith("n=5") for name in names("cnn", "quick", 0))
+    assert "n=10, int8" in names("cnn", "full", 0) and "n=10, int8" not in names("vit", "full", 0)
+    assert set(names("vit", "full", 0)) - set(names("vit", "full", 1)) == {
+        "n=10 without class split",
+        "n=10, random scores",
+    }
 
 
 def test_spearman():

@@ -8,8 +8,8 @@ import pytest
 
 from raysplit.config import Device, GroupsConfig, PruneConfig, RetrainConfig
 from raysplit.ensemble.build import config_of
-from raysplit.ensemble.preview import preview
 from raysplit.errors import ConfigError
+from raysplit.preview import preview
 from tests.ensemble.test_build import config
 
 
