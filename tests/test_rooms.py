@@ -11,34 +11,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "raysplit"
 ORDER = [
-    *(
-        "errors",
-        "storage",
-        "interrupt",
-        "bundle",
-        "members",
-        "config",
-        "link",
-        "userfile",
-        "data",
-        "models",
-        "split",
-        "compress",
-    ),
-    *(
-        "fit",
-        "prices",
-        "train",
-        "family",
-        "export",
-        "device",
-        "ensemble",
-        "report",
-        "search",
-        "serving",
-        "preview",
-        "show",
-    ),
+    *("errors", "storage", "interrupt", "bundle", "members", "config", "link", "userfile", "data", "models", "split"),
+    *("compress", "fit", "prices", "train", "family", "export", "device", "ensemble", "report", "search", "serving"),
+    *("preview", "show"),
 ]
 """Later rooms may import earlier ones. recipes, command, job and cli stand above all."""
 WITHOUT_RAY = [
