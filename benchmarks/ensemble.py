@@ -5,7 +5,8 @@
 
 Each row and seed is a build of its own under --work: one that was stopped goes on where it was, one that is done is
 not built again, nor is one that the result file has under the same settings. All rows of a seed share one trained
-base; `--only full` trains that and nothing else. `--only` and `--seeds` let several processes share the work: what one
+base; `--only full` trains that and nothing else. What each part is worth is in the CNN's table; seeds after the first have
+the ensembles and the small net. `--only` and `--seeds` let several processes share the work: what one
 is at, another waits for. Writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset quick: …_quick.json), which
 keeps the figures of every build, and a plot beside it; `seeds` of a row says how many builds it is the mean of, and
 `to_do` names the builds that are not done. A table for people, then one JSON object.
@@ -31,7 +32,7 @@ from meta import RESULTS, meta, save
 
 from raysplit.config import EnsembleConfig
 from raysplit.ensemble.base import TEACHER, WEIGHTS, facts_of, fit_base, load_base, normalisation, teach
-from raysplit.ensemble.build import build_ensemble, claim, config_of
+from raysplit.ensemble.build import alike, build_ensemble, claim, config_of
 from raysplit.ensemble.precision import pack, unpack
 from raysplit.storage import Folder
 
@@ -52,9 +53,12 @@ def main() -> None:
     study = Study(args.family, args.data, args.preset, Path(args.work).expanduser())
     if strange := sorted(set(args.seeds or ()) - set(study.seeds)):
         parser.error(f"--seeds {strange[0]}: the seeds of this table are {', '.join(map(str, study.seeds))}")
+    wanted = {name for seed in args.seeds or study.seeds for name in study.names(seed)}
+    if strange_rows := [name for name in args.only or () if name not in wanted | {FULL}]:
+        parser.error(f"--only {strange_rows[0]!r}: this table has no such row for these seeds")
     known = study.known()
     for seed in () if args.table else args.seeds or study.seeds:
-        for name in args.only or study.names(seed):
+        for name in [name for name in args.only or study.names(seed) if name in (FULL, *study.names(seed))]:
             if name == FULL:
                 study.trained(seed)
             elif (name, seed) not in known:
@@ -145,12 +149,14 @@ class Study:
         """Return what tells a row's build from one of other settings, wherever data and base lie."""
         config = ROWS[name](start(self.family, self.data, self.preset, seed))
         config = config.replaced(name=name, data=config.data.replaced(name=dataset(self.data)))
-        return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
+        # No row sets that key, and results that are older than it stay valid.
+        text = config.model_dump_json(exclude={"base": {"pretrained"}})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def built(self, name: str, seed: int) -> Figures | None:
         """Return what a row's build came to; None where there is none that is done, or of other settings."""
         place = self.place(name, seed)
-        if not (place / "summary.json").exists() or config_of(str(place)) != self.config(name, seed):
+        if not (place / "summary.json").exists() or not alike(config_of(str(place)), self.config(name, seed)):
             return None
         return figures(place, name, seed) | {"settings": self.settings(name, seed)}
 

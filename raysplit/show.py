@@ -45,7 +45,7 @@ def inspect(location: str) -> dict[str, Any]:
     for part in found["parts"]:
         if part["file"] not in manifest["files"]:
             raise BundleError(f"bundle '{location}' has no {part['file']}: its {MANIFEST} does not list it")
-        part |= manifest["files"][part["file"]]
+        part |= {key: manifest["files"][part["file"]][key] for key in ("bytes", "sha256")}
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "raysplit"
 ORDER = [
-    *("errors", "storage", "interrupt", "bundle", "members", "config", "link", "userfile", "data", "models", "split"),
+    *("errors", "storage", "ray_train", "bundle", "members", "config", "link", "userfile", "data", "models", "split"),
     *("compress", "fit", "prices", "train", "family", "export", "device", "ensemble", "report", "search", "serving"),
     *("preview", "show"),
 ]

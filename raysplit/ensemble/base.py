@@ -85,38 +85,35 @@ def fit_base(
 
 
 def adopt_base(config: EnsembleConfig, place: Folder) -> None:
-    """Take `base.weights` as the base; ModelError where they are not those of `base.model`."""
-    assert config.base.weights is not None
-    tensors, path = _read(config, "weights", config.base.weights)
+    """Take `base.weights` as the base; raises as `start_base`."""
     classes, shape = facts_of(config.data)
-    model = new_base(config, len(classes), shape)
-    _fill(model, tensors, f"'{path}'", config.base.model.name)
+    model = start_base(config, len(classes), shape)
     place.write(RECORD, json.dumps({"epochs": []}).encode())
     place.write(WEIGHTS, save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
 
 def start_base(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> nn.Module:
-    """Return the base as its training finds it: new, or with the weights of `base.pretrained`.
+    """Return the base as its files give it: `base.weights`, `base.pretrained`, or new.
 
-    Of those, a head for another number of classes is left out. Raises ConfigError and ModelError as `adopt_base`.
+    Of `base.pretrained` a head for another number of classes is left out. Raises ConfigError for a file that there is
+    not, BundleError for one that is not safetensors, ModelError for weights that are not those of `base.model`.
     """
-    model = new_base(config, classes, shape)
-    if config.base.pretrained is not None:
-        tensors, path = _read(config, "pretrained", config.base.pretrained)
-        for key, value in model.state_dict().items():
-            theirs = tensors.get(key, value)
-            if value.dim() and len(value) == classes != len(theirs) and value.shape[1:] == theirs.shape[1:]:
-                tensors[key] = value
-        _fill(model, tensors, f"'{path}'", config.base.model.name)
-    return model
-
-
-def _read(config: EnsembleConfig, key: str, file: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """Return the tensors of the file that a key of `base` names, and where it is."""
+    model, base = new_base(config, classes, shape), config.base
+    file = base.weights or base.pretrained
+    if file is None:
+        return model
     path = Path(file).expanduser()
     if not path.is_file():
-        raise ConfigError(f"base.{key}: there is no file '{path}'; name a safetensors file of {config.base.model.name}")
-    return unpack(path.read_bytes(), str(path)), path
+        key = "weights" if base.weights else "pretrained"
+        raise ConfigError(f"base.{key}: there is no file '{path}'; name a safetensors file of {base.model.name}")
+    tensors = unpack(path.read_bytes(), str(path))
+    if base.pretrained:
+        for key, value in model.state_dict().items():
+            theirs = tensors.get(key, value)
+            head = value.shape[:1] == (classes,) != theirs.shape[:1] and value.shape[1:] == theirs.shape[1:]
+            tensors |= {key: value} if head else {}
+    _fill(model, tensors, f"'{path}'", base.model.name)
+    return model
 
 
 def load_base(config: EnsembleConfig, place: Folder, classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -138,7 +135,7 @@ def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], where: str, name: 
         if value.shape != tensors[key].shape:
             raise ModelError(
                 f"{key} in {where} has shape {tuple(tensors[key].shape)}, {name} with these base.model.args "
-                f"has {tuple(value.shape)}; give weights of that geometry and for as many classes as the data has"
+                f"has {tuple(value.shape)}; give weights of that geometry, for the data's classes"
             )
     model.load_state_dict(tensors)
 

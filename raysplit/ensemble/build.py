@@ -146,12 +146,18 @@ def config_of(location: str) -> EnsembleConfig:
 
 def claim(config: EnsembleConfig, place: Folder) -> None:
     """Make a folder this config's; ConfigError where it is another's."""
-    if place.has("config.json") and config_of(place.location).model_dump_json() != config.model_dump_json():
+    if not place.has("config.json"):
+        place.write("config.json", config.model_dump_json(indent=2).encode())
+    elif not alike(config_of(place.location), config):
         raise ConfigError(
             f"'{place.location}' holds a build of another config; give each build its own folder. "
             f"Its base can be used again: base.weights={place.location}/{WEIGHTS}"
         )
-    place.write("config.json", config.model_dump_json(indent=2).encode())
+
+
+def alike(one: EnsembleConfig, other: EnsembleConfig) -> bool:
+    """Return whether two configs say the same as JSON, which knows no tuples."""
+    return one.model_dump(mode="json") == other.model_dump(mode="json")
 
 
 def planned(config: EnsembleConfig, place: Folder, base: nn.Module) -> Plan:

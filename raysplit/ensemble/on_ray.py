@@ -13,8 +13,8 @@ from ray.train.torch import TorchTrainer, prepare_model
 from raysplit import errors
 from raysplit.config import EnsembleConfig, loads
 from raysplit.ensemble.base import fit_base
-from raysplit.errors import ClusterError, ConfigError, RaysplitError
-from raysplit.interrupt import resumable
+from raysplit.errors import ClusterError, ConfigError, ModelError, RaysplitError
+from raysplit.ray_train import fit
 from raysplit.storage import Folder
 
 _RETRIES = 2
@@ -51,8 +51,7 @@ class OnRay:
             ),
         )
         try:
-            with resumable(location):
-                result = trainer.fit()
+            result = fit(trainer, location)
         except TrainingFailedError as err:
             reason = str(err).strip().splitlines()[-1]
             raise ClusterError(f"training the base failed: {reason}; go on with --resume {location}") from err
@@ -75,10 +74,10 @@ class OnRay:
 
 
 def _check_room(workers: int) -> None:
-    """Raise ConfigError for more workers than can ever start: Ray Train would wait for them without end."""
+    """Raise ConfigError for more workers than the cluster has room for: Ray Train would wait for it without end."""
     kind = "GPU" if _has_gpus() else "CPU"
     if (most := int(ray.cluster_resources().get(kind, 0))) < workers:
-        raise ConfigError(f"base.workers is {workers}, the cluster has {most} {kind}s; set it to {most} or less")
+        raise ConfigError(f"base.workers is {workers}, the cluster has {most} {kind}s; set it to less, or add nodes")
 
 
 def _has_gpus() -> bool:
@@ -101,7 +100,7 @@ def _wait(reference: Any, name: str) -> None:
         reason = str(err).strip().splitlines()[0]
         raise ClusterError(
             f"{name}: its worker was lost {_RETRIES + 1} times: {reason}; is its node's memory too small? "
-            "What is done is kept: go on with --resume"
+            "What is done is kept: go on with --resume and the build's folder"
         ) from None
 
 
@@ -118,7 +117,8 @@ def _worker(job: dict[str, Any]) -> dict[str, Any]:
             lambda objective: prepare_model(objective, move_to_device=False),
         )
     except RaysplitError as err:
-        if context.get_world_rank():
-            raise  # only what rank 0 returns is looked at
+        # What a model does, it does in all of them; else the others would wait for this one.
+        if context.get_world_rank() and not isinstance(err, ModelError):
+            raise
         return {"error": {"type": type(err).__name__, "text": str(err)}}
     return {}

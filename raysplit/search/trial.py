@@ -9,16 +9,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
 from raysplit.compress.bottleneck import code_shape
 from raysplit.compress.schedule import Course, foreseen, phase_starts
 from raysplit.config import EnsembleConfig, Level, Prune, SplitConfig
 from raysplit.data import facts
-from raysplit.ensemble.base import RECORD, WEIGHTS, facts_of, fit_base, new_base
-from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
-from raysplit.ensemble.family import family_of
-from raysplit.ensemble.plan import Plan, Seat, make_plan
+from raysplit.ensemble.base import RECORD, WEIGHTS, facts_of, fit_base
+from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble, checked
+from raysplit.ensemble.plan import Plan, Seat
 from raysplit.errors import RaysplitError
 from raysplit.fit.checkpoint import pack_state, unpack_state
 from raysplit.link import Micro, train_seconds
@@ -51,7 +48,8 @@ def fault_of(search: SearchConfig, config: Config) -> str | None:
         if isinstance(config, SplitConfig):
             expected(search, config)
             return row_of(config, search.link, search.device, search.server, search.rate)[0].fault
-        seats = _planned(config).seats
+        classes, shape = facts_of(config.data)
+        seats = checked(config, len(classes), shape).seats
     except RaysplitError as err:
         return str(err)
     mib, seconds = _largest(seats, search)
@@ -63,13 +61,6 @@ def fault_of(search: SearchConfig, config: Config) -> str | None:
             f"{1000 / search.rate:,.1f}"
         )
     return None
-
-
-def _planned(config: EnsembleConfig) -> Plan:
-    """Return an ensemble's plan, as it would be if its base confused no classes."""
-    classes, shape = facts_of(config.data)
-    family = family_of(new_base(config, len(classes), shape), shape)
-    return make_plan(config, family, shape, torch.zeros(len(classes), len(classes), dtype=torch.int64))
 
 
 def _largest(seats: Sequence[Seat], search: SearchConfig) -> tuple[float, float]:

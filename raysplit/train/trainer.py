@@ -28,7 +28,7 @@ from raysplit import errors
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.fit.checkpoint import pack_state, unpack_state
-from raysplit.interrupt import resumable
+from raysplit.ray_train import fit
 from raysplit.storage import dated
 from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads, wait_for_room
 from raysplit.train.loop import Loop
@@ -78,8 +78,7 @@ class SplitTrainer:
             ),
         )
         try:
-            with resumable(self.run_dir):
-                result = trainer.fit()
+            result = fit(trainer, self.run_dir)
         except TrainingFailedError as err:
             reason = str(err).strip().splitlines()[-1]
             raise ClusterError(f"the run failed: {reason}; go on with --resume {self.run_dir}") from err

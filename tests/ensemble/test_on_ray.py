@@ -9,6 +9,8 @@ import ray
 import torch
 from safetensors.torch import load_file
 
+from raysplit.config import DataConfig
+from raysplit.data import export
 from raysplit.ensemble.base import WEIGHTS, fit_base
 from raysplit.ensemble.on_ray import OnRay
 from raysplit.errors import ClusterError, ConfigError, ModelError
@@ -30,17 +32,27 @@ def two_workers():
 
 
 def test_two_workers_train_the_base_that_one_process_does(runner, tmp_path):
-    runner.fit_base(two_workers(), str(tmp_path / "two"))
-    fit_base(config(), Folder.at(str(tmp_path / "one")))
+    for split in ("train", "test"):
+        export(DataConfig(name="digits"), split, tmp_path / f"data/{split}.parquet")
+    data = config().data.replaced(name=f"parquet:{os.path.relpath(tmp_path / 'data')}")  # where the user is
+    runner.fit_base(two_workers().replaced(data=data), str(tmp_path / "two"))
+    fit_base(config(data=data), Folder.at(str(tmp_path / "one")))
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
+def test_a_base_that_diverges_in_two_workers_says_so(runner, tmp_path):
+    base = two_workers().base
+    steep = config(base=base.replaced(train=base.train.replaced(optimizer="sgd", lr=1e30)))
+    with pytest.raises(ModelError, match="^the base has diverged: the loss of epoch 1 is not a number"):
+        runner.fit_base(steep, str(tmp_path))
+
+
 def test_more_workers_than_the_cluster_has_are_refused_at_once(runner, tmp_path):
     many = config(base=config().base.replaced(workers=3))
-    with pytest.raises(ConfigError, match="base.workers is 3, the cluster has 2 CPUs; set it to 2 or less"):
+    with pytest.raises(ConfigError, match="base.workers is 3, the cluster has 2 CPUs; set it to less, or add nodes"):
         runner.fit_base(many, str(tmp_path))
     assert not list(tmp_path.iterdir())
 
