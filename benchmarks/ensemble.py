@@ -5,9 +5,9 @@
 
 Each row and seed is a build of its own under --work: one that was stopped goes on where it was, one that is done is
 not built again, nor is one that the result file has under the same settings. All rows of a seed share one trained
-base; `--only full` trains that and nothing else. What each part is worth is in the CNN's table; seeds after the first have
-the ensembles and the small net. `--only` and `--seeds` let several processes share the work: what one
-is at, another waits for. Writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset quick: …_quick.json), which
+base; `--only full` trains that and nothing else. What each part is worth is in the CNN's table; seeds after the
+first have the ensembles and the small net. `--only` and `--seeds` let several processes share the work: what one is
+at, another waits for. Writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset quick: …_quick.json), which
 keeps the figures of every build, and a plot beside it; `seeds` of a row says how many builds it is the mean of, and
 `to_do` names the builds that are not done. A table for people, then one JSON object.
 """
