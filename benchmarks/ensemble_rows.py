@@ -42,6 +42,7 @@ class Scale:
     common_epochs: int
     """Of the net of all classes that the sub-models start from."""
     retrain_batch: int = 32
+    fusion_epochs: int = 20
     compile: bool = False
     """Whether torch.compile is worth its minute: for long trainings of small transformers."""
 
@@ -77,7 +78,16 @@ PRESETS = {
             compile=True,
         ),
         "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=6, batch_size=50, views=2, common_epochs=20),
-        "snn": Scale(_SNN, images=5000, base_epochs=16, retrain_epochs=4, batch_size=50, views=2, common_epochs=12),
+        "snn": Scale(
+            _SNN,
+            images=5000,
+            base_epochs=16,
+            retrain_epochs=6,
+            batch_size=50,
+            views=2,
+            common_epochs=20,
+            fusion_epochs=60,
+        ),
     },
 }
 KEEP = {"vit": 2 / 6, "cnn": 5 / 16, "snn": 5 / 16}
@@ -147,7 +157,7 @@ def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
         prune=PruneConfig(keep=KEEP[family], scores="fast" if family == "vit" else "apoz"),
         common=RetrainConfig.model_validate(fit | common),
         retrain=RetrainConfig.model_validate(fit | again),
-        fusion=FusionConfig(epochs=20, views=scale.views, compile=scale.compile),
+        fusion=FusionConfig(epochs=scale.fusion_epochs, views=scale.views, compile=scale.compile),
         precision="bf16",
         seed=seed,
     )
