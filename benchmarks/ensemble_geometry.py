@@ -10,6 +10,7 @@ JSON object.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import tempfile
@@ -17,6 +18,7 @@ import time
 from typing import Any, Literal
 
 import torch
+import torch._inductor.config
 from meta import meta, save
 from torch import Tensor
 
@@ -45,7 +47,7 @@ K = 2
 """Of 12 heads."""
 OWN = (0, 1, 2, 3, 4)
 """Classes of the sub-models whose scores are compared; all others are its rest class."""
-RETRAIN = ClassifierFit(epochs=20, batch_size=32, optimizer="muon", warmup=0.15, label_smoothing=0.1, device="cpu")
+RETRAIN = ClassifierFit(epochs=8, batch_size=32, optimizer="muon", warmup=0.15, label_smoothing=0.1, device="cpu")
 SEEDS = (0, 1, 2)
 Kind = Literal["fast", "exact", "random"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
@@ -111,13 +113,23 @@ def pair() -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def times(rounds: int) -> list[dict[str, Any]]:
-    """Return milliseconds for one image on one thread, all four measured in turns, and the pairs' ratios."""
-    models = [*pair(), *(model.bfloat16() for model in pair())]
-    full, small, full16, small16 = (1e3 * seconds for seconds in latencies(models, SHAPE, rounds))
+    """Return milliseconds for one image on one thread, all measured in turns, and the pairs' ratios.
+
+    Compiled: by torch.compile, with its kernels tuned and the weights frozen.
+    """
+    plain = [*pair(), *(model.bfloat16() for model in pair())]
+    compiled: list[Any] = [torch.compile(copy.deepcopy(model), dynamic=False) for model in plain]
+    with torch._inductor.config.patch(freezing=True, max_autotune=True):
+        found = [1e3 * seconds for seconds in latencies([*plain, *compiled], SHAPE, rounds)]
+    (full, small, full16, small16), (cfull, csmall, cfull16, csmall16) = found[:4], found[4:]
     pairs = (
         ("fp32 sub-model against fp32 full", small, full),
         ("bf16 sub-model against fp32 full", small16, full),
         ("bf16 sub-model against bf16 full (like for like)", small16, full16),
+        ("compiled fp32 sub-model against fp32 full", csmall, full),
+        ("compiled bf16 sub-model against fp32 full", csmall16, full),
+        ("fp32, both compiled (like for like)", csmall, cfull),
+        ("bf16, both compiled (like for like)", csmall16, cfull16),
     )
     return [
         {"pair": name, "ms_full": ours, "ms_submodel": part, "ratio": ours / part, "rounds": rounds}
@@ -134,7 +146,7 @@ def scored_base(data: str) -> EnsembleConfig:
             model=ModelConfig(
                 name="vit", args={"patch": 4, "width": 192, "depth": 4, "heads": 12, "patch_drop_rate": 0.5}
             ),
-            train=RETRAIN.replaced(epochs=8),
+            train=RETRAIN,
         ),
         groups=GroupsConfig(n=1),
         prune=PruneConfig(keep=1.0),
