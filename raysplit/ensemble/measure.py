@@ -39,7 +39,10 @@ def cost(model: nn.Module, shape: tuple[int, int, int], precision: Precision) ->
 
 
 def latencies(models: Sequence[nn.Module], shape: tuple[int, int, int], rounds: int) -> list[float]:
-    """Return each model's seconds for one image on one thread: medians of `rounds`, the models taking turns."""
+    """Return each model's seconds for one image on one thread: medians of `rounds`, the models taking turns.
+
+    A turn begins with a call that does not count: on a device the caches hold this model, not the one before it.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -48,6 +51,7 @@ def latencies(models: Sequence[nn.Module], shape: tuple[int, int, int], rounds: 
             images = [torch.zeros(1, *shape, dtype=next(m.parameters()).dtype) for m in models]
             for number in range(rounds + 2):
                 for model, image, taken in zip(models, images, times, strict=True):
+                    model(image)
                     start = time.perf_counter()
                     model(image)
                     if number >= 2:

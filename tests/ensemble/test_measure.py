@@ -15,7 +15,8 @@ class Seen(nn.Module):
 
     def __init__(self, clock, taken):
         super().__init__()
-        self.weight, self.clock, self.taken, self.threads = nn.Parameter(torch.zeros(1)), clock, iter(taken), []
+        self.weight, self.clock, self.threads = nn.Parameter(torch.zeros(1)), clock, []
+        self.taken = (seconds for each in taken for seconds in (1000, each))
 
     def forward(self, x):
         assert x.shape == (1, 1, 8, 8)
@@ -24,14 +25,14 @@ class Seen(nn.Module):
         return x
 
 
-def test_latencies_are_medians_on_one_thread_without_the_first_two_rounds(monkeypatch):
+def test_latencies_are_medians_on_one_thread_of_the_second_calls_without_the_first_two_rounds(monkeypatch):
     clock, threads = [0.0], torch.get_num_threads()
     monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
     torch.set_num_threads(2)
     try:
         models = [Seen(clock, [90, 90, 1, 5, 2]), Seen(clock, [90, 90, 40, 30, 30])]
         assert latencies(models, (1, 8, 8), rounds=3) == pytest.approx([2, 30])
-        assert models[0].threads == models[1].threads == [1] * 5 and torch.get_num_threads() == 2
+        assert models[0].threads == models[1].threads == [1] * 10 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
 
