@@ -53,15 +53,16 @@ def main() -> None:
     study = Study(args.family, args.data, args.preset, Path(args.work).expanduser())
     if strange := sorted(set(args.seeds or ()) - set(study.seeds)):
         parser.error(f"--seeds {strange[0]}: the seeds of this table are {', '.join(map(str, study.seeds))}")
-    wanted = {name for seed in args.seeds or study.seeds for name in study.names(seed)}
-    if strange_rows := [name for name in args.only or () if name not in wanted | {FULL}]:
-        parser.error(f"--only {strange_rows[0]!r}: this table has no such row for these seeds")
+    seeds = args.seeds or study.seeds
+    there = {FULL, *(name for seed in seeds for name in study.names(seed))}
+    if none := [name for name in args.only or () if name not in there]:
+        parser.error(f"--only '{none[0]}': the table has no such row for these seeds")
     known = study.known()
-    for seed in () if args.table else args.seeds or study.seeds:
-        for name in [name for name in args.only or study.names(seed) if name in (FULL, *study.names(seed))]:
+    for seed in () if args.table else seeds:
+        for name in args.only or study.names(seed):
             if name == FULL:
                 study.trained(seed)
-            elif (name, seed) not in known:
+            elif name in study.names(seed) and (name, seed) not in known:
                 study.build(name, seed)
     planned = [(name, seed) for seed in study.seeds for name in study.names(seed)]
     known |= {one: found for one in planned if (found := study.built(*one))}
