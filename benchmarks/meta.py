@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -20,7 +21,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 def meta(seeds: list[int]) -> dict[str, Any]:
     """Return command, commit, machine, versions, threads and seeds of this run."""
     return {
-        "command": "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
         "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
         "versions": {name: version(name) for name in ("raysplit", "torch", "torchvision", "ray", "numpy", "pyarrow")}
