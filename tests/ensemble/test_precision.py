@@ -132,7 +132,8 @@ def test_a_file_of_others_is_read_as_it_is():
 
 def test_an_unknown_version_is_refused_with_the_files_name():
     data = save({"a": torch.ones(1)}, {"raysplit": '{"version": 2}'})
-    with pytest.raises(BundleError, match="^submodels/3.safetensors is of version 2, this raysplit reads 1; use the raysplit that wrote it, or write it again$"):
+    message = "^submodels/3.safetensors is of version 2, this raysplit reads 1; use the raysplit that wrote it, or .*again$"
+    with pytest.raises(BundleError, match=message):
         unpack(data, "submodels/3.safetensors")
 
 
