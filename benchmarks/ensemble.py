@@ -1,7 +1,7 @@
 """Accuracy against the cost of a device, for ensembles of sub-models and their baselines.
 
     python benchmarks/ensemble.py --family vit|cnn|snn --data parquet:DIR --preset quick|full
-        [--work DIR] [--only ROW …] [--seeds N …] [--table]
+        [--work DIR] [--only ROW …] [--seeds N …] [--table | --times]
 
 Each row and seed is a build of its own under --work: one that was stopped goes on where it was, one that is done is
 not built again, nor is one that the result file has under the same settings. All rows of a seed share one trained
@@ -9,7 +9,8 @@ base; `--only full` trains that and nothing else. What each part is worth is in 
 first have the ensembles and the small net. `--only` and `--seeds` let several processes share the work: what one is
 at, another waits for. Writes benchmarks/results/ensemble_FAMILY_DATASET.json (preset quick: …_quick.json), which
 keeps the figures of every build, and a plot beside it; `seeds` of a row says how many builds it is the mean of, and
-`to_do` names the builds that are not done. A table for people, then one JSON object.
+`to_do` names the builds that are not done. `--times`, with nothing else running, measures the latencies of all builds
+under --work anew, in turns. A table for people, then one JSON object.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from ensemble_plot import plot
 from ensemble_rows import FITS, KEEP, PRESETS, ROWS, TAKES, dataset, names, of_base, seeds, start
 from ensemble_table import FULL, STAGES, Figures, figures, rows, text
+from ensemble_times import measure
 from filelock import FileLock
 from meta import RESULTS, meta, save
 
@@ -47,24 +49,28 @@ def main() -> None:
     parser.add_argument("--work", default="~/raysplit_benchmarks/ensemble", help="where the builds are kept")
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=[FULL, *ROWS])
     parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--table", action="store_true", help="build nothing; the table of the builds that are done")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--table", action="store_true", help="build nothing; the table of the builds that are done")
+    how.add_argument("--times", action="store_true", help="build nothing; measure the latencies of what is done anew")
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = Study(args.family, args.data, args.preset, Path(args.work).expanduser())
     if strange := sorted(set(args.seeds or ()) - set(study.seeds)):
         parser.error(f"--seeds {strange[0]}: the seeds of this table are {', '.join(map(str, study.seeds))}")
     seeds = args.seeds or study.seeds
-    there = {FULL, *(name for seed in seeds for name in study.names(seed))}
-    if none := [name for name in args.only or () if name not in there]:
+    named = {FULL, *(name for seed in seeds for name in study.names(seed))}
+    if none := [name for name in args.only or () if name not in named]:
         parser.error(f"--only '{none[0]}': the table has no such row for these seeds")
     known = study.known()
-    for seed in () if args.table else seeds:
+    for seed in () if args.table or args.times else seeds:
         for name in args.only or study.names(seed):
             if name == FULL:
                 study.trained(seed)
             elif name in study.names(seed) and (name, seed) not in known:
                 study.build(name, seed)
     planned = [(name, seed) for seed in study.seeds for name in study.names(seed)]
+    if args.times and (there := [study.place(*one) for one in planned if study.built(*one)]):
+        measure(there)
     known |= {one: found for one in planned if (found := study.built(*one))}
     builds = [known[one] for one in planned if one in known]
     if to_do := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_rows import NOTES
+from ensemble_times import TIMES
 
 FULL = "full"
 """The row of the base itself."""
@@ -25,6 +26,8 @@ def figures(place: Path, name: str, seed: int) -> Figures:
     Accuracies are in percent, as in the table.
     """
     summary, plan = _read(place / "summary.json"), _read(place / "plan.json")
+    if (place / TIMES).exists():
+        summary |= _read(place / TIMES)
     base = Path(_read(place / "config.json")["base"]["weights"]).parent
     records = [_read(path) for path in sorted(place.glob("submodels/*/record.json"))]
     return {

@@ -76,6 +76,24 @@ def test_rows_share_a_base_and_make_a_table(study):
     assert plot(table, study.title).startswith(b"\x89PNG")
 
 
+def test_latencies_are_measured_anew_in_turns(study):
+    from ensemble_table import figures
+    from ensemble_times import measure
+
+    names = ["n=2", "n=10"]
+    for name in names:
+        study.build(name, 0)
+    places = [study.place(name, 0) for name in names]
+    before = [figures(place, name, 0) for place, name in zip(places, names, strict=True)]
+    measure(places, rounds=3)
+    after = [figures(place, name, 0) for place, name in zip(places, names, strict=True)]
+    assert before[0]["base_latency_ms"] != before[1]["base_latency_ms"], "each build has measured the base"
+    assert after[0]["base_latency_ms"] == after[1]["base_latency_ms"] > 0, "one run has measured it once"
+    for old, new in zip(before, after, strict=True):
+        assert {key for key in old if old[key] != new[key]} == {key for key in old if "latency" in key}
+        assert new["latency_ms_device_max"] <= new["latency_ms_total"] <= new["n"] * new["latency_ms_device_max"]
+
+
 def test_what_is_done_is_left_alone(study, monkeypatch):
     import ensemble
 
@@ -104,6 +122,14 @@ def test_spearman():
         {"width": a, "blocks.0.ffn": a, "blocks.1.ffn": a}, {"width": a, "blocks.0.ffn": a, "blocks.1.ffn": -a}
     )
     assert found == pytest.approx({"width": 1, "ffn": 0, "least": -1})
+
+
+def test_share_of_units_that_are_kept_alike():
+    from ensemble_geometry import share_alike
+
+    kept = {"width": torch.tensor([0, 1, 5]), "blocks.0.ffn": torch.tensor([2])}
+    other = {"width": torch.tensor([1, 4, 5]), "blocks.0.ffn": torch.tensor([3])}
+    assert share_alike(kept, kept) == 1 and share_alike(other, kept) == 0.5
 
 
 def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_path):
