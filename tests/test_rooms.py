@@ -57,6 +57,12 @@ def test_a_room_imports_only_rooms_above_it(room):
         assert imports(path) <= allowed, path
 
 
+def test_the_readme_lists_the_rooms_in_this_order():
+    tree = (PACKAGE.parent / "README.md").read_text().partition("```\nraysplit/\n")[2].partition("\njobs/")[0]
+    listed = [Path(word).stem for line in tree.splitlines() for word in line.split()[:1]]
+    assert listed == [*ORDER, "recipes", "cli"]
+
+
 @pytest.mark.parametrize("module", WITHOUT_RAY)
 def test_runs_without_ray(module):
     code = f"import raysplit.{module}, sys; sys.exit('ray' in sys.modules)"

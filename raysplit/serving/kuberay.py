@@ -54,10 +54,11 @@ _SERVICE = """\
 # An ensemble of {submodels} sub-models on Kubernetes: one group of pods, so one microservice, for each, and one that
 # speaks HTTP. `raysplit kuberay` wrote this file; `raysplit check` checks the Serve config in it. It needs KubeRay
 # 1.5.1 or later. Every group may have an image of its own: all with one Python, one Ray, raysplit, and the bundle where
-# `bundle` says, like
+# `bundle` says, like (with the wheel that `pip wheel --no-deps .` makes of this package)
 #
 #   FROM rayproject/ray:{version}-py311-cpu
-#   RUN pip install raysplit
+#   COPY raysplit-*.whl .
+#   RUN pip install raysplit-*.whl
 #   COPY bundle {bundle}
 #
 #   kubectl create secret generic raysplit --from-literal=api-key="$(openssl rand -hex 32)"
