@@ -68,22 +68,10 @@ def main() -> None:
                 study.trained(seed)
             elif name in study.names(seed) and (name, seed) not in known:
                 study.build(name, seed)
-    planned = [(name, seed) for seed in study.seeds for name in study.names(seed)]
-    if args.times and (there := [study.place(*one) for one in planned if study.built(*one)]):
+    if args.times and (there := [study.place(*one) for one in study.planned if study.built(*one)]):
         measure(there)
-    known |= {one: found for one in planned if (found := study.built(*one))}
-    builds = [known[one] for one in planned if one in known]
-    if to_do := [f"{name} (seed {seed})" for name, seed in planned if (name, seed) not in known]:
-        print(f"{len(to_do)} builds are still to do: {', '.join(to_do)}")
-    if not builds:
-        return
-    done = {build["row"] for build in builds}
-    table = rows(builds, [name for name in study.names(0) if name in done])
-    print(text(table))
-    about = study.about(sorted({build["seed"] for build in builds}))
-    save(study.result, {"meta": about, "rows": table, "to_do": to_do, "builds": builds})
-    (RESULTS / f"{study.result}.png").write_bytes(plot(table, study.title))
-    print(json.dumps({"rows": table}))
+    with _locked(study.place("table", 0)):  # others that share the work have added to the result
+        study.write()
 
 
 @dataclass(frozen=True)
@@ -126,31 +114,38 @@ class Study:
     def names(self, seed: int) -> list[str]:
         return names(self.family, self.preset, seed)
 
+    @property
+    def planned(self) -> list[tuple[str, int]]:
+        """Row and seed of all builds."""
+        return [(name, seed) for seed in self.seeds for name in self.names(seed)]
+
     def place(self, name: str, seed: int) -> Path:
         """Return the folder of a row's build; `base` is that of the base."""
         folder = "".join(c if c.isalnum() else "-" for c in name)
         return self.work / self.preset / self.name / f"{folder}_{seed}"
 
-    def trained(self, seed: int) -> EnsembleConfig:
-        """Train the base of a seed, or go on with it, and return the config of `n=10` with its weights."""
+    def given(self, seed: int) -> EnsembleConfig:
+        """Return the config of `n=10` with the weights that a base of its seed has or will have."""
         config, place = start(self.family, self.data, self.preset, seed), self.place("base", seed)
-        alone = of_base(config)
+        mean, std = normalisation(config)
+        return config.replaced(base=config.base.replaced(weights=str(place / WEIGHTS), mean=mean, std=std))
+
+    def trained(self, seed: int) -> None:
+        """Train the base of a seed, or go on with it; done, it is left alone."""
+        alone, place = of_base(start(self.family, self.data, self.preset, seed)), self.place("base", seed)
         with _locked(place):
             folder = Folder.at(str(place))
             claim(alone, folder)
             _say_how(place, seed)
             if not folder.has(WEIGHTS):
                 fit_base(alone, folder)
-            mean, std = normalisation(alone)
-            given = config.replaced(base=config.base.replaced(weights=str(place / WEIGHTS), mean=mean, std=std))
             if not folder.has(TEACHER):
                 classes, shape = facts_of(alone.data)
-                teach(given, folder, load_base(alone, folder, len(classes), shape))
-        return given
+                teach(self.given(seed), folder, load_base(alone, folder, len(classes), shape))
 
     def config(self, name: str, seed: int) -> EnsembleConfig:
-        """Return what a row builds; its base is trained."""
-        return ROWS[name](self.trained(seed)).replaced(name=name)
+        """Return what a row builds."""
+        return ROWS[name](self.given(seed)).replaced(name=name)
 
     def settings(self, name: str, seed: int) -> str:
         """Return what tells a row's build from one of other settings, wherever data and base lie."""
@@ -172,6 +167,7 @@ class Study:
 
         Raises ConfigError for a folder with a build of other settings.
         """
+        self.trained(seed)
         place, config = self.place(name, seed), self.config(name, seed)
         torch.compiler.reset()  # after eight shapes of one function torch falls back on eager without a word
         with _locked(place):
@@ -203,6 +199,22 @@ class Study:
             if done and not (place / "common").exists() and makes(config_of(str(other))) == makes(config):
                 shutil.copytree(other / "common", place / "arriving", dirs_exist_ok=True)
                 (place / "arriving").rename(place / "common")
+
+    def write(self) -> None:
+        """Write the result and its picture from the builds that are done, and print the table."""
+        known = self.known() | {one: found for one in self.planned if (found := self.built(*one))}
+        builds = [known[one] for one in self.planned if one in known]
+        if to_do := [f"{name} (seed {seed})" for name, seed in self.planned if (name, seed) not in known]:
+            print(f"{len(to_do)} builds are still to do: {', '.join(to_do)}")
+        if not builds:
+            return
+        done = {build["row"] for build in builds}
+        table = rows(builds, [name for name in self.names(0) if name in done])
+        print(text(table))
+        about = self.about(sorted({build["seed"] for build in builds}))
+        save(self.result, {"meta": about, "rows": table, "to_do": to_do, "builds": builds})
+        (RESULTS / f"{self.result}.png").write_bytes(plot(table, self.title))
+        print(json.dumps({"rows": table}))
 
     def about(self, seeds: list[int]) -> dict[str, Any]:
         """Return `meta`, with what the rows have in common."""

@@ -225,7 +225,7 @@ def retrained(
         pass
     label_of = torch.zeros(classes, dtype=torch.int64)
     label_of[list(OWN)] = torch.arange(1, len(OWN) + 1)
-    weights, accuracies = model.state_dict(), {}
+    weights, accuracies = {name: value.clone() for name, value in model.state_dict().items()}, {}
     for precision in PRECISIONS:
         model.load_state_dict(unpack(pack(weights, precision), precision))
         answers = outputs(at_precision(model, precision), test)[1]

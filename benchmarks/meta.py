@@ -34,7 +34,7 @@ def meta(seeds: list[int]) -> dict[str, Any]:
 def save(name: str, result: dict[str, Any]) -> None:
     """Write a result to `benchmarks/results/NAME.json`, whole or not at all."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    part = RESULTS / f"{name}.json.part"
+    part = RESULTS / f"{name}.json.{os.getpid()}.part"
     part.write_text(json.dumps(result, indent=1) + "\n")
     part.replace(RESULTS / f"{name}.json")
 

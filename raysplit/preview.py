@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from raysplit.config import EnsembleConfig, RetrainConfig
 from raysplit.data import facts
 from raysplit.ensemble.base import facts_of, new_base
-from raysplit.ensemble.build import checked
+from raysplit.ensemble.check import checked
 from raysplit.ensemble.measure import cost
 from raysplit.ensemble.plan import Plan, Seat
 from raysplit.report.table import DASH, aligned, called, number, percent

@@ -85,7 +85,7 @@ class FusionConfig(ClassifierFit):
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
     batch_size: Annotated[int, Field(ge=1)] = 256
-    layers: Annotated[int, Field(ge=1)] = 3
+    layers: Annotated[int, Field(ge=1, le=64)] = 3
     """Linear layers; each hidden one has half the width of the one before."""
     views: Annotated[int, Field(ge=1)] = 2
     """Passes over the training images whose features are computed and kept to train on: the first as they are, the
@@ -99,7 +99,7 @@ class FusionConfig(ClassifierFit):
 class Device(Frozen):
     """One edge device, as a row of devices.yaml."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     memory_mib: Annotated[float, Field(gt=0)]
     """For the files of its sub-models, in 2**20 bytes."""
     gflops_per_s: Annotated[float, Field(gt=0)]

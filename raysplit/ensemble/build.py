@@ -3,11 +3,12 @@
 Every stage writes what it made into the build's folder before the next one starts; a build that was stopped goes on
 with the stage, the epoch of the base, or the sub-model that it had got to.
 
-    config.json  base/  plan.json  common/K/  submodels/N/  fusion/  summary.json  bundle/
+    config.json  data.json  base/  plan.json  common/K/  submodels/N/  fusion/  summary.json  bundle/
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig, loads
-from raysplit.ensemble.apoz import with_zeros
+from raysplit.data import load
 from raysplit.ensemble.base import (
     TEACHER,
     WEIGHTS,
@@ -27,21 +28,22 @@ from raysplit.ensemble.base import (
     fit_base,
     load_base,
     samples_of_split,
-    start_base,
     teach,
 )
+from raysplit.ensemble.check import checked
 from raysplit.ensemble.family import family_of
 from raysplit.ensemble.fusion import train_fusion
 from raysplit.ensemble.plan import Plan, make_plan
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.ensemble.summary import SUMMARY, summarise
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, DataError
 from raysplit.fit.compute import compiling
 from raysplit.fit.loop import Samples, outputs
 from raysplit.fit.seeds import mix
 from raysplit.storage import Folder
 
-PLAN, FUSION, FUSION_RECORD = "plan.json", "fusion/model.safetensors", "fusion/record.json"
+CONFIG, DATA, PLAN = "config.json", "data.json", "plan.json"
+FUSION, FUSION_RECORD = "fusion/model.safetensors", "fusion/record.json"
 
 
 class Runner(Protocol):
@@ -72,15 +74,19 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
     """Build an ensemble in a folder, or go on with one, and return its summary (docs/ensembles.md).
 
     Raises ConfigError for a folder that holds a build of another config, for groups or devices that cannot be;
-    ModelError for a base that cannot be cut; DataError for data that cannot be used.
+    ModelError for a base that cannot be cut, or what has diverged; DataError for data that cannot be used, or that is
+    not what the build was begun with.
     """
     place, runner = Folder.at(location), runner or Here()
-    claim(config, place)
+    _refuse_another(config, place)
     if (done := place.find(SUMMARY)) is not None:
         return json.loads(done)
     classes, shape = facts_of(config.data)
-    if not place.has(WEIGHTS):
+    if new := not place.has(WEIGHTS):
         checked(config, len(classes), shape)
+    claim(config, place)
+    _same_data(config, place)
+    if new:
         if config.base.weights is None:
             runner.fit_base(config, place.location)
         else:
@@ -104,54 +110,45 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
     return summarise(config, place, plan, base)
 
 
-def checked(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> Plan:
-    """Raise what is wrong with groups, devices, scores or the kind of network, before hours of training.
-
-    Returns the plan; groups by confusion, which no base has told yet, are as those of a base that confuses nothing.
-    """
-    family = family_of(start_base(config, classes, shape), shape)
-    fits = {"base.train": config.base.train, "common": config.common, "retrain": config.retrain}
-    for name, fit in fits.items():
-        if family.kind != "vit" and fit is not None and fit.optimizer == "muon":
-            raise ConfigError(
-                f"{name}.optimizer 'muon' is for networks with transformer blocks, not for {config.base.model.name}; "
-                "set it to adamw or sgd"
-            )
-    if config.base.mean is not None and len(config.base.mean) != shape[0]:
-        raise ConfigError(
-            f"base.mean and base.std have {len(config.base.mean)} numbers, the images of {config.data.name} have "
-            f"{shape[0]} channels; give one for each"
-        )
-    if config.prune.scores == "apoz":
-        with_zeros(family)
-    plan = make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))
-    untaught = config.retrain is not None and not config.retrain.distill
-    if untaught and any(seat.outputs == 1 for seat in plan.seats):
-        raise ConfigError(
-            "groups.rest is false and a sub-model has one class: it has nothing to tell apart; set groups.rest to "
-            "true, retrain.distill above 0, or retrain to null"
-        )
-    return plan
-
-
 def config_of(location: str) -> EnsembleConfig:
     """Return the config of the build in a folder; ConfigError where there is none."""
-    found = Folder.at(location).find("config.json")
+    found = Folder.at(location).find(CONFIG)
     if found is None:
         raise ConfigError(
-            f"'{location}' is not a build's folder: it has no config.json; name the folder that a build printed"
+            f"'{location}' is not a build's folder: it has no {CONFIG}; name the folder that a build printed"
         )
-    return loads(EnsembleConfig, found.decode(), f"{location}/config.json")
+    return loads(EnsembleConfig, found.decode(), f"{location}/{CONFIG}")
 
 
 def claim(config: EnsembleConfig, place: Folder) -> None:
     """Make a folder this config's; ConfigError where it is another's."""
-    if not place.has("config.json"):
-        place.write("config.json", config.model_dump_json(indent=2).encode())
-    elif not alike(config_of(place.location), config):
-        raise ConfigError(
-            f"'{place.location}' holds a build of another config; give each build its own folder. "
-            f"Its base can be used again: base.weights={place.location}/{WEIGHTS}"
+    _refuse_another(config, place)
+    if not place.has(CONFIG):
+        place.write(CONFIG, config.model_dump_json(indent=2).encode())
+
+
+def _refuse_another(config: EnsembleConfig, place: Folder) -> None:
+    if place.has(CONFIG) and not alike(config_of(place.location), config):
+        base = f". Its base can be used again: base.weights={place.location}/{WEIGHTS}" if place.has(WEIGHTS) else ""
+        raise ConfigError(f"'{place.location}' holds a build of another config; give each build its own folder{base}")
+
+
+def _same_data(config: EnsembleConfig, place: Folder) -> None:
+    """Keep the labels' hashes when a build begins; DataError for one that goes on with others.
+
+    Kept logits belong to rows, and which rows validate depends on their number.
+    """
+    labels = {split: load(config.data, split).labels.numpy() for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    now = {split: {"rows": len(y), "sha256": hashlib.sha256(y.tobytes()).hexdigest()} for split, y in labels.items()}
+    found = place.find(DATA)
+    if found is None:
+        place.write(DATA, json.dumps(now, indent=2).encode())
+    elif (before := json.loads(found)) != now:
+        split = next(split for split in now if before[split] != now[split])
+        raise DataError(
+            f"{config.data.name} is not the data that '{place.location}' was begun with: the {split} split has "
+            f"{now[split]['rows']} images and had {before[split]['rows']}, or other labels; bring that data back, or "
+            "begin a new build"
         )
 
 

@@ -35,7 +35,7 @@ class Part(Frozen):
     """Its own classes, as indices into all of them."""
     rest: bool
     """Its head's first output stands for all other classes."""
-    features: int
+    features: Annotated[int, Field(ge=1, le=2**20)]
     """Width of its features."""
     device: str | None
 
@@ -57,9 +57,9 @@ class About(Frozen):
     """Channels, height and width of the images."""
     mean: tuple[float, ...]
     """Of each channel, in 0..1; with `std`, the normalisation."""
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
     precision: Precision
-    layers: int
+    layers: Annotated[int, Field(ge=1, le=64)]
     """Of the fusion MLP."""
     fill: Literal["zero", "mean"]
     """What stands in for missing features: zero or mean."""

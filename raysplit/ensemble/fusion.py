@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 from math import comb
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from raysplit.config import FusionConfig
 from raysplit.data.batches import batch_order, generator
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, ModelError
 from raysplit.fit.compute import autocast, compiling, pick_device
 from raysplit.fit.optim import HalfOptimizer
 from raysplit.fit.seeds import mix, seeded
@@ -91,7 +92,7 @@ def train_fusion(
 
     Features are float (N, sum of widths), labels int64 (N,). The epoch with the best validation accuracy is kept,
     of equal ones that with the least loss. A pure function of its arguments. A row has epoch, loss (mean over the
-    training steps), val_loss and val_accuracy (no sub-model missing).
+    training steps), val_loss and val_accuracy (no sub-model missing). Raises ModelError where a loss is not a number.
     """
     device = pick_device(config.device)
     with seeded(mix(seed, "fusion"), torch.device("cpu")):
@@ -118,6 +119,11 @@ def train_fusion(
             total += loss.item()
         scores = _logits(fusion, val_features)
         accuracy, val_loss = _accuracy(scores, val_labels), cross_entropy(scores, val_labels).item()
+        if not math.isfinite(total) or not math.isfinite(val_loss):
+            raise ModelError(
+                f"the fusion has diverged: the loss of epoch {epoch + 1} is not a number; set fusion.lr below "
+                f"{config.lr:g}"
+            )
         history.append({"epoch": epoch, "loss": total / per_epoch, "val_loss": val_loss, "val_accuracy": accuracy})
         if (accuracy, -val_loss) > best:
             best, kept = (accuracy, -val_loss), copy.deepcopy(fusion.state_dict())

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
 import ray.train
+import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer, prepare_model
+from ray.train.torch import TorchTrainer, get_device, prepare_model
 
 from raysplit import errors
 from raysplit.config import EnsembleConfig, loads
 from raysplit.ensemble.base import fit_base
-from raysplit.errors import ClusterError, ConfigError, ModelError, RaysplitError
+from raysplit.errors import ClusterError, ConfigError, RaysplitError
 from raysplit.ray_train import fit
 from raysplit.storage import Folder
 
 _RETRIES = 2
 """How often a stage whose worker was lost starts again, from what it had written."""
-
-
+_FAULT = "fault.json"
 _GPU_SHARE = 0.25
 """Of a GPU, where the cluster has any, for a sub-model: they are small."""
 
@@ -41,22 +42,27 @@ class OnRay:
         if not config.base.workers:
             fit_base(config, Folder.at(location))
             return
-        _check_room(config.base.workers)
+        gpus, place = _has_gpus() and config.base.train.device != "cpu", Folder.at(location)
+        _check_room(config.base.workers, gpus)
+        if place.has(_FAULT):
+            place.delete(_FAULT)
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
             train_loop_config={"config": config.model_dump_json(), "location": location},
-            scaling_config=ScalingConfig(num_workers=config.base.workers, use_gpu=_has_gpus()),
+            scaling_config=ScalingConfig(num_workers=config.base.workers, use_gpu=gpus),
             run_config=RunConfig(
                 name="ray_train", storage_path=location, failure_config=FailureConfig(max_failures=_RETRIES)
             ),
         )
         try:
-            result = fit(trainer, location)
+            fit(trainer, location)
         except TrainingFailedError as err:
-            reason = str(err).strip().splitlines()[-1]
-            raise ClusterError(f"training the base failed: {reason}; go on with --resume {location}") from err
-        fault = (result.return_value or {}).get("error")  # type: ignore[attr-defined]
-        if fault:
+            if not place.has(_FAULT):
+                reason = str(err).strip().splitlines()[-1]
+                raise ClusterError(f"training the base failed: {reason}; go on with --resume {location}") from err
+        if (found := place.find(_FAULT)) is not None:
+            place.delete(_FAULT)
+            fault = json.loads(found)
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
 
     def each(self, function: Callable[[int], None], indices: Iterable[int], name: Callable[[int], str]) -> None:
@@ -73,9 +79,9 @@ class OnRay:
                 ray.cancel(reference, force=True)
 
 
-def _check_room(workers: int) -> None:
+def _check_room(workers: int, gpus: bool) -> None:
     """Raise ConfigError for more workers than the cluster has room for: Ray Train would wait for it without end."""
-    kind = "GPU" if _has_gpus() else "CPU"
+    kind = "GPU" if gpus else "CPU"
     if (most := int(ray.cluster_resources().get(kind, 0))) < workers:
         raise ConfigError(f"base.workers is {workers}, the cluster has {most} {kind}s; set it to less, or add nodes")
 
@@ -104,21 +110,26 @@ def _wait(reference: Any, name: str) -> None:
         ) from None
 
 
-def _worker(job: dict[str, Any]) -> dict[str, Any]:
-    """A worker of Ray Train. Faults of the user's making are returned: a retry would only repeat them."""
-    config = loads(EnsembleConfig, job["config"], where="the trainer's config")
-    context = ray.train.get_context()
+def _worker(job: dict[str, Any]) -> None:
+    """A worker of Ray Train.
+
+    A fault of the user's making is written down before it is raised: raised, as the others would wait for this worker;
+    written, as workers that are started again would only repeat it.
+    """
+    config, place = loads(EnsembleConfig, job["config"], where="the trainer's config"), Folder.at(job["location"])
+    if place.has(_FAULT):
+        return
+    context, device = ray.train.get_context(), get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of those that the workers of a node all see, this one's
     try:
         fit_base(
             config,
-            Folder.at(job["location"]),
+            place,
             context.get_world_rank(),
             context.get_world_size(),
             lambda objective: prepare_model(objective, move_to_device=False),
         )
     except RaysplitError as err:
-        # What a model does, it does in all of them; else the others would wait for this one.
-        if context.get_world_rank() and not isinstance(err, ModelError):
-            raise
-        return {"error": {"type": type(err).__name__, "text": str(err)}}
-    return {}
+        place.write(_FAULT, json.dumps({"type": type(err).__name__, "text": str(err)}).encode())
+        raise

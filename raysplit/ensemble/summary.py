@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig
+from raysplit.data.batches import generator
 from raysplit.ensemble.base import facts_of, samples_of_split
 from raysplit.ensemble.bundle import Ensemble, load_ensemble, write_ensemble
 from raysplit.ensemble.fusion import accuracy_without
@@ -100,10 +101,11 @@ def _spikes(base: nn.Module, submodels: list[dict[str, Any]], ensemble: Ensemble
     """
     from raysplit.models.spiking import spike_rate  # needs an extra
 
-    x = ensemble.normalised(test.images[:_SPIKING])
+    rows = torch.randperm(len(test), generator=generator("spikes"))[:_SPIKING]  # files may lie class by class
+    x = ensemble.normalised(test.images[rows])
     for index, part in enumerate(submodels):
         part["spikes"] = spike_rate(ensemble.submodel(index), x)  # type: ignore[arg-type]
-    return {"base_spikes": spike_rate(base, test.batch(slice(0, _SPIKING)))}  # type: ignore[arg-type]
+    return {"base_spikes": spike_rate(base, test.batch(rows))}  # type: ignore[arg-type]
 
 
 def per_device(submodels: list[dict[str, Any]]) -> dict[str, float]:

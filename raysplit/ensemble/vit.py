@@ -269,8 +269,12 @@ def _unsliceable(model: VisionTransformer, shape: tuple[int, int, int]) -> Itera
     norms = [module for name, module in model.named_modules() if "norm" in name.rpartition(".")[2]]
     norms = [norm for norm in norms if not isinstance(norm, nn.Identity)]
     first = blocks[0]
+    sides = model.patch_embed.patch_size
     found = {
         f"images of {size} and not of {shape}": size != tuple(shape),
+        f"patches of {sides}, which leave out the edge of images of {size[1:]}": any(
+            side % patch for side, patch in zip(size[1:], sides, strict=True)
+        ),
         "a norm after the patches (embed_norm_layer)": not isinstance(model.patch_embed.norm, nn.Identity),
         "attention pooling": model.attn_pool is not None,
         f"the pooling '{model.global_pool}'": model.global_pool not in _POOLING,

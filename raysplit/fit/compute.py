@@ -37,8 +37,11 @@ def compiling() -> Iterator[None]:
         ) from err
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the torch device that a recipe names; `auto` is CUDA where there is one."""
+def pick_device(name: str, key: str = "train.device") -> torch.device:
+    """Return the torch device that a recipe names; `auto` is CUDA where there is one.
+
+    ConfigError, with the recipe's key, for one that cannot be used here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -46,5 +49,5 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as err:
         reason = str(err).splitlines()[0]
-        raise ConfigError(f"train.device '{name}' cannot be used here: {reason}. Try auto or cpu") from None
+        raise ConfigError(f"{key} '{name}' cannot be used here: {reason}. Try auto or cpu") from None
     return device

@@ -24,8 +24,12 @@ def vit(
 
     `shape` is (C, H, W) and `patch` the height and width of a patch, in pixels; `width` are the channels of a
     token, `mlp_ratio` the hidden units of a block's MLP over it, and `norm_eps` what the layer norms add to a
-    variance. Other keywords go to timm's VisionTransformer.
+    variance. Other keywords go to timm's VisionTransformer. Raises ValueError for patches that would leave out the
+    image's edge.
     """
+    sides = (patch, patch) if isinstance(patch, int) else patch
+    if shape[1] % sides[0] or shape[2] % sides[1]:
+        raise ValueError(f"images of {shape[1]}×{shape[2]} pixels are no multiple of patches of {sides[0]}×{sides[1]}")
     return VisionTransformer(
         img_size=(shape[1], shape[2]),
         in_chans=shape[0],

@@ -14,7 +14,8 @@ from raysplit.compress.schedule import Course, foreseen, phase_starts
 from raysplit.config import EnsembleConfig, Level, Prune, SplitConfig
 from raysplit.data import facts
 from raysplit.ensemble.base import RECORD, WEIGHTS, facts_of, fit_base
-from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble, checked
+from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
+from raysplit.ensemble.check import checked
 from raysplit.ensemble.plan import Plan, Seat
 from raysplit.errors import RaysplitError
 from raysplit.fit.checkpoint import pack_state, unpack_state

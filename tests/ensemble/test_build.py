@@ -24,11 +24,13 @@ from raysplit.config import (
     PruneConfig,
     RetrainConfig,
 )
-from raysplit.data import load
+from raysplit.data import export, load
+from raysplit.data.batches import generator
 from raysplit.ensemble import build as stages
 from raysplit.ensemble.base import fit_base, load_base, samples_of_split
 from raysplit.ensemble.build import build_ensemble, planned
 from raysplit.ensemble.bundle import load_ensemble
+from raysplit.ensemble.check import checked
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.errors import BundleError, ConfigError, DataError, ModelError
 from raysplit.models.spiking import spike_rate
@@ -174,7 +176,8 @@ def test_convolutional_families(model, scores, tmp_path):
     spikes = [part.get("spikes", 0) for part in summary["submodels"]]
     if model == "spiking_vgg5":
         base = load_base(small, Folder.at(str(tmp_path)), 10, (1, 8, 8))
-        x = samples_of_split(small, "test").batch(slice(0, 100))
+        test = samples_of_split(small, "test")
+        x = test.batch(torch.randperm(len(test), generator=generator("spikes"))[:100])
         assert min(spikes) > 0 and summary["base_spikes"] == pytest.approx(spike_rate(base, x))
     else:
         assert not any(spikes) and "base_spikes" not in summary
@@ -261,6 +264,33 @@ def test_what_cannot_be_is_refused_before_the_base_is_trained(changes, says, tmp
     assert not (tmp_path / "base").exists()
 
 
+def test_a_folder_takes_what_is_asked_for_after_a_refusal(tmp_path):
+    with pytest.raises(ConfigError, match="10 classes cannot be split into 11 groups"):
+        build_ensemble(config(groups=GroupsConfig(n=11)), str(tmp_path))
+    assert not list(tmp_path.iterdir())
+    stages.claim(config(), Folder.at(str(tmp_path)))
+    with pytest.raises(ConfigError, match="give each build its own folder$"):  # there is no base to speak of
+        stages.claim(config(seed=1), Folder.at(str(tmp_path)))
+
+
+def test_other_data_than_a_build_was_begun_with_are_refused(tmp_path):
+    place, data = tmp_path / "data", DataConfig(name=f"parquet:{tmp_path / 'data'}")
+    for split in ("train", "test"):
+        export(config().data, split, place / f"{split}.parquet")
+
+    class Stopping(stages.Here):
+        def each(self, function, indices, name):
+            raise KeyboardInterrupt
+
+    given = config(data=data, retrain=None)
+    with pytest.raises(KeyboardInterrupt):
+        build_ensemble(given, str(tmp_path / "build"), Stopping())
+    rows = json.loads((tmp_path / "build/data.json").read_text())["train"]["rows"]
+    export(config().data, "test", place / "train.parquet")
+    with pytest.raises(DataError, match=rf"is not the data that .* the train split has \d+ images and had {rows}, or"):
+        build_ensemble(given, str(tmp_path / "build"))
+
+
 def test_a_bundle_can_be_learned_from_after_it_answered(built):
     place, _ = built
     ensemble = load_ensemble(str(place / "bundle"))
@@ -312,10 +342,20 @@ def test_a_common_net_that_is_done_is_not_trained_again(tmp_path):
         ({"base": BaseConfig(model=VIT, mean=(0.5,) * 3, std=(0.5,) * 3)}, "have 3 numbers, .* have 1 channels"),
         (
             {"groups": GroupsConfig(n=10, rest=False), "retrain": RetrainConfig(**FIT)},
-            "a sub-model has one class: .*set groups.rest to true, retrain.distill above 0, or retrain to null",
+            "groups.rest is false and a sub-model has one class: .*retrain.distill above 0, or retrain to null",
+        ),
+        (
+            {"groups": GroupsConfig(n=10, negatives=0), "retrain": RetrainConfig(**FIT)},
+            "groups.negatives is 0 and a sub-model has one class: .*set .* groups.negatives above 0",
+        ),
+        ({"fusion": FusionConfig(device="cuda:x")}, "fusion.device 'cuda:x' cannot be used here"),
+        ({"base": BaseConfig(model=VIT, train=ClassifierFit(device="gpu"))}, "base.train.device 'gpu' cannot be used"),
+        (
+            {"base": BaseConfig(model=VIT, train=ClassifierFit(**FIT), workers=3)},
+            "batches of 32 images cannot be shared equally by 3 workers; set base.train.batch_size",
         ),
     ],
-    ids=["retrain", "common", "base", "mean", "one class"],
+    ids=["retrain", "common", "base", "mean", "one class", "no negatives", "fusion", "device", "workers"],
 )
 def test_what_cannot_be_is_said_before_the_base_is_trained(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
@@ -323,11 +363,20 @@ def test_what_cannot_be_is_said_before_the_base_is_trained(tmp_path, changes, me
     assert not (tmp_path / "base").exists()
 
 
-def test_a_sub_model_needs_images_of_its_own_classes(tmp_path):
-    given = config(groups=GroupsConfig(n=10), data=DataConfig(name="digits", train_rows=4), common=RetrainConfig(**FIT))
+@pytest.mark.parametrize("by", ["seed", "confusion"])
+def test_a_sub_model_needs_images_of_its_own_classes(by, tmp_path):
+    given = config(
+        groups=GroupsConfig(n=10, by=by), data=DataConfig(name="digits", train_rows=4), common=RetrainConfig(**FIT)
+    )
     given = given.replaced(base=given.base.replaced(train=ClassifierFit(**FIT | {"batch_size": 4})))
     with pytest.raises(DataError, match="no training image of the classes of sub-model"):
         build_ensemble(given.replaced(common=given.common.replaced(batch_size=4)), str(tmp_path))
+    assert (tmp_path / "base").exists() == (by == "confusion"), "groups that the base does not decide are known before"
+
+
+def test_one_class_is_nothing_to_tell_apart():
+    with pytest.raises(DataError, match="has 1 class: there is nothing to tell apart"):
+        checked(config(), 1, (1, 8, 8))
 
 
 def test_a_bundle_cannot_name_code_to_run(built, tmp_path):
@@ -349,8 +398,11 @@ def test_a_bundle_cannot_name_code_to_run(built, tmp_path):
         (lambda about: about["parts"][1].update(classes=[3, 99]), r"submodels/1.* knows class 99, .* 0 to 9"),
         (lambda about: about.update(mean=[0.5, 0.5]), "mean and std have 2 and 1 numbers for 1 channels"),
         (lambda about: about.update(parts=[]), "parts"),
+        (lambda about: about["parts"][0].update(features=-5), r"parts\.0\.features"),
+        (lambda about: about.update(layers=10**9), "layers"),
+        (lambda about: about.update(std=[0.0]), r"std\.0"),
     ],
-    ids=["class", "mean", "parts"],
+    ids=["class", "mean", "parts", "features", "layers", "std"],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(built, tmp_path, change, message):
     place = tmp_path / "bundle"

@@ -7,7 +7,7 @@ import torch
 
 from raysplit.config import FusionConfig
 from raysplit.ensemble.fusion import Fusion, accuracy_without, drawn_presence, train_fusion
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, ModelError
 
 WIDTHS, CLASSES = (6, 4, 8), 6
 SCALES = (1.0, 100.0, 0.01)
@@ -167,3 +167,8 @@ def test_the_settings_of_a_fit_count(fusion, changes):
     other = trained(**changes)
     assert not torch.equal(other.state_dict()["layers.0.weight"], fusion.state_dict()["layers.0.weight"])
     assert accuracy_without(other, *TEST, 0) > 0.95
+
+
+def test_a_loss_that_is_not_a_number_is_not_kept():
+    with pytest.raises(ModelError, match="^the fusion has diverged: the loss of epoch 1 is not a number; set"):
+        trained(optimizer="sgd", lr=1e30)

@@ -50,6 +50,13 @@ def test_a_base_that_diverges_in_two_workers_says_so(runner, tmp_path):
         runner.fit_base(steep, str(tmp_path))
 
 
+def test_a_fault_of_one_worker_is_told_while_the_others_wait(runner, tmp_path):
+    (tmp_path / "base").write_text("in the way")  # of what the first one writes
+    with pytest.raises(ConfigError, match="base"):
+        runner.fit_base(two_workers(), str(tmp_path))
+    assert not (tmp_path / "fault.json").exists()
+
+
 def test_more_workers_than_the_cluster_has_are_refused_at_once(runner, tmp_path):
     many = config(base=config().base.replaced(workers=3))
     with pytest.raises(ConfigError, match="base.workers is 3, the cluster has 2 CPUs; set it to less, or add nodes"):

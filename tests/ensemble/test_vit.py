@@ -243,6 +243,7 @@ PLAIN = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_head
         ({"norm_layer": partial(nn.LayerNorm, elementwise_affine=False)}, "norms of LayerNorm"),
         ({"embed_norm_layer": "layernorm"}, "a norm after the patches (embed_norm_layer)"),
         ({"act_layer": nn.ELU}, "the activation ELU"),
+        ({"patch_size": 6}, "patches of (6, 6), which leave out the edge of images of (32, 32)"),
         ({"img_size": 64}, "images of (3, 64, 64) and not of (3, 32, 32)"),
     ],
 )

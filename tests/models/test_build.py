@@ -72,6 +72,12 @@ def test_one_seed_gives_one_model(name):
             {},
             "torchvision's resnet18 takes images of 3 channels, these have 1: set data.channels=3",
         ),
+        (
+            "vit",
+            (1, 28, 28),
+            {"patch": 5, "width": 24, "depth": 1, "heads": 3},
+            "model vit cannot be built: ValueError: images of 28×28 pixels are no multiple of patches of 5×5",
+        ),
         ("vit_b_16", (3, 33, 33), {}, "model vit_b_16 cannot be built: AssertionError: Input shape indivisible"),
     ],
 )
