@@ -138,7 +138,7 @@ def _same_data(config: EnsembleConfig, place: Folder) -> None:
 
     Kept logits belong to rows, and which rows validate depends on their number.
     """
-    labels = {split: load(config.data, split).labels.numpy() for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    labels = {split: load(config.data, split).labels.numpy() for split in ("train", "val", "test")}
     now = {split: {"rows": len(y), "sha256": hashlib.sha256(y.tobytes()).hexdigest()} for split, y in labels.items()}
     found = place.find(DATA)
     if found is None:

@@ -47,7 +47,7 @@ class OnRay:
         if place.has(_FAULT):
             place.delete(_FAULT)
         trainer = TorchTrainer(
-            _worker,  # type: ignore[arg-type]
+            _worker,
             train_loop_config={"config": config.model_dump_json(), "location": location},
             scaling_config=ScalingConfig(num_workers=config.base.workers, use_gpu=gpus),
             run_config=RunConfig(
