@@ -42,13 +42,15 @@ def latencies(models: Sequence[nn.Module], shape: tuple[int, int, int], rounds: 
     """Return each model's seconds for one image on one thread: medians of `rounds`, the models taking turns.
 
     A turn begins with a call that does not count: on a device the caches hold this model, not the one before it.
+    A model without parameters (a frozen script) gets its image in fp32.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         times: list[list[float]] = [[] for _ in models]
         with torch.inference_mode():
-            images = [torch.zeros(1, *shape, dtype=next(m.parameters()).dtype) for m in models]
+            dtypes = [next((p.dtype for p in model.parameters()), torch.float32) for model in models]
+            images = [torch.zeros(1, *shape, dtype=dtype) for dtype in dtypes]
             for number in range(rounds + 2):
                 for model, image, taken in zip(models, images, times, strict=True):
                     model(image)

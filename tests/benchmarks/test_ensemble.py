@@ -134,6 +134,18 @@ def test_share_of_units_that_are_kept_alike():
     assert share_alike(kept, kept) == 1 and share_alike(other, kept) == 0.5
 
 
+def test_a_script_computes_as_its_model():
+    from ensemble_geometry import SHAPE, pair, scripted
+
+    from raysplit.ensemble.measure import latencies
+
+    _, small = pair()
+    script, image = scripted(small), torch.randn(1, *SHAPE)
+    with torch.inference_mode():
+        torch.testing.assert_close(script(image), small(image), atol=1e-4, rtol=1e-4)
+    assert not list(script.parameters()) and latencies([script], SHAPE, rounds=1)[0] > 0
+
+
 def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_path):
     import ensemble
 
