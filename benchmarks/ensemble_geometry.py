@@ -58,7 +58,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="mnist5k", help="that the scored ViT learns; default mnist5k")
-    parser.add_argument("--rounds", type=int, default=15, help="of each latency, the models taking turns")
+    parser.add_argument("--rounds", type=int, default=40, help="of each latency, the models taking turns")
     parser.add_argument("--proxy", type=int, default=32, help="images that units are scored on")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -146,7 +146,7 @@ def times(rounds: int) -> list[dict[str, Any]]:
 def scripted(model: torch.nn.Module) -> torch.nn.Module:
     """Return a model as a frozen TorchScript for one image, its operators fused into those of oneDNN."""
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # deprecated in favour of torch.compile, which is slower here
+        warnings.simplefilter("ignore")  # of its deprecation, and that shapes are those of the image traced
         frozen = torch.jit.freeze(torch.jit.trace(copy.deepcopy(model), torch.zeros(1, *SHAPE)))
         return torch.jit.optimize_for_inference(frozen)
 
