@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import statistics
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -51,22 +53,20 @@ def _look(name: str) -> tuple[str, str]:
 
 
 def _against(ax: Axes, table: list[dict[str, Any]], cost: str, label: str) -> None:
-    below: dict[float, list[float]] = {}
-    for number, row in enumerate(table, start=1):
+    for row in table:
         colour, marker = _look(row["name"])
-        x, y = row[cost], row["accuracy_mean"]
-        ax.errorbar(x, y, row["accuracy_std"], color=colour, marker=marker, markersize=6, capsize=3, linewidth=1)
-        # Rows of equal cost stand above each other: their numbers take turns on both sides.
-        near = below.setdefault(round(x, 6), [])
-        side = len(near) % 2
-        near.append(y)
+        y, spread = row["accuracy_mean"], row["accuracy_std"]
+        ax.errorbar(row[cost], y, spread, color=colour, marker=marker, markersize=6, capsize=3, linewidth=1)
+    middle = math.sqrt(min(row[cost] for row in table) * max(row[cost] for row in table))
+    for numbers in _together([(math.log10(row[cost]), row["accuracy_mean"]) for row in table]):
+        x, y = (statistics.mean(table[n - 1][key] for n in numbers) for key in (cost, "accuracy_mean"))
         ax.annotate(
-            str(number),
+            ", ".join(map(str, numbers)),
             (x, y),
-            (-6 if side else 6, 0),
+            (-7 if x > middle else 7, 0),
             textcoords="offset points",
             fontsize=8,
-            ha="right" if side else "left",
+            ha="right" if x > middle else "left",
             va="center",
         )
     full = table[0]["accuracy_mean"]
@@ -79,6 +79,20 @@ def _against(ax: Axes, table: list[dict[str, Any]], cost: str, label: str) -> No
     ax.grid(color="#dddddd")
     ax.set_xlabel(label)
     ax.set_ylabel("test accuracy (%)")
+
+
+def _together(points: list[tuple[float, float]]) -> list[list[int]]:
+    """Return the numbers, from 1, of points so near to each other that their labels would overlap, group by group."""
+    ys = [y for _, y in points]
+    near = (max(ys) - min(ys)) / 25
+    found: list[list[int]] = []
+    for number, (x, y) in sorted(enumerate(points, start=1), key=lambda item: (round(item[1][0], 1), item[1][1])):
+        first = points[found[-1][0] - 1] if found else (math.inf, math.inf)
+        if abs(first[0] - x) < 0.1 and abs(first[1] - y) < near:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return [sorted(numbers) for numbers in found]
 
 
 def _when_lost(ax: Axes, table: list[dict[str, Any]]) -> None:

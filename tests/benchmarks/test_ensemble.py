@@ -134,6 +134,12 @@ def test_share_of_units_that_are_kept_alike():
     assert share_alike(kept, kept) == 1 and share_alike(other, kept) == 0.5
 
 
+def test_rows_that_lie_together_share_a_label():
+    from ensemble_plot import _together
+
+    assert _together([(0.0, 75.0), (1.0, 50.0), (0.01, 75.5), (0.0, 76.5), (1.0, 75.0)]) == [[1, 3], [4], [2], [5]]
+
+
 def test_a_script_computes_as_its_model():
     from ensemble_geometry import SHAPE, pair, scripted
 
