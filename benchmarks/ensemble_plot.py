@@ -57,38 +57,31 @@ def _against(ax: Axes, table: list[dict[str, Any]], cost: str, label: str) -> No
         colour, marker = _look(row["name"])
         y, spread = row["accuracy_mean"], row["accuracy_std"]
         ax.errorbar(row[cost], y, spread, color=colour, marker=marker, markersize=6, capsize=3, linewidth=1)
-    middle = math.sqrt(min(row[cost] for row in table) * max(row[cost] for row in table))
     for numbers in _together([(math.log10(row[cost]), row["accuracy_mean"]) for row in table]):
         x, y = (statistics.mean(table[n - 1][key] for n in numbers) for key in (cost, "accuracy_mean"))
-        ax.annotate(
-            ", ".join(map(str, numbers)),
-            (x, y),
-            (-7 if x > middle else 7, 0),
-            textcoords="offset points",
-            fontsize=8,
-            ha="right" if x > middle else "left",
-            va="center",
-        )
+        text = ", ".join(map(str, numbers))
+        ax.annotate(text, (x, y), (7, 0), textcoords="offset points", fontsize=8, va="center")
     full = table[0]["accuracy_mean"]
     ax.axhline(full, color="#666666", linestyle=":", linewidth=1)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:.4g}")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.margins(x=0.15)
+    low, high = (choice(row[cost] for row in table) for choice in (min, max))
+    ax.set_xlim(low / 1.1 * (low / high) ** 0.1, high * 1.1 * (high / low) ** 0.4)  # with room for the last labels
     ax.grid(color="#dddddd")
     ax.set_xlabel(label)
     ax.set_ylabel("test accuracy (%)")
 
 
 def _together(points: list[tuple[float, float]]) -> list[list[int]]:
-    """Return the numbers, from 1, of points so near to each other that their labels would overlap, group by group."""
+    """Return the numbers, from 1, of points above each other whose labels would overlap, group by group."""
     ys = [y for _, y in points]
     near = (max(ys) - min(ys)) / 25
     found: list[list[int]] = []
-    for number, (x, y) in sorted(enumerate(points, start=1), key=lambda item: (round(item[1][0], 1), item[1][1])):
+    for number, (x, y) in sorted(enumerate(points, start=1), key=lambda item: (round(item[1][0], 2), item[1][1])):
         first = points[found[-1][0] - 1] if found else (math.inf, math.inf)
-        if abs(first[0] - x) < 0.1 and abs(first[1] - y) < near:
+        if abs(first[0] - x) < 0.02 and abs(first[1] - y) < near:
             found[-1].append(number)
         else:
             found.append([number])

@@ -137,7 +137,8 @@ def test_share_of_units_that_are_kept_alike():
 def test_rows_that_lie_together_share_a_label():
     from ensemble_plot import _together
 
-    assert _together([(0.0, 75.0), (1.0, 50.0), (0.01, 75.5), (0.0, 76.5), (1.0, 75.0)]) == [[1, 3], [4], [2], [5]]
+    points = [(0.0, 75.0), (1.0, 50.0), (0.001, 75.5), (0.0, 76.5), (1.0, 75.0), (1.08, 75.0)]
+    assert _together(points) == [[1, 3], [4], [2], [5], [6]]
 
 
 def test_a_script_computes_as_its_model():
