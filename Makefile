@@ -22,8 +22,6 @@ check: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy benchmarks
-	$(BIN)/mypy tune_spaces
 
 $(READY): pyproject.toml
 	test -d $(VENV) || python3 -m venv $(VENV)

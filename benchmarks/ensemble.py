@@ -33,10 +33,10 @@ from filelock import FileLock
 from meta import RESULTS, meta, save
 
 from raysplit.config import EnsembleConfig
-from raysplit.ensemble.base import TEACHER, WEIGHTS, facts_of, fit_base, load_base, normalisation, teach
 from raysplit.ensemble.build import alike, build_ensemble, claim, config_of
-from raysplit.ensemble.precision import pack, unpack
-from raysplit.storage import Folder
+from raysplit.ensemble.classifier import TEACHER, WEIGHTS, facts_of, fit_base, load_base, normalisation, teach
+from raysplit.ensemble.weights_file import pack, unpack
+from raysplit.utils.storage import Folder
 
 
 def main() -> None:

@@ -33,15 +33,15 @@ from raysplit.config import (
     Precision,
     PruneConfig,
 )
-from raysplit.ensemble.base import facts_of, fit_base, load_base, samples_of_split
-from raysplit.ensemble.family import Family, family_of
-from raysplit.ensemble.groups import samples_of
-from raysplit.ensemble.measure import cost, latencies
-from raysplit.ensemble.precision import at_precision, pack, unpack
-from raysplit.ensemble.scores import score
-from raysplit.fit.loop import Fit, Objective, Samples, outputs
+from raysplit.ensemble.class_groups import samples_of
+from raysplit.ensemble.classifier import facts_of, fit_base, load_base, samples_of_split
+from raysplit.ensemble.cost import cost, latencies
+from raysplit.ensemble.importance import score
+from raysplit.ensemble.prunable.base import PrunableNetwork, prunable_network
+from raysplit.ensemble.trainer import Fit, Objective, Samples, outputs
+from raysplit.ensemble.weights_file import at_precision, pack, unpack
 from raysplit.models import build
-from raysplit.storage import Folder
+from raysplit.utils.storage import Folder
 
 SHAPE = (3, 224, 224)
 K = 2
@@ -112,7 +112,7 @@ def sizes() -> list[dict[str, Any]]:
 def pair() -> tuple[torch.nn.Module, torch.nn.Module]:
     """Return ViT-Base and what k=2 of 12 leaves of it, for two outputs, in eval mode, randomly initialised."""
     full = build(ModelConfig(name="vit_base_patch16_224"), 1000, SHAPE)
-    small = build(family_of(full, SHAPE).geometry(K), 2, SHAPE)
+    small = build(prunable_network(full, SHAPE).geometry(K), 2, SHAPE)
     return full.eval(), small.eval()
 
 
@@ -174,7 +174,7 @@ def compared(config: EnsembleConfig, proxy: int, place: str) -> dict[str, Any]:
     folder = Folder.at(place)
     fit_base(config, folder)
     classes, shape = facts_of(config.data)
-    family = family_of(load_base(config, folder, len(classes), shape), shape)
+    family = prunable_network(load_base(config, folder, len(classes), shape), shape)
     train, test = samples_of_split(config, "train"), samples_of_split(config, "test")
     own = torch.isin(train.targets, torch.tensor(OWN)).nonzero().flatten()[:proxy]
     x = train.batch(own)
@@ -225,7 +225,7 @@ def share_alike(kept: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
 
 
 def retrained(
-    family: Family, kept: dict[str, Tensor], train: Samples, test: Samples, seed: int
+    family: PrunableNetwork, kept: dict[str, Tensor], train: Samples, test: Samples, seed: int
 ) -> dict[Precision, float]:
     """Return the test accuracy of a sub-model of some units trained again, stored at each precision.
 

@@ -21,10 +21,10 @@ from raysplit.config import (
     RetrainConfig,
 )
 from raysplit.data import load
-from raysplit.ensemble.base import facts_of, new_base
-from raysplit.ensemble.family import family_of
-from raysplit.ensemble.groups import samples_of
+from raysplit.ensemble.class_groups import samples_of
+from raysplit.ensemble.classifier import facts_of, new_base
 from raysplit.ensemble.plan import Plan, make_plan
+from raysplit.ensemble.prunable.base import prunable_network
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def of_base(config: EnsembleConfig) -> EnsembleConfig:
 def plan_of(config: EnsembleConfig) -> Plan:
     """Return the plan of a config whose groups need no trained base."""
     classes, shape = facts_of(config.data)
-    family = family_of(new_base(config, len(classes), shape), shape)
+    family = prunable_network(new_base(config, len(classes), shape), shape)
     return make_plan(config, family, shape, torch.zeros(len(classes), len(classes), dtype=torch.int64))
 
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysplit.ensemble.base import facts_of, load_base
 from raysplit.ensemble.build import config_of
 from raysplit.ensemble.bundle import load_ensemble
-from raysplit.ensemble.measure import latencies
-from raysplit.ensemble.precision import at_precision
+from raysplit.ensemble.classifier import facts_of, load_base
+from raysplit.ensemble.cost import latencies
 from raysplit.ensemble.summary import per_device
-from raysplit.storage import Folder
+from raysplit.ensemble.weights_file import at_precision
+from raysplit.utils.storage import Folder
 
 TIMES = "times.json"
 

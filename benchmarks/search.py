@@ -31,13 +31,14 @@ import ray
 import torch
 from meta import meta, save
 
-from raysplit import link, recipes
+from raysplit import recipes
 from raysplit.config import SplitConfig
+from raysplit.folders.search_dir import SearchDir, Trial
+from raysplit.hardware.link import get_link
+from raysplit.hardware.machine import NAMED
 from raysplit.search.config import SearchConfig
-from raysplit.search.machines import NAMED
 from raysplit.search.pareto import Objectives, front, hypervolume
-from raysplit.search.record import SearchDir, Trial
-from raysplit.search.run import Ledger, search
+from raysplit.search.run import SearchState, search
 from raysplit.search.space import Config, Space
 from raysplit.search.trial import Report, reports, shared_stage
 
@@ -64,7 +65,7 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = [f"train.epochs={args.epochs}", f"data.train_rows={args.rows}", "model.args.width=0.25"]
     base = recipes.get("mnist5k_vgg11_uncompressed").with_settings(settings)
-    machines = {"link": link.get("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
+    machines = {"link": get_link("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
     asked = SearchConfig(recipe=base, space=SPACE, trials=10_000, **machines)
     table = exhaustive(asked, Path(args.work).expanduser() / f"{args.epochs}x{args.rows}")
     best, whole = [found[-1] for found in table.values()], epochs_in_all(table)
@@ -145,7 +146,7 @@ class Running:
 def replay(asked: SearchConfig, table: Table) -> list[Trial]:
     """Return the trials of a search, taken from the table, `AT_ONCE` in turns."""
     with tempfile.TemporaryDirectory() as folder:
-        ledger, stages, running = Ledger(asked, SearchDir.at(folder)), set[str](), deque[Running]()
+        ledger, stages, running = SearchState(asked, SearchDir.at(folder)), set[str](), deque[Running]()
         while True:
             while len(running) < AT_ONCE:
                 found = ledger.begin()

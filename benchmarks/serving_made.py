@@ -9,7 +9,7 @@ from pathlib import Path
 
 from raysplit.config import Prune, Stage
 from raysplit.ensemble.build import build_ensemble
-from raysplit.family import prune_of, write_family
+from raysplit.family.bundle import prune_of, write_family
 from raysplit.recipes import get, get_ensemble
 from raysplit.train.local import train_local
 

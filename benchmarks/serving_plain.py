@@ -38,7 +38,7 @@ class Fusion:
     async def __call__(self, request: Request) -> dict[str, list[float]]:
         image = (await request.json())["image"]
         features = await asyncio.gather(*(handle.remote(image) for handle in self._handles))
-        return {"probabilities": self._ensemble.fused([torch.tensor([one]) for one in features])[0].tolist()}
+        return {"probabilities": self._ensemble.fuse([torch.tensor([one]) for one in features])[0].tolist()}
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from raysplit.device import DeviceClient
-from raysplit.device.emulated import EmulatedLink, stepped
+from raysplit.device.emulated_link import EmulatedLink, stepped
 from raysplit.device.http import HttpTransport
 
 IMAGES = 16

@@ -23,21 +23,21 @@ from typing import Any
 import ray
 import torch
 from meta import meta, save
+from raysplit.schedules.decide import Decision
 from torch.nn.functional import cross_entropy
 
 from raysplit.compress.codec import Codec, extract
-from raysplit.compress.message import parse
-from raysplit.compress.schedule import Decision
 from raysplit.config import UNCOMPRESSED, DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.data import prepare_batch
-from raysplit.fit.compute import autocast
-from raysplit.fit.optim import HalfOptimizer
 from raysplit.models import build
-from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads
+from raysplit.torch_utils.compute import autocast
+from raysplit.torch_utils.optim import HalfOptimizer
+from raysplit.train.epoch import Clock
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.passes import Clock
+from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads
 from raysplit.train.traffic import Traffic
-from raysplit.train.transport import Local
+from raysplit.wire.message import parse
 
 LEVELS = ("all.b32/b32", "all.b16/b16", "all.b8/b8", "all.b4/b4", "all.b4/b4.zstd", "all.b2/b2.zstd", "all.b1/b1")
 GOAL_LEVEL = "all.b4/b4.zstd"
@@ -86,7 +86,7 @@ class Unsplit:
 class Split:
     """One training epoch of the loop, without its validation pass."""
 
-    def __init__(self, config: SplitConfig, transport: Local | RayActor):
+    def __init__(self, config: SplitConfig, transport: Local | RayDevice):
         self.loop, self.level = Loop(config, transport), config.levels()[0]
         if self.loop.about["train_rows"] != config.data.train_rows:
             raise SystemExit(f"{config.data.name} has too few rows for this --batch and --steps")
@@ -162,8 +162,8 @@ def main() -> None:
     use_threads(make(level, 1))
     variants: dict[str, Callable[[], float]] = {
         "unsplit": Unsplit(make(UNCOMPRESSED, 1), args.steps).epoch,
-        "halves": Split(make(UNCOMPRESSED, 1), Local(make(UNCOMPRESSED, 1))).epoch,
-        "halves, 4 bits": Split(make(level, 1), Local(make(level, 1))).epoch,
+        "halves": Split(make(UNCOMPRESSED, 1), LocalDevice(make(UNCOMPRESSED, 1))).epoch,
+        "halves, 4 bits": Split(make(level, 1), LocalDevice(make(level, 1))).epoch,
     }
     for name, config in (
         ("ray, 1 in flight", make(UNCOMPRESSED, 1)),
@@ -215,7 +215,7 @@ class RaySplit:
 
     def __init__(self, config: SplitConfig):
         use_threads(config)
-        self._split = Split(config, RayActor(config))
+        self._split = Split(config, RayDevice(config))
 
     def epoch(self) -> float:
         return self._split.epoch()

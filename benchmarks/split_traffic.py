@@ -24,8 +24,8 @@ from traffic_table import rows
 
 from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
-from raysplit.train.record import RunDir
 
 
 def main() -> None:

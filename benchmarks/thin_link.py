@@ -11,7 +11,7 @@ micro-batches in flight, medians over the training passes after the first:
     seconds     of one training pass
     bound_seconds      the larger of compute (the same run in one process, no link) and frame bytes / rate, with
                        the bytes of both directions over one rate, as in lock-step, where they take turns
-    predicted_seconds  raysplit.link's virtual clock with this rate and the compute of the run's record
+    predicted_seconds  raysplit.hardware.link's virtual clock with this rate and the compute of the run's record
 
 Ray's nodes also talk when nothing runs: `idle_bytes_s` in the result. Most of that would be the statistics that each
 node sends for the dashboard; the dashboard is off here, and so they are sent once an hour. At the end one epoch's
@@ -36,9 +36,9 @@ from netns import PACKET, PAYLOAD, Side, missing, parse_rate, ray_nodes, thin_li
 
 from raysplit import recipes
 from raysplit.config import SplitConfig
-from raysplit.link import Link
-from raysplit.train.actors import ENVIRONMENT
+from raysplit.hardware.link import Link
 from raysplit.train.predict import predict_training
+from raysplit.train.ray_device import ENVIRONMENT
 from raysplit.train.traffic import DOWN, UP
 
 LEVELS = ("all.b32/b32", "all.b4/b4.zstd", "c8.b4/b4.zstd")

@@ -16,10 +16,10 @@ from capture import Capture, slices
 
 from raysplit.config import BottleneckConfig, Fixed, Level, SplitConfig, loads
 from raysplit.data import load
+from raysplit.folders.run_dir import RunDir
 from raysplit.train import trainer
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
-from raysplit.train.record import RunDir
 
 _IDLE_S = 10.0
 

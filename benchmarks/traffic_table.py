@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from raysplit.train.record import RunDir
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.traffic import DOWN, UP
 
 REFERENCE = "split fp32"

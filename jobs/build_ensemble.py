@@ -18,15 +18,15 @@ import sys
 import ray
 
 from raysplit import recipes
-from raysplit.command import command
+from raysplit.cli.command import command
 from raysplit.config import EnsembleConfig
 from raysplit.ensemble.build import build_ensemble, config_of
-from raysplit.ensemble.on_ray import OnRay
-from raysplit.ensemble.placement import read_devices
+from raysplit.ensemble.preview import preview
+from raysplit.ensemble.ray_runner import RayRunner
 from raysplit.errors import ConfigError
-from raysplit.preview import preview
+from raysplit.hardware.machine import read_machines
 from raysplit.report import write_ensemble_report
-from raysplit.storage import dated
+from raysplit.utils.storage import dated
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         return
     print(f"build: {location}", flush=True)
     try:
-        summary = build_ensemble(config, location, OnRay())
+        summary = build_ensemble(config, location, RayRunner())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(location) from None
     finally:
@@ -64,7 +64,7 @@ def _chosen(args: argparse.Namespace) -> tuple[EnsembleConfig, str]:
         return config_of(args.resume), args.resume
     config = recipes.get_ensemble(args.recipe)
     if args.devices:
-        config = config.replaced(devices=read_devices(args.devices))
+        config = config.replaced(devices=read_machines(args.devices))
     config = config.with_settings(args.set)
     return config, args.out or f"{config.storage}/{dated(config.name)}"
 

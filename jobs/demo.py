@@ -13,7 +13,7 @@ import sys
 import ray
 
 from raysplit import recipes
-from raysplit.command import command
+from raysplit.cli.command import command
 from raysplit.report import read_run, table, write_report
 from raysplit.train.trainer import SplitTrainer
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from raysplit.command import command
+from raysplit.cli.command import command
 from raysplit.config import DataConfig, describe
 from raysplit.data import export
 from raysplit.errors import ConfigError

@@ -14,10 +14,10 @@ import json
 import posixpath
 import sys
 
-from raysplit.command import command
-from raysplit.family import load_family, prune_of, write_family
-from raysplit.job import arguments, chosen, trained
-from raysplit.train.plan import plan
+from raysplit.cli.command import command
+from raysplit.cli.training_job import arguments, chosen, train
+from raysplit.family.bundle import load_family, prune_of, write_family
+from raysplit.planner.run_plan import plan
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     if args.dry_run:
         print(plan(config))
         return
-    run_dir = trained(config, args.resume).location
+    run_dir = train(config, args.resume)[0].location
     path = write_family(run_dir, args.out or posixpath.join(run_dir, "family"))
     levels = [
         {

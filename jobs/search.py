@@ -18,19 +18,20 @@ from typing import Any
 
 import ray
 
-from raysplit import link, recipes
-from raysplit.command import command
+from raysplit import recipes
+from raysplit.cli.command import command
 from raysplit.config import SplitConfig, parse
 from raysplit.ensemble.build import build_ensemble
-from raysplit.ensemble.on_ray import OnRay
+from raysplit.ensemble.ray_runner import RayRunner
 from raysplit.errors import ConfigError
+from raysplit.folders.run_dir import RunDir
+from raysplit.folders.search_dir import SearchDir, Trial, line, on_front, table
+from raysplit.hardware.link import get_link
+from raysplit.hardware.machine import get_machine
 from raysplit.search.config import SearchConfig
-from raysplit.search.machines import machine
-from raysplit.search.record import SearchDir, Trial, line, on_front, table
 from raysplit.search.run import search
-from raysplit.storage import Folder, dated
-from raysplit.train.record import RunDir
 from raysplit.train.trainer import SplitTrainer
+from raysplit.utils.storage import Folder, dated
 
 _DEFAULTS: dict[str, Any] = {
     "objectives": "accuracy,bytes,seconds",
@@ -110,9 +111,9 @@ def _chosen(args: argparse.Namespace) -> tuple[SearchConfig, SearchDir]:
         "recipe": recipe,
         "space": args.space,
         "objectives": tuple(asked["objectives"].split(",")),
-        "link": link.get(asked["link"]),
-        "device": machine(asked["device"]),
-        "server": machine(asked["server"]),
+        "link": get_link(asked["link"]),
+        "device": get_machine(asked["device"]),
+        "server": get_machine(asked["server"]),
     }
     storage = recipe.ray.storage if isinstance(recipe, SplitConfig) else recipe.storage
     place = SearchDir.at(args.out or f"{storage}/{dated(f'search_{recipe.name}')}")
@@ -129,11 +130,12 @@ def _confirmed(knee: Trial, config: SearchConfig, place: SearchDir) -> dict[str,
     if isinstance(recipe, SplitConfig):
         trainer = SplitTrainer(recipe.replaced(train=recipe.train.replaced(threads=1)))
         trainer.fit()
-        done = RunDir.at(trainer.run_dir).summary() or {}
-        found = {"accuracy": done["val_accuracy"], "bytes": done["bytes_up"] + done["bytes_down"]}
+        summary = RunDir.at(trainer.run_dir).summary()
+        assert summary is not None
+        found = {"accuracy": summary.val_accuracy, "bytes": summary.traffic}
         equal = all(knee.get(name) in (None, value) for name, value in found.items())
-        return {"run_dir": trainer.run_dir, **found, "test_accuracy": done["accuracy"], "equal": equal}
-    done = build_ensemble(recipe, location, OnRay())
+        return {"run_dir": trainer.run_dir, **found, "test_accuracy": summary.accuracy, "equal": equal}
+    done = build_ensemble(recipe, location, RayRunner())
     return {"run_dir": Folder.at(location).location, "test_accuracy": done["accuracy"]}
 
 

@@ -9,12 +9,11 @@ The last line is a JSON object: recipe, accuracy, bytes_up, bytes_down, seconds,
 
 from __future__ import annotations
 
-import json
 import sys
 
-from raysplit.command import command
-from raysplit.job import arguments, chosen, trained
-from raysplit.train.plan import plan
+from raysplit.cli.command import command
+from raysplit.cli.training_job import arguments, chosen, train
+from raysplit.planner.run_plan import plan
 
 KEYS = ("recipe", "accuracy", "bytes_up", "bytes_down", "seconds", "run_dir")
 
@@ -25,8 +24,8 @@ def main() -> None:
     if args.dry_run:
         print(plan(config))
         return
-    summary = trained(config, args.resume).summary() or {}
-    print(json.dumps({key: summary[key] for key in KEYS}))
+    _, summary = train(config, args.resume)
+    print(summary.model_dump_json(include=set(KEYS)))
 
 
 if __name__ == "__main__":

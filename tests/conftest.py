@@ -8,10 +8,10 @@ from raysplit.config import (
     BaseConfig,
     ClassifierFit,
     DataConfig,
-    Device,
     EnsembleConfig,
     FusionConfig,
     GroupsConfig,
+    Machine,
     ModelConfig,
     PruneConfig,
 )
@@ -35,8 +35,8 @@ def tiny_ensemble(tmp_path_factory):
         fusion=FusionConfig(epochs=6, batch_size=32, device="cpu"),
         precision="bf16",
         devices=(
-            Device(name="phone", memory_mib=1, gflops_per_s=2),
-            Device(name="camera", memory_mib=1, gflops_per_s=1),
+            Machine(name="phone", memory_mib=1, gflops_per_s=2),
+            Machine(name="camera", memory_mib=1, gflops_per_s=1),
         ),
     )
     place = tmp_path_factory.mktemp("ensemble")
@@ -47,7 +47,7 @@ def tiny_ensemble(tmp_path_factory):
 @pytest.fixture(scope="session")
 def family(tmp_path_factory):
     """Return a prune family of three levels for 8×8 digits, seconds' work."""
-    from raysplit.family import load_family, write_family
+    from raysplit.family.bundle import load_family, write_family
     from raysplit.train.local import train_local
     from tests.train.recipes import family_config
 

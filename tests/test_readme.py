@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysplit import recipes
-from raysplit.cli import main
+from raysplit.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()

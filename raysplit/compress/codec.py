@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from raysplit.compress.message import Kind, Message, header_size
+from raysplit.compress.quantize import channels_size, decode, decode_channels, encode, encode_channels, values_size
 from raysplit.compress.topk import bitmap_size, choose, pack_mask, picks, spread, unpack_mask
-from raysplit.compress.values import channels_size, decode, decode_channels, encode, encode_channels, values_size
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
+from raysplit.wire.message import Kind, Message, header_size
 
 _zstd = pa.Codec("zstd", compression_level=1)
 _ZSTD_MOST = 1 << 15

@@ -1,10 +1,8 @@
 """The config models: one frozen object describes one run. Unknown keys fail with the nearest right one."""
 
-from raysplit.config.base import Frozen, describe
 from raysplit.config.ensemble import (
     BaseConfig,
     ClassifierFit,
-    Device,
     EnsembleConfig,
     FusionConfig,
     GroupsConfig,
@@ -12,7 +10,6 @@ from raysplit.config.ensemble import (
     PruneConfig,
     RetrainConfig,
 )
-from raysplit.config.level import DEFAULT_LEVEL, UNCOMPRESSED, Bits, Level
 from raysplit.config.run import (
     BottleneckConfig,
     DataConfig,
@@ -23,7 +20,9 @@ from raysplit.config.run import (
     SplitConfig,
     TrainConfig,
 )
-from raysplit.config.schedules import (
+from raysplit.hardware.machine import Machine
+from raysplit.schedules import (
+    AnySchedule,
     ByteBudget,
     Deprune,
     Fixed,
@@ -35,11 +34,14 @@ from raysplit.config.schedules import (
     Schedule,
     Stage,
 )
-from raysplit.config.settings import loads, parse
+from raysplit.utils.frozen import Frozen, describe
+from raysplit.utils.settings import loads, parse
+from raysplit.wire.level import DEFAULT_LEVEL, UNCOMPRESSED, Bits, Level
 
 __all__ = [
     "DEFAULT_LEVEL",
     "UNCOMPRESSED",
+    "AnySchedule",
     "BaseConfig",
     "Bits",
     "BottleneckConfig",
@@ -47,7 +49,6 @@ __all__ = [
     "ClassifierFit",
     "DataConfig",
     "Deprune",
-    "Device",
     "EnsembleConfig",
     "FitConfig",
     "Fixed",
@@ -58,6 +59,7 @@ __all__ = [
     "Level",
     "LinkAware",
     "LocalLoss",
+    "Machine",
     "ModelConfig",
     "Phase",
     "Plateau",

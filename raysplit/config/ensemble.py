@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raysplit.config.base import Frozen
 from raysplit.config.run import DataConfig, FitConfig, ModelConfig
-from raysplit.config.settings import with_settings
+from raysplit.hardware.machine import Machine
+from raysplit.utils.frozen import Frozen
+from raysplit.utils.settings import with_settings
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -96,18 +97,6 @@ class FusionConfig(ClassifierFit):
     """What stands in for missing features: zeros, or the sub-model's mean over the training images."""
 
 
-class Device(Frozen):
-    """One edge device, as a row of devices.yaml."""
-
-    name: Annotated[str, Field(min_length=1)]
-    memory_mib: Annotated[float, Field(gt=0)]
-    """For the files of its sub-models, in 2**20 bytes."""
-    gflops_per_s: Annotated[float, Field(gt=0)]
-    """1e9 operations per second; a MAC is 2."""
-    energy_gflops: Annotated[float, Field(gt=0)] | None = None
-    """Operations that its energy allows for all `samples`, in 1e9; None: no limit."""
-
-
 class EnsembleConfig(Frozen):
     """Everything that decides one ensemble."""
 
@@ -124,7 +113,7 @@ class EnsembleConfig(Frozen):
     fusion: FusionConfig = FusionConfig()
     precision: Precision = "fp32"
     """Of the sub-models' files: int8 has a scale for each row of a weight and computes in bf16."""
-    devices: tuple[Device, ...] = ()
+    devices: tuple[Machine, ...] = ()
     samples: Annotated[int, Field(ge=1)] = 1000
     """Images that each device must be able to answer with its energy."""
     seed: int = 0

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raysplit.config.base import Frozen
-from raysplit.config.level import Level
-from raysplit.config.schedules import Fixed, Prune, Schedule
-from raysplit.config.settings import with_settings
+from raysplit.schedules import AnySchedule, Fixed, Prune
+from raysplit.utils.frozen import Frozen
+from raysplit.utils.settings import with_settings
+from raysplit.wire.level import Level
 
 
 class DataConfig(Frozen):
@@ -122,7 +122,7 @@ class SplitConfig(Frozen):
     cut: str
     bottleneck: BottleneckConfig | None = BottleneckConfig()
     """None: nothing is put at the cut, and the halves compose to the plain network."""
-    schedule: Schedule = Fixed()
+    schedule: AnySchedule = Fixed()
     train: TrainConfig = TrainConfig()
     ray: RayConfig = RayConfig()
 

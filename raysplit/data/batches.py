@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 
 from raysplit.errors import DataError
+from raysplit.torch_utils.seeds import generator
 
 _CHUNK_BYTES = 1 << 26
-
-
-def generator(*seeds: int | str) -> torch.Generator:
-    """Return a CPU generator that depends on all of `seeds`; torch keeps only 32 bits of a plain number."""
-    digest = hashlib.sha256(repr(seeds).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
 def mean_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

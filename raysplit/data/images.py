@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 
 from raysplit.config import DataConfig
-from raysplit.data.batches import generator
 from raysplit.data.cache import fetch
 from raysplit.data.catalogue import CATALOGUE
 from raysplit.data.decode import decode
@@ -17,6 +16,7 @@ from raysplit.data.named import imagenet100_folder, named_part
 from raysplit.data.schema import BadRow, Part, Source
 from raysplit.data.sources import folder_part, parquet_part
 from raysplit.errors import DataError, nearest
+from raysplit.torch_utils.seeds import generator
 
 
 @dataclass(frozen=True)

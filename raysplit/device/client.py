@@ -12,23 +12,23 @@ from pydantic import ValidationError
 
 from raysplit.data.decode import decode
 from raysplit.data.schema import BadRow
-from raysplit.device.chooser import Chooser
-from raysplit.device.estimate import LinkEstimate
-from raysplit.device.half import DeviceHalves
+from raysplit.device.compute_estimate import CompressionRatio, ComputeEstimate
+from raysplit.device.halves import DeviceHalves
 from raysplit.device.http import Exchange, HttpTransport, Request, Session, Transport
-from raysplit.device.pace import Pace, Ratio
-from raysplit.device.wire import (
+from raysplit.device.level_policy import LevelPolicy
+from raysplit.device.link_estimate import LinkEstimate
+from raysplit.errors import ConfigError, DataError, LinkError, ServerError
+from raysplit.family.bundle import Family, load_family
+from raysplit.wire.split_api import (
     FAMILY_HEADER,
     FAMILY_PATH,
     KEY_HEADER,
     LEVEL_HEADER,
     SPLIT_PATH,
-    Named,
+    ClassProbability,
     SplitAnswer,
     ascii_level,
 )
-from raysplit.errors import ConfigError, DataError, LinkError, ServerError
-from raysplit.family import Family, load_family
 
 Images = torch.Tensor | np.ndarray | Sequence[str | Path]
 """uint8 pixels (N, C, H, W) in the family's shape, or image files of any size."""
@@ -51,12 +51,12 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClientPrediction:
     """What the server says of some images, and what it took."""
 
     level: str
     """At which the images crossed."""
-    images: tuple[tuple[Named, ...], ...]
+    images: tuple[tuple[ClassProbability, ...], ...]
     """Of each image the likeliest classes with their probabilities, likeliest first."""
     seconds: Seconds
     bytes_up: int
@@ -110,12 +110,12 @@ class DeviceClient:
         self._clock, self._session = transport.clock, Session(url, transport)
         self._headers = {FAMILY_HEADER: self.family.id} | ({KEY_HEADER: api_key} if api_key else {})
         self._halves = DeviceHalves(self.family)
-        self._chooser = Chooser(target_s)
+        self._chooser = LevelPolicy(target_s)
         self._link: LinkEstimate | None = None
-        self._device, self._server = Pace(), Pace()
-        self._squeezed = {level: Ratio() for level in self._halves.levels}
+        self._device, self._server = ComputeEstimate(), ComputeEstimate()
+        self._squeezed = {level: CompressionRatio() for level in self._halves.levels}
 
-    def predict(self, images: Images) -> Answer:
+    def predict(self, images: Images) -> ClientPrediction:
         """Return what the server says of images, which go in one message.
 
         Raises DataError for what is no image of this family; ServerError for a server that cannot be reached, is late
@@ -138,7 +138,7 @@ class DeviceClient:
         self._device.saw(count, device_s)
         self._server.saw(count, server_s)
         self._squeezed[level].saw(len(body), self._halves.most_bytes(level, count))
-        return Answer(level, said.images, seconds, len(body), kept)
+        return ClientPrediction(level, said.images, seconds, len(body), kept)
 
     def close(self) -> None:
         """Close the connection."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from raysplit.ensemble.conv import Conv
-from raysplit.ensemble.family import Family
+from raysplit.ensemble.prunable.base import PrunableNetwork
+from raysplit.ensemble.prunable.vgg import PrunableVGG
 from raysplit.errors import ConfigError
 from raysplit.split.tracer import name_of
 
@@ -14,9 +14,9 @@ _IMAGES = 32
 """In one batch."""
 
 
-def with_zeros(family: Family) -> Conv:
+def require_zeros(family: PrunableNetwork) -> PrunableVGG:
     """Return a family whose activations can be zero; ConfigError for any other."""
-    if not isinstance(family, Conv):
+    if not isinstance(family, PrunableVGG):
         raise ConfigError(
             f"prune.scores: apoz counts zeros, and the activations of {name_of(family.model)} are none; "
             "use fast, exact or random"
@@ -25,13 +25,13 @@ def with_zeros(family: Family) -> Conv:
 
 
 @torch.no_grad()
-def apoz(family: Family, x: Tensor) -> dict[str, Tensor]:
+def apoz(family: PrunableNetwork, x: Tensor) -> dict[str, Tensor]:
     """Return 1 − APoZ of each unit, float32 (units,) by group.
 
     That is the share of its activations that are not zero, over the images x (N, C, H, W), the places of its map
     and, of a spiking network, the time steps. Raises ConfigError for a network whose activations are never zero.
     """
-    family = with_zeros(family)
+    family = require_zeros(family)
     totals = {group: torch.zeros(count, device=x.device) for group, count in family.units().items()}
     for images in x.split(_IMAGES):
         found: dict[str, Tensor] = {}

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig, loads
 from raysplit.data import load
-from raysplit.ensemble.base import (
+from raysplit.ensemble.check import checked
+from raysplit.ensemble.classifier import (
     TEACHER,
     WEIGHTS,
     adopt_base,
@@ -30,17 +31,16 @@ from raysplit.ensemble.base import (
     samples_of_split,
     teach,
 )
-from raysplit.ensemble.check import checked
-from raysplit.ensemble.family import family_of
 from raysplit.ensemble.fusion import train_fusion
 from raysplit.ensemble.plan import Plan, make_plan
+from raysplit.ensemble.prunable.base import prunable_network
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.ensemble.summary import SUMMARY, summarise
+from raysplit.ensemble.trainer import Samples, outputs
 from raysplit.errors import ConfigError, DataError
-from raysplit.fit.compute import compiling
-from raysplit.fit.loop import Samples, outputs
-from raysplit.fit.seeds import mix
-from raysplit.storage import Folder
+from raysplit.torch_utils.compute import compiling
+from raysplit.torch_utils.seeds import mix
+from raysplit.utils.storage import Folder
 
 CONFIG, DATA, PLAN = "config.json", "data.json", "plan.json"
 FUSION, FUSION_RECORD = "fusion/model.safetensors", "fusion/record.json"
@@ -50,7 +50,7 @@ class Runner(Protocol):
     """Where the heavy stages run."""
 
     def fit_base(self, config: EnsembleConfig, location: str) -> None:
-        """Call `raysplit.ensemble.base.fit_base` once, in as many processes as the config asks for."""
+        """Call `raysplit.ensemble.classifier.fit_base` once, in as many processes as the config asks for."""
         ...
 
     def each(self, function: Callable[[int], None], indices: Iterable[int], name: Callable[[int], str]) -> None:
@@ -58,7 +58,7 @@ class Runner(Protocol):
         ...
 
 
-class Here:
+class LocalRunner:
     """Everything in this process, one after the other."""
 
     def fit_base(self, config: EnsembleConfig, location: str) -> None:
@@ -77,7 +77,7 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
     ModelError for a base that cannot be cut, or what has diverged; DataError for data that cannot be used, or that is
     not what the build was begun with.
     """
-    place, runner = Folder.at(location), runner or Here()
+    place, runner = Folder.at(location), runner or LocalRunner()
     _refuse_another(config, place)
     if (done := place.find(SUMMARY)) is not None:
         return json.loads(done)
@@ -106,7 +106,7 @@ def build_ensemble(config: EnsembleConfig, location: str, runner: Runner | None 
         range(config.n),
         lambda index: f"sub-model {index} of {config.n}",
     )
-    fused(config, place, plan)
+    fuse(config, place, plan)
     return summarise(config, place, plan, base)
 
 
@@ -169,7 +169,7 @@ def planned(config: EnsembleConfig, place: Folder, base: nn.Module) -> Plan:
     print(f"the base is right on {100 * right:.1f} % of the validation images", flush=True)
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     confusion.index_put_((val.targets, answers), torch.tensor(1), accumulate=True)
-    plan = make_plan(config, family_of(base, shape), shape, confusion)
+    plan = make_plan(config, prunable_network(base, shape), shape, confusion)
     place.write(PLAN, plan.model_dump_json(indent=2).encode())
     return plan
 
@@ -188,7 +188,7 @@ def features_of(
     return found
 
 
-def fused(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
+def fuse(config: EnsembleConfig, place: Folder, plan: Plan) -> None:
     """Train the fusion MLP on features of frozen sub-models and write it."""
     if place.has(FUSION_RECORD):
         return

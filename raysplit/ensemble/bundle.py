@@ -11,22 +11,22 @@ import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
-from raysplit.bundle import MANIFEST, Bundle, open_bundle, write_bundle
 from raysplit.config import EnsembleConfig, Frozen, ModelConfig, Precision, describe
 from raysplit.data import prepare_batch
-from raysplit.ensemble.base import facts_of, normalisation
+from raysplit.ensemble.classifier import facts_of, normalisation
 from raysplit.ensemble.fusion import Fusion
 from raysplit.ensemble.plan import Plan
-from raysplit.ensemble.precision import at_precision, compute_dtype, unpack
+from raysplit.ensemble.weights_file import at_precision, compute_dtype, unpack
 from raysplit.errors import BundleError
 from raysplit.models import OWN, build
-from raysplit.storage import Folder
+from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle, write_bundle
+from raysplit.utils.storage import Folder
 
 KIND = "ensemble"
 FUSION = "fusion.safetensors"
 
 
-class Part(Frozen):
+class SubmodelEntry(Frozen):
     """One sub-model of a bundle."""
 
     file: str
@@ -48,7 +48,7 @@ class Part(Frozen):
         return model
 
 
-class About(Frozen):
+class EnsembleManifest(Frozen):
     """What the manifest says of an ensemble."""
 
     recipe: str
@@ -63,10 +63,10 @@ class About(Frozen):
     """Of the fusion MLP."""
     fill: Literal["zero", "mean"]
     """What stands in for missing features: zero or mean."""
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+    parts: Annotated[tuple[SubmodelEntry, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> About:
+    def _consistent(self) -> EnsembleManifest:
         if not len(self.mean) == len(self.std) == self.shape[0]:
             raise ValueError(
                 f"mean and std have {len(self.mean)} and {len(self.std)} numbers for {self.shape[0]} channels"
@@ -85,7 +85,7 @@ def write_ensemble(config: EnsembleConfig, place: Folder, plan: Plan, out: str) 
     mean, std = normalisation(config)
     widths = json.loads(place.find("fusion/record.json") or b"{}")["widths"]
     parts = [
-        Part(
+        SubmodelEntry(
             file=f"submodels/{index}.safetensors",
             model=seat.model,
             classes=seat.classes,
@@ -95,7 +95,7 @@ def write_ensemble(config: EnsembleConfig, place: Folder, plan: Plan, out: str) 
         )
         for index, (seat, width) in enumerate(zip(plan.seats, widths, strict=True))
     ]
-    about = About(
+    about = EnsembleManifest(
         recipe=config.name,
         classes=classes,
         shape=shape,
@@ -118,7 +118,7 @@ def load_ensemble(location: str) -> Ensemble:
     """
     bundle = open_bundle(location, KIND)
     try:
-        return Ensemble(bundle, About.model_validate(bundle.about))
+        return Ensemble(bundle, EnsembleManifest.model_validate(bundle.about))
     except ValidationError as err:
         raise BundleError(
             f"{MANIFEST} of ensemble '{location}' is malformed: {describe(err)}; write it again"
@@ -128,7 +128,7 @@ def load_ensemble(location: str) -> Ensemble:
 class Ensemble:
     """An ensemble that was loaded: its sub-models one by one, the fusion, and an answer from all of them."""
 
-    def __init__(self, bundle: Bundle, about: About):
+    def __init__(self, bundle: Bundle, about: EnsembleManifest):
         self.about, self._bundle = about, bundle
         self._loaded: dict[int, nn.Module] = {}
 
@@ -180,7 +180,7 @@ class Ensemble:
         return model.forward_head(z, pre_logits=True), logits.softmax(1)  # type: ignore[operator]
 
     @torch.no_grad()
-    def fused(self, features: Sequence[Tensor | None]) -> Tensor:
+    def fuse(self, features: Sequence[Tensor | None]) -> Tensor:
         """Return probabilities (B, classes), float32, from the features of each sub-model.
 
         None stands for a sub-model that is missing, whose features are filled in; at least one is there.
@@ -200,7 +200,7 @@ class Ensemble:
         Sub-models in `missing` are not asked; the fusion fills in their features.
         """
         x = self.normalised(images)
-        return self.fused(
+        return self.fuse(
             [None if index in missing else self.answers(index, x)[0] for index in range(len(self.about.parts))]
         )
 

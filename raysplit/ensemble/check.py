@@ -6,12 +6,12 @@ import torch
 
 from raysplit.config import EnsembleConfig
 from raysplit.data import load
-from raysplit.ensemble.apoz import with_zeros
-from raysplit.ensemble.base import start_base
-from raysplit.ensemble.family import family_of
+from raysplit.ensemble.apoz import require_zeros
+from raysplit.ensemble.classifier import start_base
 from raysplit.ensemble.plan import Plan, make_plan
+from raysplit.ensemble.prunable.base import prunable_network
 from raysplit.errors import ConfigError, DataError
-from raysplit.fit.compute import pick_device
+from raysplit.torch_utils.compute import pick_device
 
 
 def checked(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> Plan:
@@ -21,7 +21,7 @@ def checked(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -
     """
     if classes < 2:
         raise DataError(f"{config.data.name} has {classes} class: there is nothing to tell apart; give data of two")
-    family = family_of(start_base(config, classes, shape), shape)
+    family = prunable_network(start_base(config, classes, shape), shape)
     _check_fits(config, family.kind)
     if config.base.mean is not None and len(config.base.mean) != shape[0]:
         raise ConfigError(
@@ -29,7 +29,7 @@ def checked(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -
             f"{shape[0]} channels; give one for each"
         )
     if config.prune.scores == "apoz":
-        with_zeros(family)
+        require_zeros(family)
     plan = make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))
     _check_images(config, plan)
     return plan

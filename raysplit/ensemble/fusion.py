@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from raysplit.config import FusionConfig
-from raysplit.data.batches import batch_order, generator
+from raysplit.data.batches import batch_order
 from raysplit.errors import ConfigError, ModelError
-from raysplit.fit.compute import autocast, compiling, pick_device
-from raysplit.fit.optim import HalfOptimizer
-from raysplit.fit.seeds import mix, seeded
+from raysplit.torch_utils.compute import autocast, compiling, pick_device
+from raysplit.torch_utils.optim import HalfOptimizer
+from raysplit.torch_utils.seeds import generator, mix, seeded
 
 _CHOICES = 50
 """Sets of lost sub-models that an accuracy is the mean over, at most."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
-
-from raysplit.config import Device, Frozen, parse
 from raysplit.errors import ConfigError
+from raysplit.hardware.machine import Machine
 
 SEARCH_LIMIT = 10_000
 """Partial placements that are tried, a fraction of a second: all there are for five sub-models on five devices.
@@ -76,33 +73,7 @@ class Shortage:
         return f"{', '.join(changes)} or add devices"
 
 
-def read_devices(path: str) -> tuple[Device, ...]:
-    """Read devices.yaml: a list of mappings with the keys of `Device`, or one below the key `devices`.
-
-    Raises ConfigError, one line with file, place and key, for whatever is not such a list.
-    """
-    try:
-        tree = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except OSError as err:
-        raise ConfigError(f"{path} cannot be read: {err.strerror}; name a file that lists the devices") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from None
-    devices = parse(_File, {"devices": tree} if isinstance(tree, list) else tree, where=path).devices
-    if not devices:
-        raise ConfigError(f"{path}: devices: there is none; list at least one")
-    names = [device.name for device in devices]
-    for index, name in enumerate(names):
-        first = names.index(name)
-        if first < index:
-            raise ConfigError(f"{path}: devices.{index}.name: devices.{first} is called '{name}' too; rename one")
-    return devices
-
-
-class _File(Frozen):
-    devices: tuple[Device, ...]
-
-
-def place(demands: Sequence[Demand], devices: Sequence[Device], samples: int) -> Placement:
+def place(demands: Sequence[Demand], devices: Sequence[Machine], samples: int) -> Placement:
     """Return a placement as `attempt` does; ConfigError, with what is missing, if there is none."""
     found = attempt(demands, devices, samples)
     if isinstance(found, Shortage):
@@ -110,7 +81,7 @@ def place(demands: Sequence[Demand], devices: Sequence[Device], samples: int) ->
     return found
 
 
-def attempt(demands: Sequence[Demand], devices: Sequence[Device], samples: int) -> Placement | Shortage:
+def attempt(demands: Sequence[Demand], devices: Sequence[Machine], samples: int) -> Placement | Shortage:
     """Give every sub-model a device that holds its file and has the energy to run it on `samples` images.
 
     Greedy as ED-ViT (arXiv 2410.11650): sub-models by operations, most first; of the devices where one fits,
@@ -136,7 +107,7 @@ def attempt(demands: Sequence[Demand], devices: Sequence[Device], samples: int) 
 
 
 def fit(
-    demand_of: Callable[[int, int], Demand], n: int, top: int, devices: Sequence[Device], samples: int
+    demand_of: Callable[[int, int], Demand], n: int, top: int, devices: Sequence[Machine], samples: int
 ) -> tuple[tuple[int, ...], Placement]:
     """Return the largest sizes k of `n` sub-models, at most `top`, at which all can be placed, and where.
 
@@ -186,7 +157,7 @@ class _Room:
     operations: int = 0
 
     @classmethod
-    def of(cls, device: Device) -> _Room:
+    def of(cls, device: Machine) -> _Room:
         energy = math.inf if device.energy_gflops is None else device.energy_gflops * 1e9
         return cls(device.name, device.memory_mib * 2**20, energy)
 
@@ -265,7 +236,7 @@ class _Search:
         return False
 
 
-def _load(device: Device, demands: Sequence[Demand], samples: int) -> Load:
+def _load(device: Machine, demands: Sequence[Demand], samples: int) -> Load:
     size, flops = sum(d.bytes for d in demands), sum(d.flops for d in demands)
     return Load(
         device=device.name,

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from raysplit.config import EnsembleConfig, Frozen, ModelConfig
-from raysplit.ensemble.family import Family
-from raysplit.ensemble.groups import class_groups, confusion_groups
-from raysplit.ensemble.measure import Cost, cost
+from raysplit.ensemble.class_groups import class_groups, confusion_groups
+from raysplit.ensemble.cost import Cost, cost
 from raysplit.ensemble.placement import Demand, Load, Placement, fit, place
+from raysplit.ensemble.prunable.base import PrunableNetwork
 from raysplit.models import build
 
 
-class Seat(Frozen):
+class SubmodelSpec(Frozen):
     """One sub-model's place."""
 
     classes: tuple[int, ...]
@@ -44,12 +44,12 @@ class Plan(Frozen):
     """vit, cnn or snn."""
     steps: int
     shape: tuple[int, int, int]
-    seats: tuple[Seat, ...]
+    seats: tuple[SubmodelSpec, ...]
     loads: tuple[Load, ...] = ()
     """What each device bears; none where no devices were given."""
 
 
-def make_plan(config: EnsembleConfig, family: Family, shape: tuple[int, int, int], confusion: Tensor) -> Plan:
+def make_plan(config: EnsembleConfig, family: PrunableNetwork, shape: tuple[int, int, int], confusion: Tensor) -> Plan:
     """Return who knows which classes, and the largest sub-models that fit the devices.
 
     `confusion` counts the base's answers on validation images, (classes, classes), true x predicted. Raises
@@ -84,7 +84,7 @@ def make_plan(config: EnsembleConfig, family: Family, shape: tuple[int, int, int
     for index, (group, k) in enumerate(zip(chosen, ks, strict=True)):
         found = price(k, len(group) + rest[index])
         seats.append(
-            Seat(
+            SubmodelSpec(
                 classes=group,
                 of=classes,
                 rest=rest[index],

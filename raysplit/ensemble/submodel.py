@@ -14,25 +14,24 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig, GroupsConfig, Precision, RetrainConfig
-from raysplit.data.batches import generator
-from raysplit.ensemble.base import facts_of, load_base, samples_of_split, teach
-from raysplit.ensemble.family import Family, family_of
-from raysplit.ensemble.groups import samples_of
-from raysplit.ensemble.plan import Plan, Seat
-from raysplit.ensemble.precision import at_precision, pack, unpack
-from raysplit.ensemble.scores import score
+from raysplit.ensemble.class_groups import samples_of
+from raysplit.ensemble.classifier import facts_of, load_base, samples_of_split, teach
+from raysplit.ensemble.importance import score
+from raysplit.ensemble.plan import Plan, SubmodelSpec
+from raysplit.ensemble.prunable.base import PrunableNetwork, prunable_network
+from raysplit.ensemble.trainer import Fit, Objective, Samples, outputs
+from raysplit.ensemble.weights_file import at_precision, pack, unpack
 from raysplit.errors import ConfigError, DataError
-from raysplit.fit.loop import Fit, Objective, Samples, outputs
-from raysplit.fit.seeds import mix, seeded
 from raysplit.models import build
-from raysplit.storage import Folder
+from raysplit.torch_utils.seeds import generator, mix, seeded
+from raysplit.utils.storage import Folder
 
 
 @dataclass(frozen=True)
 class Net:
     """A net that is cut out of the base: which one, where it is written, how it learns again."""
 
-    seat: Seat
+    seat: SubmodelSpec
     key: int | str
     """Tells its random draws from those of the others."""
     name: str
@@ -77,7 +76,7 @@ def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder)
     return _load(Net.submodel(config, plan, index), plan, place)
 
 
-def shown(train: Samples, seat: Seat, groups: GroupsConfig, seed: int, epoch: int) -> Samples:
+def shown(train: Samples, seat: SubmodelSpec, groups: GroupsConfig, seed: int, epoch: int) -> Samples:
     """Return the training images that a sub-model sees in an epoch: all of its own classes, and a draw of the rest."""
     draw = mix(seed, "draw", epoch if groups.redraw else 0)
     rows, targets = samples_of(train.targets, seat.classes, seat.of, seat.rest, groups.negatives, draw)
@@ -96,10 +95,10 @@ def _make(config: EnsembleConfig, plan: Plan, net: Net, common: Net | None, plac
     if not len(own):
         raise DataError(f"{config.data.name} has no training image of the classes of {net.name}")
     if common is None:
-        family, k = family_of(base, shape), seat.k
+        family, k = prunable_network(base, shape), seat.k
         kept = family.choose(_scores(config, net, family, train, own, place), k)
     else:
-        family = family_of(_load(common, plan, place), shape)
+        family = prunable_network(_load(common, plan, place), shape)
         k, kept = family.steps, {group: torch.arange(count) for group, count in family.units().items()}
     model = family.shrink(kept, k, seat.classes, seat.rest)
     scored_s, rows = time.perf_counter() - start, []
@@ -122,7 +121,7 @@ def _load(net: Net, plan: Plan, place: Folder) -> nn.Module:
 
 
 def _scores(
-    config: EnsembleConfig, net: Net, family: Family, train: Samples, own: Tensor, place: Folder
+    config: EnsembleConfig, net: Net, family: PrunableNetwork, train: Samples, own: Tensor, place: Folder
 ) -> dict[str, Tensor]:
     name = f"{net.folder}/scores.safetensors"
     if (found := place.find(name)) is not None:

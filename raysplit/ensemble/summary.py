@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig
-from raysplit.data.batches import generator
-from raysplit.ensemble.base import facts_of, samples_of_split
 from raysplit.ensemble.bundle import Ensemble, load_ensemble, write_ensemble
+from raysplit.ensemble.classifier import facts_of, samples_of_split
+from raysplit.ensemble.cost import cost, latencies
 from raysplit.ensemble.fusion import accuracy_without
-from raysplit.ensemble.measure import cost, latencies
-from raysplit.ensemble.plan import Plan, Seat
-from raysplit.ensemble.precision import at_precision, compute_dtype
-from raysplit.fit.loop import Samples, outputs
-from raysplit.storage import Folder
+from raysplit.ensemble.plan import Plan, SubmodelSpec
+from raysplit.ensemble.trainer import Samples, outputs
+from raysplit.ensemble.weights_file import at_precision, compute_dtype
+from raysplit.torch_utils.seeds import generator
+from raysplit.utils.storage import Folder
 
 SUMMARY = "summary.json"
 _ROUNDS = 15
@@ -120,7 +120,7 @@ def per_device(submodels: list[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _own_accuracy(seat: Seat, logits: Tensor, test: Samples) -> float:
+def _own_accuracy(seat: SubmodelSpec, logits: Tensor, test: Samples) -> float:
     """Share of the test images of a sub-model's own classes that it gives the right class among all its outputs."""
     column = torch.full((seat.of,), -1)
     column[torch.tensor(seat.classes)] = torch.arange(len(seat.classes)) + seat.rest

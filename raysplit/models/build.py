@@ -12,7 +12,7 @@ from torch import nn
 from raysplit.config import ModelConfig
 from raysplit.errors import ModelError, nearest
 from raysplit.models.vgg import NAMES, VGG
-from raysplit.userfile import load_function
+from raysplit.utils.user_code import load_function
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
 OWN = (*NAMES, *_SPIKING, "vit")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from raysplit.config import EnsembleConfig, SplitConfig, describe, loads
 from raysplit.errors import ConfigError, nearest
-from raysplit.userfile import load_function
+from raysplit.utils.user_code import load_function
 
 Config = TypeVar("Config", SplitConfig, EnsembleConfig)
 

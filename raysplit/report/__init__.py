@@ -1,8 +1,8 @@
 """Plots, tables and one HTML page, made from run records alone: no Ray, no models, no torch."""
 
+from raysplit.folders.reader import RunRecord, read_run
 from raysplit.report.ensemble import write_ensemble_report
 from raysplit.report.page import write_report
-from raysplit.report.runs import Run, read_run
 from raysplit.report.table import family_table, table
 
-__all__ = ["Run", "family_table", "read_run", "table", "write_ensemble_report", "write_report"]
+__all__ = ["RunRecord", "family_table", "read_run", "table", "write_ensemble_report", "write_report"]

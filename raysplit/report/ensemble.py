@@ -8,12 +8,12 @@ from html import escape
 from typing import Any
 
 from raysplit.errors import ConfigError
+from raysplit.folders.reader import reading
 from raysplit.report.confusion import confusion
 from raysplit.report.html import embedded, filled, html_table
 from raysplit.report.plots import png
-from raysplit.report.runs import whole
-from raysplit.report.table import DASH, called, number, percent, times
-from raysplit.storage import Folder
+from raysplit.utils.storage import Folder
+from raysplit.utils.text_table import DASH, called, number, percent, times
 
 _KINDS = {"vit": "Vision Transformer", "cnn": "convolutional network", "snn": "spiking network"}
 _SUBMODELS = (
@@ -50,7 +50,7 @@ def write_ensemble_report(location: str) -> str:
 
 def _read(folder: Folder, name: str) -> Tree | None:
     data = folder.find(name)
-    with whole(folder.location, name):
+    with reading(folder.location, name):
         return None if data is None else json.loads(data)
 
 

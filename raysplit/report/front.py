@@ -15,8 +15,8 @@ _GREY, _BLUE, _RED = "0.72", "tab:blue", "tab:red"
 def plot_front(trials: Sequence[Mapping[str, Any]], objectives: Mapping[str, str], front: set[int], knee: int) -> bytes:
     """Return a PNG: the first objective over each other one.
 
-    `trials` are records of a search (raysplit.search.record), `front` and `knee` numbers of trials. Trials that were
-    stopped are hollow, where they had come to.
+    `trials` are records of a search (raysplit.folders.search_dir), `front` and `knee` numbers of trials. Trials
+    that were stopped are hollow, where they had come to.
     """
     first, *others = objectives
     others = others or ["number"]

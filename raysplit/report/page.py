@@ -10,23 +10,13 @@ from html import escape
 from pyarrow import fs
 
 from raysplit.errors import ConfigError
-from raysplit.link import NAMED, Link
+from raysplit.folders.reader import RunRecord, labels, read_run
+from raysplit.hardware.link import NAMED, Link
 from raysplit.report.html import embedded, filled, html_table
 from raysplit.report.plots import accuracy_bytes, accuracy_epochs, accuracy_sample, png, time_spent
-from raysplit.report.runs import Run, labels, read_run
-from raysplit.report.table import (
-    COLUMNS,
-    DASH,
-    FAMILY_COLUMNS,
-    TEXT_COLUMNS,
-    cells,
-    family_cells,
-    megabytes,
-    number,
-    percent,
-    times,
-)
-from raysplit.storage import Folder, locate
+from raysplit.report.table import COLUMNS, FAMILY_COLUMNS, TEXT_COLUMNS, cells, family_cells
+from raysplit.utils.storage import Folder, locate
+from raysplit.utils.text_table import DASH, megabytes, number, percent, times
 
 _PLOTS = {"accuracy-bytes": accuracy_bytes, "epochs": accuracy_epochs, "time": time_spent}
 _KINDS = {
@@ -54,7 +44,7 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
             f"'{out}' is a directory; name the HTML file to write, for example {out.rstrip('/')}/report.html"
         )
     images = {name: png(plot(runs)) for name, plot in _PLOTS.items()}
-    if families := [run for run in runs if run.members]:
+    if families := [run for run in runs if run.levels]:
         images["family"] = png(accuracy_sample(families))
     stem = posixpath.splitext(target)[0]
     contents = {f"{stem}-{name}.png": image for name, image in images.items()}
@@ -65,7 +55,7 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
     return list(contents)
 
 
-def _page(runs: Sequence[Run], images: dict[str, bytes]) -> str:
+def _page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
     names = labels(runs)
     title = f"Split training: {names[0] if len(runs) == 1 else f'{len(runs)} runs'}"
     return filled(
@@ -87,33 +77,33 @@ def _page(runs: Sequence[Run], images: dict[str, bytes]) -> str:
     )
 
 
-def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+def _notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
     """Say plainly which runs cost more than the raw images would have, and which have not ended."""
     dearer, notes = [], []
     for run, name in zip(runs, names, strict=True):
         done = run.summary
         if done is None:
-            notes.append(f"{name} has not ended: {len(run.rows)} of {run.planned} epochs are in its record.")
-        elif done["times_less_than_upload"] < 1:
-            raw, sent = megabytes(done["bytes_raw_upload"]), megabytes(run.traffic[-1])
-            dearer.append(f"{name} ({raw} MB against {sent} MB, {times(done['times_less_than_upload'])})")
+            notes.append(f"{name} has not ended: {len(run.epochs)} of {run.planned} epochs are in its record.")
+        elif done.times_less_than_upload < 1:
+            raw, sent = megabytes(done.bytes_raw_upload), megabytes(run.traffic[-1])
+            dearer.append(f"{name} ({raw} MB against {sent} MB, {times(done.times_less_than_upload)})")
     if dearer:
         notes.insert(0, f"Uploading the raw images once would have been cheaper than training: {', '.join(dearer)}.")
     return notes
 
 
-def _bytes(run: Run, name: str) -> tuple[str, ...]:
+def _bytes(run: RunRecord, name: str) -> tuple[str, ...]:
     done = run.summary
     return (
         name,
-        *(megabytes(run.total(key)) for key in _KINDS.values()),
+        *(megabytes(sum(getattr(record.bytes, kind) for record in run.epochs)) for kind in _KINDS.values()),
         megabytes(run.traffic[-1]),
-        megabytes(run.total("evaluation") if done is None else done["bytes_evaluation"]),
-        DASH if done is None else megabytes(done["bytes_checkpoint"]),
+        megabytes(sum(record.bytes.evaluation for record in run.epochs) if done is None else done.bytes_evaluation),
+        DASH if done is None else megabytes(done.bytes_checkpoint),
     )
 
 
-def _families(runs: Sequence[Run], image: bytes) -> str:
+def _families(runs: Sequence[RunRecord], image: bytes) -> str:
     return (
         "<h2>Families</h2>"
         f"{html_table(FAMILY_COLUMNS, family_cells(runs), TEXT_COLUMNS)}"
@@ -125,11 +115,13 @@ def _families(runs: Sequence[Run], image: bytes) -> str:
     )
 
 
-def _links(run: Run, name: str) -> tuple[str, ...]:
-    keys = [f"predicted_{link}_s" for link in NAMED]
+def _links(run: RunRecord, name: str) -> tuple[str, ...]:
     # A record that was made before there were predictions is still worth a page.
-    predicted = [number(run.total(key)) if key in run.rows[0] else DASH for key in keys]
-    return (name, number(run.total("seconds")), *predicted)
+    predicted = [
+        number(sum(record.predicted_s[link] for record in run.epochs)) if link in run.epochs[0].predicted_s else DASH
+        for link in NAMED
+    ]
+    return (name, number(sum(record.seconds for record in run.epochs)), *predicted)
 
 
 def _rates(link: Link) -> str:
@@ -137,27 +129,27 @@ def _rates(link: Link) -> str:
     return f"{up} up, {down} down, {delay} ms"
 
 
-def _details(run: Run, name: str) -> str:
+def _details(run: RunRecord, name: str) -> str:
     facts = (
-        f"{run.config['model']['name']} cut at {run.config['cut']}, data set {run.config['data']['name']}, "
-        f"{len(run.rows)} of {run.planned} epochs; record: {run.path}"
+        f"{run.config.model.name} cut at {run.config.cut}, data set {run.config.data.name}, "
+        f"{len(run.epochs)} of {run.planned} epochs; record: {run.path}"
     )
     epochs = [
         (
-            str(row["epoch"] + 1),
-            row["level"],
-            row["reason"],
-            f"{row['train_loss']:.4f}",
-            percent(row["train_accuracy"]),
-            f"{row['val_loss']:.4f}",
-            percent(row["val_accuracy"]),
-            megabytes(run.moved(row, "up_")),
-            megabytes(run.moved(row, "down_")),
-            number(row["seconds"]),
+            str(record.epoch + 1),
+            record.level,
+            record.reason,
+            f"{record.train_loss:.4f}",
+            percent(record.train_accuracy),
+            f"{record.val_loss:.4f}",
+            percent(record.val_accuracy),
+            megabytes(record.bytes_up),
+            megabytes(record.bytes_down),
+            number(record.seconds),
         )
-        for row in run.rows
+        for record in run.epochs
     ]
-    config = json.dumps(run.config, indent=2, ensure_ascii=False)
+    config = json.dumps(run.config.model_dump(mode="json"), indent=2, ensure_ascii=False)
     return (
         f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>{html_table(_EPOCH, epochs, 3)}"
         f"<details><summary>Config</summary><pre>{escape(config)}</pre></details>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import Any
@@ -16,8 +17,8 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from raysplit.report.runs import Run, labels
-from raysplit.report.table import megabytes, number, percent, times
+from raysplit.folders.reader import RunRecord, labels
+from raysplit.utils.text_table import megabytes, number, percent, times
 
 WIDTH, DPI = 7.2, 160
 """Inches and dots per inch: text stays readable when a phone shrinks the picture."""
@@ -30,21 +31,21 @@ _LEVELS = ("#99DDFF", "#EEDD88", "#FFAABB", "#44BB99", "#77AADD", "#EE8866", "#B
 _PLACES = {"device": "#77AADD", "server": "#EECC66", "link": "#BBBBBB"}
 
 
-def accuracy_bytes(runs: Sequence[Run]) -> Figure:
+def accuracy_bytes(runs: Sequence[RunRecord]) -> Figure:
     """Plot validation accuracy against cumulative training megabytes (log), with the test accuracy at the end."""
     figure, ax, key = _panels("Accuracy against training traffic", 3.2, 0.23 * (len(runs) + 1))
     ends = []
     for run, name, colour, marker in _styled(runs):
-        x = [size / 1e6 for size in run.traffic]
+        x = [size / 1e6 if size else math.nan for size in run.traffic]  # a logarithmic axis has no place for 0
         _curve(ax, x, run, colour, marker)
         for _, start, _ in run.phases[1:]:
-            _level_mark(ax, x[start], 100 * run.rows[start]["val_accuracy"], colour)
-        end = f"val {percent(run.rows[-1]['val_accuracy'])}, not ended"
+            _level_mark(ax, x[start], 100 * run.epochs[start].val_accuracy, colour)
+        end = f"val {percent(run.epochs[-1].val_accuracy)}, not ended"
         if run.summary is not None:
-            _star(ax, x[-1], run.summary["accuracy"], colour)
-            end = f"test {percent(run.summary['accuracy'])}"
+            _star(ax, x[-1], run.summary.accuracy, colour)
+            end = f"test {percent(run.summary.accuracy)}"
         ends.append((name, colour, marker, f"{end} · {megabytes(run.traffic[-1])} MB"))
-    uploads = sorted({run.summary["bytes_raw_upload"] for run in runs if run.summary is not None})
+    uploads = sorted({run.summary.bytes_raw_upload for run in runs if run.summary is not None})
     for i, size in enumerate(uploads):
         ax.axvline(size / 1e6, color=_FAINT, linestyle="--", linewidth=1.2, zorder=1)
         text = f"raw images once: {megabytes(size)} MB"
@@ -60,20 +61,20 @@ def accuracy_bytes(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def accuracy_sample(runs: Sequence[Run]) -> Figure:
+def accuracy_sample(runs: Sequence[RunRecord]) -> Figure:
     """Plot the test accuracy of each model of some prune families against its training bytes an image (log)."""
     figure, ax, key = _panels("Families: what fewer bytes cost", 3.2, 0.23 * len(runs))
     ends, texts = [], []
     for run, name, colour, marker in _styled(runs):
-        x, y = [m.bytes_per_sample for m in run.members], [100 * m.test_accuracy for m in run.members]
+        x, y = [m.bytes_per_sample for m in run.levels], [100 * m.test_accuracy for m in run.levels]
         ax.plot(x, y, color=colour, marker=marker, markersize=8, markeredgecolor="white", linewidth=1.2, zorder=3)
-        for member, at in zip(run.members, zip(x, y, strict=True), strict=True):
+        for member, at in zip(run.levels, zip(x, y, strict=True), strict=True):
             texts.append(_beside(ax, plain(member.level), at, colour))
-        loose, tight = run.members[0], run.members[-1]
+        loose, tight = run.levels[0], run.levels[-1]
         lost = f"{100 * (tight.test_accuracy - loose.test_accuracy):+.1f} points".replace("-", "−")
         fewer = times(loose.bytes_per_sample / tight.bytes_per_sample)
         ends.append((name, colour, marker, f"{lost} for {fewer} fewer bytes" if len(x) > 1 else "one level so far"))
-    _log_axis(ax, [m.bytes_per_sample for run in runs for m in run.members], room=2.5)
+    _log_axis(ax, [m.bytes_per_sample for run in runs for m in run.levels], room=2.5)
     ax.set_xlabel("training traffic per image, both ways (bytes, log scale)", color=INK)
     ax.margins(y=0.2)
     low, high = ax.get_ylim()
@@ -86,7 +87,7 @@ def accuracy_sample(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def accuracy_epochs(runs: Sequence[Run]) -> Figure:
+def accuracy_epochs(runs: Sequence[RunRecord]) -> Figure:
     """Plot validation accuracy after each epoch, above a strip for each run that names the level in force."""
     figure, ax, strip = _panels("Accuracy by epoch, and the level in force", 2.9, 0.52 * len(runs))
     strip.sharex(ax)
@@ -94,15 +95,15 @@ def accuracy_epochs(runs: Sequence[Run]) -> Figure:
     fills = dict(zip(levels, cycle(_LEVELS), strict=False))
     bands = []
     for row, (run, name, colour, marker) in enumerate(_styled(runs)):
-        x = range(1, len(run.rows) + 1)
+        x = range(1, len(run.epochs) + 1)
         _curve(ax, x, run, colour, marker)
         if run.summary is not None:
-            _star(ax, x[-1], run.summary["accuracy"], colour)
+            _star(ax, x[-1], run.summary.accuracy, colour)
         for level, start, end in run.phases:
             strip.barh(row, end - start, left=start + 0.5, height=0.42, color=fills[level], edgecolor="white")
             bands.append((level, end - start, strip.text((start + end + 1) / 2, row, plain(level), **_CENTRED)))
         _above(strip, row, name, colour, marker)
-    longest = max(len(run.rows) for run in runs)
+    longest = max(len(run.epochs) for run in runs)
     ax.set_xlim(0.5, longest + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
     ax.tick_params(labelbottom=False)
@@ -113,20 +114,21 @@ def accuracy_epochs(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def time_spent(runs: Sequence[Run]) -> Figure:
+def time_spent(runs: Sequence[RunRecord]) -> Figure:
     """Plot the seconds that each run spent on the device, on the server and on neither (the link)."""
     figure = new_figure("Where the time went", 0.55 * len(runs) + 1.3)
     ax = figure.add_subplot()
-    longest = max(sum(run.total(f"{place}_s") for place in _PLACES) for run in runs)
+    spent = [{place: sum(getattr(record, f"{place}_s") for record in run.epochs) for place in _PLACES} for run in runs]
+    longest = max(sum(places.values()) for places in spent)
     for row, (run, name, _, _) in enumerate(_styled(runs)):
         left = 0.0
         for place, colour in _PLACES.items():
-            seconds = run.total(f"{place}_s")
+            seconds = spent[row][place]
             ax.barh(row, seconds, left=left, height=0.42, color=colour, edgecolor="white")
             if seconds > 0.09 * longest:
                 ax.text(left + seconds / 2, row, number(seconds), **_CENTRED)
             left += seconds
-        ended = "" if run.summary is not None else f" after {len(run.rows)} of {run.planned} epochs"
+        ended = "" if run.summary is not None else f" after {len(run.epochs)} of {run.planned} epochs"
         at: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
         ax.annotate(f"{number(left)} s{ended}", (left, row), (5, 0), fontsize=9, color=INK, **at)
         _above(ax, row, name)
@@ -166,7 +168,7 @@ def _panels(title: str, top: float, bottom: float) -> tuple[Figure, Axes, Axes]:
     return figure, upper, lower
 
 
-def _styled(runs: Sequence[Run]) -> list[tuple[Run, str, str, str]]:
+def _styled(runs: Sequence[RunRecord]) -> list[tuple[RunRecord, str, str, str]]:
     """Return each run with its label, colour and marker."""
     count = len(runs)
     return list(
@@ -183,8 +185,8 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _curve(ax: Axes, x: Sequence[float], run: Run, colour: str, marker: str) -> None:
-    y = [100 * row["val_accuracy"] for row in run.rows]
+def _curve(ax: Axes, x: Sequence[float], run: RunRecord, colour: str, marker: str) -> None:
+    y = [100 * record.val_accuracy for record in run.epochs]
     every = max(1, len(y) // 20)
     ax.plot(x, y, color=colour, marker=marker, markevery=every, markersize=5, linewidth=1.8, zorder=3)
 
@@ -199,7 +201,8 @@ def _level_mark(ax: Axes, x: float, y: float, colour: str) -> None:
 
 def _log_axis(ax: Axes, points: Sequence[float], room: float) -> None:
     """Give the x axis a log scale from the smallest point to the largest, with a factor `room` on either side."""
-    low, high = min(points) / room, max(points) * room
+    crossed = [point for point in points if point > 0] or [1.0]
+    low, high = min(crossed) / room, max(crossed) * room
     ax.set_xscale("log")
     ax.set_xlim(low, high)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 3e3 else (1,)))

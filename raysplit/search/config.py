@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from raysplit.config import EnsembleConfig, Frozen, SplitConfig
 from raysplit.errors import nearest
-from raysplit.link import Link
-from raysplit.search.machines import Machine
+from raysplit.hardware.link import Link
+from raysplit.hardware.machine import Machine
 from raysplit.search.pareto import Direction
 
 SPLIT: dict[str, Direction] = {

@@ -15,9 +15,9 @@ from ray.tune.search import Searcher
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError, RaysplitError
+from raysplit.folders.search_dir import SearchDir, State, Trial
 from raysplit.search.config import SearchConfig
-from raysplit.search.record import SearchDir, State, Trial
-from raysplit.search.rungs import Rungs
+from raysplit.search.pareto_asha import ParetoASHA
 from raysplit.search.sampler import Sampler
 from raysplit.search.space import Config, Point, Space
 from raysplit.search.trial import Report, epochs_of, expected, fault_of, prepare, reports
@@ -26,7 +26,7 @@ _GPU_SHARE = 0.25
 """Of a GPU, for a trial: the networks are small."""
 
 
-class Ledger:
+class SearchState:
     """The state of a search: which trials ended how, in its folder; and which point is next.
 
     A ledger on a folder that holds trials goes on after them.
@@ -44,7 +44,7 @@ class Ledger:
             lambda config: expected(search, config),
         )
         first = search.first_rung or max(1, epochs_of(search.recipe) // 3)
-        self.rungs = Rungs(search.directions, first, search.reduction)
+        self.rungs = ParetoASHA(search.directions, first, search.reduction)
         self.trials = place.trials()
         for trial in self.trials:
             self.sampler.told(trial["point"], _values(trial, epochs_of(self.space.config(trial["point"]))))
@@ -113,7 +113,7 @@ def search(
     that no config has, and when no trial finishes; KeyboardInterrupt after Ctrl-C.
     """
     place.check(config)
-    ledger = Ledger(config, place, watch)
+    ledger = SearchState(config, place, watch)
     place.claim(config)
     prepare(config, place)
     if not ray.is_initialized():
@@ -197,7 +197,7 @@ def _trained(config: dict[str, Any]) -> Iterator[Report]:
 class _Points(Searcher):
     """Tune's side of the ledger: gives out points, hears how trials ended."""
 
-    def __init__(self, ledger: Ledger):
+    def __init__(self, ledger: SearchState):
         super().__init__()
         self._ledger, self._numbers = ledger, dict[str, int]()
         self._last: dict[str, Report] = {}
@@ -240,7 +240,7 @@ class _Points(Searcher):
 class _Stopper(FIFOScheduler):
     """Tune's side of the rungs."""
 
-    def __init__(self, ledger: Ledger):
+    def __init__(self, ledger: SearchState):
         super().__init__()
         self._ledger = ledger
 

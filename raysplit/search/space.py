@@ -15,7 +15,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from raysplit.config import EnsembleConfig, SplitConfig, describe
 from raysplit.errors import ConfigError
-from raysplit.userfile import load_function
+from raysplit.utils.user_code import load_function
 
 Config = SplitConfig | EnsembleConfig
 Point = dict[str, Any]

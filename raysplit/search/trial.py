@@ -10,25 +10,25 @@ from functools import partial
 from typing import Any
 
 from raysplit.compress.bottleneck import code_shape
-from raysplit.compress.schedule import Course, foreseen, phase_starts
-from raysplit.config import EnsembleConfig, Level, Prune, SplitConfig
+from raysplit.config import EnsembleConfig, Prune, SplitConfig
 from raysplit.data import facts
-from raysplit.ensemble.base import RECORD, WEIGHTS, facts_of, fit_base
 from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
 from raysplit.ensemble.check import checked
-from raysplit.ensemble.plan import Plan, Seat
+from raysplit.ensemble.classifier import RECORD, WEIGHTS, facts_of, fit_base
+from raysplit.ensemble.plan import Plan, SubmodelSpec
 from raysplit.errors import RaysplitError
-from raysplit.fit.checkpoint import pack_state, unpack_state
-from raysplit.link import Micro, train_seconds
+from raysplit.hardware.link import Micro, train_seconds
+from raysplit.planner.static_plan import row_of
+from raysplit.records.epoch import ByteCounts, EpochRecord, total_traffic
+from raysplit.schedules import foresee, phase_starts
 from raysplit.search.config import SearchConfig
-from raysplit.search.plan import row_of
 from raysplit.search.space import Config
 from raysplit.split import CutProfile
-from raysplit.storage import Folder
-from raysplit.train.costs import step_bytes
+from raysplit.torch_utils.checkpoint import pack_state, unpack_state
+from raysplit.train.costs import run_context, step_bytes
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.traffic import DOWN, UP
-from raysplit.train.transport import Local
+from raysplit.utils.storage import Folder
 
 Report = dict[str, Any]
 """What a trial has come to after an epoch: `epoch` (from 1), `trained` (epochs that were really trained, not taken from
@@ -64,7 +64,7 @@ def fault_of(search: SearchConfig, config: Config) -> str | None:
     return None
 
 
-def _largest(seats: Sequence[Seat], search: SearchConfig) -> tuple[float, float]:
+def _largest(seats: Sequence[SubmodelSpec], search: SearchConfig) -> tuple[float, float]:
     """Return the MiB of the largest sub-model's file, and the seconds of the slowest one on the device."""
     mib = max(seat.file_bytes for seat in seats) / 2**20
     return mib, max(seat.flops for seat in seats) / 1e9 / search.device.gflops_per_s
@@ -80,23 +80,21 @@ def expected(search: SearchConfig, config: Config) -> dict[str, float] | None:
         return None
     plan, cut = row_of(config, search.link, search.device, search.server, search.rate)
     known, shape = facts(config.data), code_shape(config.bottleneck, cut.shape, cut.channel_dim)
-    steps, local = known.train_rows // config.train.batch_size, config.train.local_loss is not None
-
-    def both(level: Level) -> tuple[int, int]:
-        return step_bytes(config, level, shape, cut.channel_dim, len(known.classes))[:2]
-
-    course = Course(config.train.epochs, steps, lambda level: both(level)[0] if local else sum(both(level)), local)
-    decisions = foreseen(config.schedule, course)
+    steps = known.train_rows // config.train.batch_size
+    classes = len(known.classes)
+    decisions = foresee(config.schedule, run_context(config, shape, cut.channel_dim, classes, steps))
     if decisions is None:
         return None
-    bytes_, seconds = 0, 0.0
-    for decision in decisions:
-        up, down = both(decision.level)
-        row = dict.fromkeys((*UP, *DOWN), 0) | {"steps": steps, "mode": decision.mode}
-        row["up_activations"] = steps * up if decision.mode in ("joint", "local", "frozen") else 0
-        row["down_gradients"] = steps * down if decision.mode == "joint" else 0
-        bytes_, seconds = bytes_ + _bytes(row), seconds + _seconds(search, config, cut, row)
-    return {"bytes": bytes_, "seconds": seconds, "image_bytes": plan.bytes_up, "answer_s": plan.total_s}
+    traffic, seconds = 0, 0.0
+    for epoch, decision in enumerate(decisions):
+        step = step_bytes(config, decision.level, shape, cut.channel_dim, classes)
+        sent = ByteCounts(
+            up_activations=steps * step.up if decision.mode in ("joint", "local", "frozen") else 0,
+            down_gradients=steps * step.down if decision.mode == "joint" else 0,
+        )
+        record = EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=steps, bytes=sent)
+        traffic, seconds = traffic + record.traffic, seconds + _seconds(search, config, cut, record)
+    return {"bytes": traffic, "seconds": seconds, "image_bytes": plan.bytes_up, "answer_s": plan.total_s}
 
 
 def prepare(search: SearchConfig, place: Folder) -> None:
@@ -127,7 +125,7 @@ def reports(search: SearchConfig, config: Config, location: str) -> Iterator[Rep
 
 def _split(search: SearchConfig, config: SplitConfig, place: Folder) -> Iterator[Report]:
     plan, cut = row_of(config, search.link, search.device, search.server, search.rate)
-    loop = Loop(config, Local(config))
+    loop = Loop(config, LocalDevice(config))
     shared, start = shared_stage(config)
     if shared is not None and (state := place.find(shared)) is not None:
         # The first stage of a prune schedule is the same for all that begin alike: the weights are those of a run
@@ -136,20 +134,18 @@ def _split(search: SearchConfig, config: SplitConfig, place: Folder) -> Iterator
     else:
         start = 0
     seconds = partial(_seconds, search, config, cut)
-    bytes_, time_s = 0, 0.0
-    for row in loop.rows:
-        bytes_, time_s = bytes_ + _bytes(row), time_s + seconds(row)
-    for row in loop.epochs():
-        epoch = row["epoch"] + 1
-        bytes_, time_s = bytes_ + _bytes(row), time_s + seconds(row)
+    traffic, time_s = total_traffic(loop.records), sum(map(seconds, loop.records))
+    for record in loop.epochs():
+        epoch = record.epoch + 1
+        traffic, time_s = traffic + record.traffic, time_s + seconds(record)
         if shared is not None and not start and epoch == shared_stage(config)[1]:
             place.write(shared, pack_state(loop.state()))
         yield {
             "epoch": epoch,
             "trained": epoch - start,
             "last": epoch == config.train.epochs,
-            "accuracy": row["val_accuracy"],
-            "bytes": bytes_,
+            "accuracy": record.val_accuracy,
+            "bytes": traffic,
             "seconds": time_s,
             "image_bytes": plan.bytes_up,
             "answer_s": plan.total_s,
@@ -169,28 +165,23 @@ def shared_stage(config: SplitConfig) -> tuple[str | None, int]:
     return f"{STATES}/{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]}.pt", end
 
 
-def _bytes(row: Report) -> int:
-    return sum(row[kind] for kind in (*UP, *DOWN))
-
-
-def _seconds(search: SearchConfig, config: SplitConfig, cut: CutProfile, row: Report) -> float:
+def _seconds(search: SearchConfig, config: SplitConfig, cut: CutProfile, record: EpochRecord) -> float:
     """Return the seconds of an epoch's training on the link and the machines; a backward pass is two forward ones.
 
     Without validation. Epochs in which the server learns from what it kept cost the device nothing.
     """
-    parts = row["steps"] * config.train.in_flight
+    parts, mode = record.steps * config.train.in_flight, record.mode
     images = config.train.batch_size // config.train.in_flight
     forward = images * cut.device_gflops / search.device.gflops_per_s
-    learns = 3 * images * cut.server_gflops / search.server.gflops_per_s
-    mode = row["mode"]
+    trains = 3 * images * cut.server_gflops / search.server.gflops_per_s
     micro = Micro(
-        up_bytes=sum(row[kind] for kind in UP) / parts,
-        down_bytes=sum(row[kind] for kind in DOWN) / parts,
+        up_bytes=record.bytes_up / parts,
+        down_bytes=record.bytes_down / parts,
         forward_s=0.0 if mode == "cached" else forward,
         backward_s=0.0 if mode in ("cached", "frozen") else 2 * forward,
-        server_s=0.0 if mode == "alone" else learns,
+        server_s=0.0 if mode == "alone" else trains,
     )
-    return train_seconds(search.link, row["steps"], config.train.in_flight, micro)
+    return train_seconds(search.link, record.steps, config.train.in_flight, micro)
 
 
 def _ensemble(search: SearchConfig, config: EnsembleConfig, place: Folder) -> Report:

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 
 from raysplit.compress.codec import Codec, pack_labels
 from raysplit.config import Level, SplitConfig
+from raysplit.schedules.base import RunContext
 from raysplit.train.local_head import LocalHead, flatten
 
 
-def step_bytes(
-    config: SplitConfig, level: Level, shape: tuple[int, ...], channel_dim: int, classes: int
-) -> tuple[int, int, bool]:
-    """Return bytes up, bytes down and whether they are exact (else an upper bound) for one optimiser step.
+@dataclass(frozen=True)
+class StepBytes:
+    """Frame bytes of one optimiser step, headers and labels included."""
+
+    up: int
+    down: int
+    exact: bool
+    """False: upper bounds, because an entropy stage follows."""
+
+
+def step_bytes(config: SplitConfig, level: Level, shape: Sequence[int], channel_dim: int, classes: int) -> StepBytes:
+    """Return the bytes of one optimiser step of joint training at a level.
 
     `shape` is what crosses, without the batch dimension.
     """
-    micro = config.train.batch_size // config.train.in_flight
+    k = config.train.in_flight
+    micro = config.train.batch_size // k
     up = Codec(level, "up", channel_dim).estimate((micro, *shape))
     down = Codec(level, "down", channel_dim).estimate((micro, *shape))
     labels = pack_labels(torch.zeros(micro, dtype=torch.int64), 0, classes).size
-    return config.train.in_flight * (up.bytes + labels), config.train.in_flight * down.bytes, up.exact
+    return StepBytes(k * (up.bytes + labels), k * down.bytes, up.exact)
+
+
+def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int) -> RunContext:
+    """Return what a schedule knows of a run of `steps` optimiser steps an epoch; `shape` as in `step_bytes`."""
+    local_loss = config.train.local_loss is not None
+
+    def bound(level: Level) -> int:
+        found = step_bytes(config, level, shape, channel_dim, classes)
+        return found.up if local_loss else found.up + found.down
+
+    return RunContext(config.train.epochs, steps, bound, local_loss)
 
 
 def head_bytes(head: LocalHead) -> int:

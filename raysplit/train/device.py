@@ -1,273 +1,138 @@
-"""The device side of training: owns the data, the first half and the encoder. No Ray in here."""
+"""What the training loop asks of a device, and what a device answers.
+
+Every argument and answer is plain data or packed messages (`raysplit.wire.message`), so that a device may be in this
+process, a Ray actor, or at the other end of a network that carries JSON and bytes alone.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
 
-import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
+from raysplit.schedules.base import Decision
 
-from raysplit.compress.codec import Codec, extract, pack_labels, positions
-from raysplit.compress.message import Kind, Message, parse
-from raysplit.compress.schedule import Decision, Mode
-from raysplit.config import UNCOMPRESSED, Level, SplitConfig
-from raysplit.data import batch_order, load, mean_std, prepare_batch
-from raysplit.errors import WireError
-from raysplit.fit.checkpoint import pack_state, unpack_state
-from raysplit.fit.compute import autocast, pick_device
-from raysplit.fit.optim import HalfOptimizer
-from raysplit.fit.seeds import mix, seeded
-from raysplit.train.local_head import flatten
-from raysplit.train.parts import build_parts
+Split = Literal["val", "test"]
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 
-class DeviceSide:
-    """What a device does in a run. Every argument and answer is plain data; tensors cross as messages only.
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the server must know of a device's data, which only the device may have, and of its machine."""
+
+    train_rows: int
+    val_rows: int
+    test_rows: int
+    skipped_rows: int
+    """Bad rows that were left out of the training and test splits."""
+    raw_bytes: int
+    """Of the training images as uint8 pixels."""
+    mean: tuple[float, ...]
+    """Of each channel of the training images, in 0..1."""
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of the images."""
+    threads: int
+    """Torch threads."""
+
+
+@dataclass(frozen=True)
+class Uplink:
+    """What a device sends for one micro-batch: two packed messages."""
+
+    activation: bytes
+    labels: bytes
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over some samples."""
+
+    loss: float
+    correct: int
+    count: int
+
+
+@dataclass(frozen=True)
+class LocalScore(Score):
+    """A score by the device's own local loss."""
+
+    seconds: float
+    """That the device worked for it."""
+
+
+class Call(Protocol[T_co]):
+    """A call under way."""
+
+    def result(self) -> T_co:
+        """Wait for the answer; raises what the device raised, or ClusterError if it does not answer."""
+        ...
+
+
+class Device(Protocol):
+    """One device as the loop sees it. Calls run in the order in which they are made.
 
     Micro-batches are numbered through the run: number = step · in_flight + position in the step.
     """
 
-    def __init__(self, config: SplitConfig):
-        self._config = config
-        self._train = config.train
-        self._torch_device = pick_device(config.train.device)
-        self._sets = {split: load(config.data, split) for split in ("train", "val", "test")}
-        self._mean, self._std = mean_std(self._sets["train"].images)
-        parts = build_parts(config, len(self._sets["train"].classes), self._shape())
-        self._cut = parts.cut
-        self._half = parts.device.to(self._torch_device)
-        self._head = None if parts.head is None else parts.head.to(self._torch_device)
-        if self._train.channels_last:
-            self._half = self._half.to(memory_format=torch.channels_last)
-        self._steps = len(self._sets["train"].labels) // self._train.batch_size
-        paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
-        # The head's parameters come last: without a head the optimiser's state is what it was.
-        learning = self._half if self._head is None else nn.ModuleList([self._half, self._head])
-        self._optimizer = HalfOptimizer(learning, self._train, self._steps * self._train.epochs, paper)
-        self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
-        self._mode: Mode = "joint"
-        self._codec = Codec(config.levels()[0], "up", self._cut.channel_dim)
-        self._busy = 0.0
+    def describe(self) -> Call[DeviceFacts]:
+        """Tell what the server must know of the data and the machine."""
+        ...
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the server must know of the data, which only the device may have, and of this machine."""
-        return {
-            "train_rows": len(self._sets["train"].labels),
-            "val_rows": len(self._sets["val"].labels),
-            "test_rows": len(self._sets["test"].labels),
-            "skipped": sum(s.skipped for s in (self._sets["train"], self._sets["test"])),
-            "raw_bytes": self._sets["train"].raw_bytes,
-            "mean": list(self._mean),
-            "std": list(self._std),
-            "classes": list(self._sets["train"].classes),
-            "shape": self._shape(),
-            "threads": torch.get_num_threads(),
-        }
-
-    def begin_epoch(self, epoch: int, decision: Decision) -> None:
+    def begin_epoch(self, epoch: int, decision: Decision) -> Call[None]:
         """Shuffle, and change to the level that the schedule decided on."""
-        with self._working():
-            order = batch_order(
-                len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
-            )
-        micro = self._train.batch_size // self._train.in_flight
-        self._micros = [part for batch in order for part in batch.split(micro)]
-        self._first = epoch * len(self._micros)
-        self._next = self._first
-        self._pending.clear()
-        self._mode = decision.mode
-        self._codec = Codec(decision.level, "up", self._cut.channel_dim)
-        first, epochs = decision.span or (0, self._train.epochs)
-        self._optimizer.plan(first * self._steps, epochs * self._steps, decision.lr_scale)
-        if decision.fresh_optimizer:
-            self._optimizer.reset()
-        if self._half.encoder is not None:
-            self._half.encoder.train_logits(decision.level.channels is not None)
-            if decision.reset_logits:
-                generator = torch.Generator().manual_seed(mix(self._train.seed, "logits", epoch))
-                self._half.encoder.reset_logits(generator)
+        ...
 
-    def exchange(self, down: bytes | None, forward: bool) -> list[bytes]:
-        """Take the gradient of a pending micro-batch, if one is given, and bring up the next one, if asked.
+    def forward(self) -> Call[Uplink]:
+        """Send the next micro-batch.
 
-        Returns the messages [activation, labels] of the next micro-batch, or []. The optimiser steps when
-        the last gradient of a step has come. In epochs of mode `local` the gradient is the local head's and
-        none is waited for; in mode `frozen` there is none.
+        In epochs of mode `local` the device learns from its local head's gradient at once; in mode `frozen` it rests.
         """
-        with self._working():
-            if down is not None:
-                self._backward(down)
-        return self._forward() if forward else []
+        ...
 
-    def learn_alone(self) -> tuple[float, int, int, float]:
-        """Train on the next step's images by the local loss; nothing crosses.
+    def backward(self, gradient: bytes) -> Call[None]:
+        """Take the gradient message of a pending micro-batch; the optimiser steps after the last of a step."""
+        ...
 
-        Returns the sum of the losses, how many were right of how many, and the seconds it took.
-        """
-        start, loss, correct, count = time.perf_counter(), 0.0, 0, 0
-        for _ in range(self._train.in_flight):
-            number, z, penalty, labels = self._encode()
-            message = self._compress(z, number, mix(self._train.seed, "picks", number))
-            grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
-            self._apply(number, z, penalty, grad)
-            loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
-        return loss, correct, count, time.perf_counter() - start
+    def exchange(self, gradient: bytes) -> Call[Uplink]:
+        """Take a gradient as `backward`, then send the next micro-batch as `forward`: one round trip."""
+        ...
 
-    def hand_over(self) -> list[bytes]:
-        """Return the message [weights] of the local head, in fp16."""
-        with self._working():
-            assert self._head is not None
-            message = Codec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
-        return [self._timed(message).to_bytes()]
+    def train_alone(self) -> Call[LocalScore]:
+        """Train on the next step's images by the local loss; nothing crosses."""
+        ...
 
-    @torch.no_grad()
-    def evaluate_alone(self, split: Literal["val", "test"], index: int) -> tuple[float, int, int, float]:
-        """Score batch `index` of a split by the local head, in eval mode; returns what `learn_alone` does."""
-        start = time.perf_counter()
-        z, labels = self._evaluated(split, index)
-        message = self._compress(z, index)
-        logits = self._local_logits(extract(message).to(z), training=False)
-        target = labels.to(self._torch_device)
-        loss = cross_entropy(logits.float(), target).item()
-        correct = int((logits.argmax(1) == target).sum())
-        return loss * len(labels), correct, len(labels), time.perf_counter() - start
+    def hand_over(self) -> Call[bytes]:
+        """Return the packed weights message of the local head, in fp16."""
+        ...
 
-    def evaluate(self, split: Literal["val", "test"], index: int) -> list[bytes]:
-        """Return the messages [activation, labels] of batch `index` of a split, in eval mode."""
-        with self._working():
-            z, labels = self._evaluated(split, index)
-            message = self._compress(z, index)
-        return self._send(message, labels)
+    def evaluate(self, split: Split, index: int) -> Call[Uplink]:
+        """Send batch `index` of a split, in eval mode."""
+        ...
 
-    def state(self) -> bytes:
-        """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
-        head = None if self._head is None else self._head.state_dict()
-        state = {"half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
-        # A pass over what the server kept does not call the device, which is then asked for the test part.
-        return pack_state(state | {"level": str(self._codec.level)})
+    def evaluate_alone(self, split: Split, index: int) -> Call[LocalScore]:
+        """Score batch `index` of a split by the local head, in eval mode."""
+        ...
 
-    def restore(self, packed: bytes) -> None:
+    def state(self) -> Call[bytes]:
+        """Return everything that a checkpoint of the device holds, packed: it crosses the link."""
+        ...
+
+    def restore(self, state: bytes) -> Call[None]:
         """Go back to a state that `state` returned."""
-        state = unpack_state(packed)
-        self._half.load_state_dict(state["half"])
-        self._optimizer.restore(state["optimizer"])
-        self._codec = Codec(Level.model_validate(state["level"]), "up", self._cut.channel_dim)
-        if self._head is not None:
-            self._head.load_state_dict(state["head"])
+        ...
 
-    def _shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self._sets["train"].images.shape
-        return channels, height, width
+    def close(self) -> None:
+        """Give up what the device holds; no call may follow."""
+        ...
 
-    def _forward(self) -> list[bytes]:
-        with self._working():
-            number, z, penalty, labels = self._encode()
-            message = self._compress(z, number, mix(self._train.seed, "picks", number))
-            if self._mode == "joint":
-                self._pending[number] = (z, penalty, positions(message))
-            elif self._mode == "local":
-                self._apply(number, z, penalty, self._local_gradient(message, number, labels)[0])
-        return self._send(message, labels)
 
-    def _encode(self) -> tuple[int, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Return number, code, budget penalty and labels of the next micro-batch."""
-        number, frozen = self._next, self._mode == "frozen"
-        self._next += 1
-        rows, data = self._micros[number - self._first], self._sets["train"]
-        images = self._images(data.images[rows], self._config.data.augment, mix(self._train.seed, "augment", number))
-        self._half.train(not frozen)
-        with (
-            torch.set_grad_enabled(not frozen),
-            seeded(mix(self._train.seed, "device", number), self._torch_device),
-            self._autocast(),
-        ):
-            z = self._half(images)
-        budget, encoder = self._codec.level.channels, self._half.encoder
-        penalty = None if frozen or budget is None or encoder is None else encoder.penalty(budget)
-        return number, z, penalty, data.labels[rows]
+class Finished(Generic[T]):
+    """A call that had its answer when it was made."""
 
-    @torch.no_grad()
-    def _evaluated(self, split: Literal["val", "test"], index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        data, size = self._sets[split], self._train.batch_size
-        rows = slice(index * size, (index + 1) * size)
-        self._half.eval()
-        with self._autocast():
-            z = self._half(self._images(data.images[rows], "none", 0))
-        return z, data.labels[rows]
+    def __init__(self, answer: T):
+        self._answer = answer
 
-    def _backward(self, down: bytes) -> None:
-        message = parse(down)
-        if message.batch not in self._pending:
-            raise WireError(f"gradient for micro-batch {message.batch}, which is not under way")
-        z, penalty, mask = self._pending.pop(message.batch)
-        message.expect(Kind.GRADIENT, message.batch, tuple(z.shape))
-        self._apply(message.batch, z, penalty, extract(message, mask))
-
-    def _local_logits(self, code: torch.Tensor, training: bool) -> torch.Tensor:
-        assert self._head is not None
-        self._head.train(training)
-        with self._autocast():
-            return self._head(code)
-
-    def _local_gradient(
-        self, message: Message, number: int, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[float, int]]:
-        """Train the head on the code as the server would see it; return the gradient, mean loss and hits.
-
-        The gradient is restricted to the values that would have been sent, as the server's is.
-        """
-        code = extract(message).to(self._torch_device).requires_grad_()
-        target = labels.to(self._torch_device)
-        with seeded(mix(self._train.seed, "head", number), self._torch_device):
-            logits = self._local_logits(code, training=True)
-        loss = cross_entropy(logits.float(), target)
-        (loss / self._train.in_flight).backward()
-        assert code.grad is not None
-        mask, level = positions(message), UNCOMPRESSED.replaced(top=message.top)
-        kept = Codec(level, "down", self._cut.channel_dim).compress(code.grad, number, message.kept, mask=mask)
-        return extract(kept, mask), (loss.item(), int((logits.argmax(1) == target).sum()))
-
-    def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
-        """Backpropagate a gradient through the half; step after the last micro-batch of a step."""
-        # A half without trainable layers (a cut before the first of them) has nothing to learn.
-        if z.requires_grad:
-            roots, grads = [z], [grad.to(z)]
-            if penalty is not None:
-                roots.append(penalty / self._train.in_flight)
-                grads.append(torch.ones_like(penalty))
-            torch.autograd.backward(roots, grads)
-        step, position = divmod(number, self._train.in_flight)
-        if position == self._train.in_flight - 1:
-            self._optimizer.step(step)
-
-    def _compress(self, z: torch.Tensor, number: int, seed: int | None = None) -> Message:
-        """Return the code's message; `seed` draws the random picks of training."""
-        encoder = self._half.encoder
-        kept = None if encoder is None else encoder.keep(self._codec.level.channels)
-        return self._codec.compress(z, number, kept, seed)
-
-    def _send(self, message: Message, labels: torch.Tensor) -> list[bytes]:
-        label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()
-        return [self._timed(message).to_bytes(), label]
-
-    def _timed(self, message: Message) -> Message:
-        # The time of this message's own header is in the next one.
-        message, self._busy = message.spent(self._busy), 0.0
-        return message
-
-    def _images(self, images: torch.Tensor, augment: str, seed: int) -> torch.Tensor:
-        x = prepare_batch(images, self._mean, self._std, augment, seed).to(self._torch_device)
-        return x.to(memory_format=torch.channels_last) if self._train.channels_last else x
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        return autocast(self._torch_device, self._train.precision)
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._busy += time.perf_counter() - start
+    def result(self) -> T:
+        return self._answer

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any
 
 from raysplit.config import SplitConfig
-from raysplit.fit.checkpoint import pack_state
-from raysplit.storage import dated
-from raysplit.train.loop import Loop, Watch
-from raysplit.train.record import STATE, RunDir
+from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.records.summary import RunSummary
+from raysplit.torch_utils.checkpoint import pack_state
+from raysplit.train.epoch import StepCallback
+from raysplit.train.local_device import LocalDevice
+from raysplit.train.loop import Loop
 from raysplit.train.run import newest, run
-from raysplit.train.transport import Local
+from raysplit.utils.storage import dated
 
 _KEEP = 2
 
 
-def train_local(config: SplitConfig, run_dir: str | None = None, watch: Watch | None = None) -> dict[str, Any]:
+def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCallback | None = None) -> RunSummary:
     """Train a recipe in this process and return its summary (docs/run-record.md).
 
     A `run_dir` that holds checkpoints of the same recipe goes on from the newest: the weights at the end are
     those of a run that was never stopped. None: a new folder under `ray.storage`.
     """
-    place = RunDir.at(run_dir or f"{config.ray.storage}/{dated(config.name)}")
+    folder = RunDir.at(run_dir or f"{config.ray.storage}/{dated(config.name)}")
 
     def save(loop: Loop) -> None:
-        place.write(posixpath.join(dated("checkpoint"), STATE), pack_state(loop.state()))
-        for old in place.checkpoints()[:-_KEEP]:
-            place.delete(old)
+        folder.write(posixpath.join(dated("checkpoint"), STATE), pack_state(loop.state()))
+        for old in folder.checkpoints()[:-_KEEP]:
+            folder.delete(old)
 
-    return run(Loop(config, Local(config), watch), place, newest(place), save)
+    return run(Loop(config, LocalDevice(config), on_step), folder, newest(folder), save)

@@ -2,59 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
-from raysplit.link import NAMED, Link, Micro, check_seconds, train_seconds
-from raysplit.train.traffic import DOWN, UP
+from raysplit.hardware.link import NAMED, Link, Micro, check_seconds, train_seconds
+from raysplit.records.epoch import EpochRecord
 
 _FORWARD = 1 / 3
 """Share of a forward pass in the device's work on a step: the backward pass has two products for its one."""
 
 
-def predict(row: dict[str, Any], in_flight: int, link: Link) -> float:
-    """Return the seconds that a row's epoch, with its validation, takes on a link with the compute of the row.
+def predict(record: EpochRecord, in_flight: int, link: Link) -> float:
+    """Return the seconds that an epoch, with its validation, takes on a link with the compute of the record.
 
-    The row gives `mode`, bytes, `steps`, `val_batches`, `device_s`, `server_s` and `train_compute_s`; every step is
-    taken for an average one, and both sides for spending the same share of their seconds on validation.
+    Every step is taken for an average one, and both sides for spending the same share of their seconds on validation.
     """
-    checks, computed = row["val_batches"], row["device_s"] + row["server_s"]
-    check_s = (computed - row["train_compute_s"]) / checks
-    checked = check_seconds(link, checks, row["evaluation"] / checks, check_s) + _calls(row, checks, link)
-    return predict_training(row, in_flight, link) + checked
+    checks, computed = record.val_batches, record.device_s + record.server_s
+    check_s = (computed - record.train_compute_s) / checks
+    checked = check_seconds(link, checks, record.bytes.evaluation / checks, check_s) + _calls(record, checks, link)
+    return predict_training(record, in_flight, link) + checked
 
 
-def predict_training(row: dict[str, Any], in_flight: int, link: Link) -> float:
-    """Return the seconds of a row's epoch without its validation, compared with `train_s`."""
-    parts = row["steps"] * in_flight
-    share = row["train_compute_s"] / (row["device_s"] + row["server_s"])
-    device, server = share * row["device_s"] / parts, share * row["server_s"] / parts
-    weights = row["up_weights"]
+def predict_training(record: EpochRecord, in_flight: int, link: Link) -> float:
+    """Return the seconds of an epoch without its validation, compared with `train_s`."""
+    parts, sent = record.steps * in_flight, record.bytes
+    share = record.train_compute_s / (record.device_s + record.server_s)
+    device, server = share * record.device_s / parts, share * record.server_s / parts
     # Weights are handed over once; an epoch may send nothing else.
-    sent = sum(row[kind] for kind in UP) - weights if row["up_activations"] else 0
-    once = check_seconds(link, 1, weights, 0.0)
+    activations = sent.up - sent.up_weights if sent.up_activations else 0
+    once = check_seconds(link, 1, sent.up_weights, 0.0)
     micro = Micro(
-        up_bytes=sent / parts,
-        down_bytes=sum(row[kind] for kind in DOWN) / parts,
+        up_bytes=activations / parts,
+        down_bytes=sent.down / parts,
         forward_s=_FORWARD * device,
         backward_s=(1 - _FORWARD) * device,
         server_s=server,
     )
-    return once + train_seconds(link, row["steps"], in_flight, micro) + _calls(row, row["steps"], link)
+    return once + train_seconds(link, record.steps, in_flight, micro) + _calls(record, record.steps, link)
 
 
-def _calls(row: dict[str, Any], count: int, link: Link) -> float:
+def _calls(record: EpochRecord, count: int, link: Link) -> float:
     """Return the seconds of `count` calls that bring no message: in `alone` epochs each step and check waits for one.
 
     Without the call that opens the epoch.
     """
-    return count * link.call_s(0) if row["mode"] == "alone" else 0.0
+    return count * link.call_s(0) if record.mode == "alone" else 0.0
 
 
-def predictions(row: dict[str, Any], in_flight: int) -> dict[str, float]:
-    """Return the columns `predicted_NAME_s` of a row, one for each named link."""
-    return {f"predicted_{name}_s": predict(row, in_flight, link) for name, link in NAMED.items()}
+def predictions(record: EpochRecord, in_flight: int) -> dict[str, float]:
+    """Return the predicted seconds of an epoch by the name of each named link."""
+    return {name: predict(record, in_flight, link) for name, link in NAMED.items()}
 
 
-def predicted_sums(rows: list[dict[str, Any]]) -> dict[str, float]:
+def predicted_sums(records: Iterable[EpochRecord]) -> dict[str, float]:
     """Return the predicted seconds of all epochs by the link's name."""
-    return {name: sum(row[f"predicted_{name}_s"] for row in rows) for name in NAMED}
+    records = list(records)
+    return {name: sum(record.predicted_s[name] for record in records) for name in NAMED}

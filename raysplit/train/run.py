@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from typing import Any
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
-from raysplit.fit.checkpoint import unpack_state
+from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.records.summary import RunSummary
+from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.loop import Loop
-from raysplit.train.record import STATE, RunDir
-from raysplit.train.summary import summarise
+from raysplit.train.summary import summarize
 
 
-def run(loop: Loop, place: RunDir, start: dict[str, Any] | None, save: Callable[[Loop], None]) -> dict[str, Any]:
+def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable[[Loop], None]) -> RunSummary:
     """Drive a loop from a checkpoint to its end, keep the record, and return the summary.
 
     `save` is called after each epoch, and once before the first, so that a run that is stopped anywhere can
     go on. Raises ConfigError when the folder holds a run of another config.
     """
     text = loop.config.model_dump_json(indent=2)
-    if place.has("config.json") and place.config() != loads(SplitConfig, text, "this run's config"):
-        raise ConfigError(f"'{place.path}' holds a run of another config; give each run its own directory")
-    place.write("config.json", text.encode())
+    if folder.has("config.json") and folder.config() != loads(SplitConfig, text, "this run's config"):
+        raise ConfigError(f"'{folder.path}' holds a run of another config; give each run its own directory")
+    folder.write("config.json", text.encode())
     if start is not None:
         loop.restore(start)
     else:
         save(loop)
-    for _ in loop.epochs():
-        place.write_rows(loop.rows)
-        if loop.rows[-1]["test_accuracy"] is not None:
+    for record in loop.epochs():
+        folder.write_records(loop.records)
+        if record.test_accuracy is not None:
             # Before the checkpoint: a run that goes on from it must not lack the level.
-            kept = sum(row["test_accuracy"] is not None for row in loop.rows)
-            place.write_level(kept - 1, loop.weights())
+            kept = sum(record.test_accuracy is not None for record in loop.records)
+            folder.write_level(kept - 1, loop.weights())
         save(loop)
-    place.write_rows(loop.rows)
-    place.write_weights(loop.weights())
-    summary = summarise(loop, place.location)
-    place.write("summary.json", json.dumps(summary, indent=2).encode())
+    folder.write_records(loop.records)
+    folder.write_weights(loop.weights())
+    summary = summarize(loop, folder.location)
+    folder.write_summary(summary)
     return summary
 
 
-def newest(place: RunDir) -> dict[str, Any] | None:
+def newest(folder: RunDir) -> dict[str, Any] | None:
     """Return the state in the newest checkpoint of a run that is whole, or None where there is none."""
-    for name in reversed(place.checkpoints()):
+    for name in reversed(folder.checkpoints()):
         try:
-            return unpack_state(place.read(f"{name}/{STATE}"))
+            return unpack_state(folder.read(f"{name}/{STATE}"))
         except (RuntimeError, EOFError, pickle.UnpicklingError):
             continue  # a copy that was cut short when its writer died
     return None

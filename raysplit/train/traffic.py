@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
-from raysplit.compress.message import Kind, Message
+from raysplit.records.epoch import ByteCounts
+from raysplit.wire.message import Kind, Message
 
 _NAMES = {Kind.ACTIVATION: "activations", Kind.GRADIENT: "gradients", Kind.LABELS: "labels", Kind.WEIGHTS: "weights"}
-UP = ("up_activations", "up_labels", "up_weights", "up_headers")
-DOWN = ("down_gradients", "down_headers")
 
 
 class Traffic:
-    """Counts of one epoch. Training traffic is UP + DOWN; evaluation passes stand beside it."""
+    """Counts the messages of one epoch; the evaluation pass stands beside the training traffic."""
 
     def __init__(self) -> None:
-        self.bytes: Counter[str] = Counter(dict.fromkeys((*UP, *DOWN, "evaluation"), 0))
+        self._bytes: Counter[str] = Counter()
 
-    def count(self, message: Message, direction: str) -> None:
-        """Count one training message, `up` or `down`."""
-        self.bytes[f"{direction}_{_NAMES[message.kind]}"] += len(message.body)
-        self.bytes[f"{direction}_headers"] += message.header_bytes
+    def count(self, message: Message, direction: Literal["up", "down"]) -> None:
+        """Count one training message."""
+        self._bytes[f"{direction}_{_NAMES[message.kind]}"] += len(message.body)
+        self._bytes[f"{direction}_headers"] += message.header_bytes
 
     def count_evaluation(self, message: Message) -> None:
-        self.bytes["evaluation"] += message.size
+        """Count one message of an evaluation pass."""
+        self._bytes["evaluation"] += message.size
+
+    @property
+    def counts(self) -> ByteCounts:
+        """What was counted so far."""
+        return ByteCounts(**self._bytes)

@@ -27,14 +27,14 @@ from ray.train.torch import TorchTrainer
 from raysplit import errors
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ClusterError, RaysplitError
-from raysplit.fit.checkpoint import pack_state, unpack_state
-from raysplit.ray_train import fit
-from raysplit.storage import dated
-from raysplit.train.actors import ENVIRONMENT, RayActor, use_threads, wait_for_room
+from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
-from raysplit.train.record import STATE, RunDir
+from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_room
 from raysplit.train.run import newest, run
-from raysplit.train.summary import epoch_line, summarise
+from raysplit.train.summary import epoch_line, summarize
+from raysplit.utils.ray_train import fit
+from raysplit.utils.storage import dated
 
 
 class SplitTrainer:
@@ -91,41 +91,42 @@ class SplitTrainer:
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
     """The Train worker. Faults of the user's making are returned: a retry would only repeat them."""
     config = loads(SplitConfig, job["config"], where="the trainer's config")
-    place = RunDir.at(job["run_dir"])
+    folder = RunDir.at(job["run_dir"])
     use_threads(config)
     # Ray Train reports every report through a logger that its own LoggingConfig does not reach.
     logging.getLogger().setLevel(logging.WARNING)
     try:
-        device = RayActor(config)
+        device = RayDevice(config)
         try:
             loop = Loop(config, device, _Bar(config).update if job["bar"] else None)
-            return run(loop, place, _start(place), lambda loop: _report(loop, place))
+            return run(loop, folder, _start(folder), lambda loop: _report(loop, folder)).model_dump(mode="json")
         finally:
             device.close()
     except RaysplitError as err:
         return {"error": {"type": type(err).__name__, "text": str(err)}}
 
 
-def _start(place: RunDir) -> dict[str, Any] | None:
+def _start(folder: RunDir) -> dict[str, Any] | None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return newest(place)
-    with checkpoint.as_directory() as folder:
-        return unpack_state((Path(folder) / STATE).read_bytes())
+        return newest(folder)
+    with checkpoint.as_directory() as path:
+        return unpack_state((Path(path) / STATE).read_bytes())
 
 
-def _report(loop: Loop, place: RunDir) -> None:
+def _report(loop: Loop, folder: RunDir) -> None:
     state = pack_state(loop.state())
-    metrics = dict(loop.rows[-1]) if loop.rows else {"epoch": -1}
-    if loop.rows:
+    metrics: dict[str, Any] = {"epoch": -1}
+    if loop.records:
+        metrics = loop.records[-1].to_row()
         # Ray passes a worker's lines on to the driver. Not print: Ray Train doubles what is printed.
-        sys.stdout.write(epoch_line(metrics, loop.config.train.epochs) + "\n")
+        sys.stdout.write(epoch_line(loop.records[-1], loop.config.train.epochs) + "\n")
         sys.stdout.flush()
     if loop.test is not None:
-        metrics |= summarise(loop, place.location)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / STATE).write_bytes(state)
-        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+        metrics |= summarize(loop, folder.location).model_dump(mode="json")
+    with tempfile.TemporaryDirectory() as path:
+        (Path(path) / STATE).write_bytes(state)
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(path))
 
 
 class _Bar:

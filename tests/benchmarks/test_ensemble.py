@@ -144,7 +144,7 @@ def test_rows_that_lie_together_share_a_label():
 def test_a_script_computes_as_its_model():
     from ensemble_geometry import SHAPE, pair, scripted
 
-    from raysplit.ensemble.measure import latencies
+    from raysplit.ensemble.cost import latencies
 
     _, small = pair()
     script, image = scripted(small), torch.randn(1, *SHAPE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysplit.train.record import RunDir
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.traffic import DOWN, UP
 
 BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")

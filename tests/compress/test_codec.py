@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels, positions
-from raysplit.compress.message import Kind, Message, parse
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
+from raysplit.wire.message import Kind, Message, parse
 
 BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 ENTROPY = ("none", "zstd")

@@ -6,7 +6,7 @@ import json
 
 from starlette.testclient import TestClient
 
-from raysplit.device.emulated import VirtualClock
+from raysplit.device.emulated_link import VirtualClock
 from raysplit.device.http import Reply, Request, SystemClock
 
 

@@ -14,19 +14,19 @@ from raysplit.compress.codec import extract
 from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.device import DeviceClient
-from raysplit.device.emulated import EmulatedLink, stepped
-from raysplit.device.half import DeviceHalves
+from raysplit.device.emulated_link import EmulatedLink, stepped
+from raysplit.device.halves import DeviceHalves
 from raysplit.errors import ConfigError, DataError, RequestError, ServerError
-from raysplit.fit.compute import autocast
 from raysplit.serving.args import Limits, SplitArgs
-from raysplit.serving.halves import Halves
-from raysplit.serving.split import SplitWeb
+from raysplit.serving.split.app import SplitRoutes
+from raysplit.serving.split.halves import Halves
+from raysplit.torch_utils.compute import autocast
 from tests.device.servers import AppTransport, Scripted
 
 
 @pytest.fixture(scope="module")
 def app(family):
-    return SplitWeb(Halves(family, Limits(images=4)), SplitArgs(family="unused")).app
+    return SplitRoutes(Halves(family, Limits(images=4)), SplitArgs(family="unused")).app
 
 
 @pytest.fixture(scope="module")

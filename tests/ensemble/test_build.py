@@ -16,25 +16,25 @@ from raysplit.config import (
     BaseConfig,
     ClassifierFit,
     DataConfig,
-    Device,
     EnsembleConfig,
     FusionConfig,
     GroupsConfig,
+    Machine,
     ModelConfig,
     PruneConfig,
     RetrainConfig,
 )
 from raysplit.data import export, load
-from raysplit.data.batches import generator
 from raysplit.ensemble import build as stages
-from raysplit.ensemble.base import fit_base, load_base, samples_of_split
 from raysplit.ensemble.build import build_ensemble, planned
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.ensemble.check import checked
+from raysplit.ensemble.classifier import fit_base, load_base, samples_of_split
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.errors import BundleError, ConfigError, DataError, ModelError
 from raysplit.models.spiking import spike_rate
-from raysplit.storage import Folder
+from raysplit.torch_utils.seeds import generator
+from raysplit.utils.storage import Folder
 
 FIT = {"epochs": 2, "batch_size": 32, "device": "cpu"}
 VIT = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 3})
@@ -118,7 +118,7 @@ def test_a_build_that_was_stopped_goes_on_where_it_was(built, tmp_path, monkeypa
     _, summary = built
     made = []
 
-    class Stopping(stages.Here):
+    class Stopping(stages.LocalRunner):
         def __init__(self, after):
             self._after = after
 
@@ -149,8 +149,8 @@ def test_the_base_goes_on_with_its_epoch(built, tmp_path, monkeypatch):
     def stop(_):
         raise Stop
 
-    from raysplit.ensemble.base import fit_base
-    from raysplit.storage import Folder
+    from raysplit.ensemble.classifier import fit_base
+    from raysplit.utils.storage import Folder
 
     with pytest.raises(Stop):
         fit_base(config(), Folder.at(str(tmp_path)), watch=stop)
@@ -194,7 +194,7 @@ def test_devices_decide_the_size_and_no_rest_class_is_possible(built, tmp_path):
         base=BaseConfig(model=VIT, weights=weights),
         groups=GroupsConfig(rest=False),
         prune=PruneConfig(keep="fit", proxy=8, scores="random"),
-        devices=tuple(Device(name=f"d{i}", memory_mib=size, gflops_per_s=1) for i, size in enumerate(sizes)),
+        devices=tuple(Machine(name=f"d{i}", memory_mib=size, gflops_per_s=1) for i, size in enumerate(sizes)),
         retrain=None,
     )
     summary = build_ensemble(small, str(tmp_path))
@@ -255,7 +255,7 @@ def test_a_network_that_cannot_be_cut_is_refused_before_it_is_trained(tmp_path):
     [
         ({"groups": GroupsConfig(n=11)}, "10 classes cannot be split into 11 groups"),
         ({"prune": PruneConfig(keep=0.5, scores="apoz")}, "apoz counts zeros"),
-        ({"devices": (Device(name="d", memory_mib=0.001, gflops_per_s=1),)}, "cannot be placed"),
+        ({"devices": (Machine(name="d", memory_mib=0.001, gflops_per_s=1),)}, "cannot be placed"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_base_is_trained(changes, says, tmp_path):
@@ -278,7 +278,7 @@ def test_other_data_than_a_build_was_begun_with_are_refused(tmp_path):
     for split in ("train", "test"):
         export(config().data, split, place / f"{split}.parquet")
 
-    class Stopping(stages.Here):
+    class Stopping(stages.LocalRunner):
         def each(self, function, indices, name):
             raise KeyboardInterrupt
 
@@ -300,8 +300,8 @@ def test_a_bundle_can_be_learned_from_after_it_answered(built):
 
 def test_sub_models_start_from_a_net_of_all_classes_of_their_size(tmp_path):
     devices = (
-        Device(name="small", memory_mib=0.02, gflops_per_s=1),
-        Device(name="large", memory_mib=1, gflops_per_s=1),
+        Machine(name="small", memory_mib=0.02, gflops_per_s=1),
+        Machine(name="large", memory_mib=1, gflops_per_s=1),
     )
     taught = RetrainConfig(**FIT, distill=1.0)
     given = config(

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.config import Device
-from raysplit.ensemble.placement import Demand, Placement, Shortage, attempt, fit, place, read_devices
+from raysplit.config import Machine
+from raysplit.ensemble.placement import Demand, Placement, Shortage, attempt, fit, place, read_machines
 from raysplit.errors import ConfigError
 
 MIB = 2**20
 
 
-def device(name: str, mib: float = 8, gflops: float | None = None, speed: float = 10) -> Device:
-    return Device(name=name, memory_mib=mib, gflops_per_s=speed, energy_gflops=gflops)
+def device(name: str, mib: float = 8, gflops: float | None = None, speed: float = 10) -> Machine:
+    return Machine(name=name, memory_mib=mib, gflops_per_s=speed, energy_gflops=gflops)
 
 
 def demands(*sizes: tuple[float, float]) -> list[Demand]:
@@ -42,8 +42,8 @@ ROWS = """
 
 @pytest.mark.parametrize("text", [ROWS, "devices:" + ROWS])
 def test_devices_are_read(written, text):
-    pi = Device(name="pi", memory_mib=64, gflops_per_s=12.5, energy_gflops=1000)
-    assert read_devices(written(text)) == (pi, Device(name="phone", memory_mib=512, gflops_per_s=100))
+    pi = Machine(name="pi", memory_mib=64, gflops_per_s=12.5, energy_gflops=1000)
+    assert read_machines(written(text)) == (pi, Machine(name="phone", memory_mib=512, gflops_per_s=100))
 
 
 ROW = "{name: pi, memory_mib: 64, gflops_per_s: 1}"
@@ -68,14 +68,14 @@ ROW = "{name: pi, memory_mib: 64, gflops_per_s: 1}"
 def test_a_fault_is_one_line_with_file_place_and_key(written, text, says):
     path = written(text)
     with pytest.raises(ConfigError, match=f"^{path}.*{says}") as caught:
-        read_devices(path)
+        read_machines(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     path = f"{tmp_path}/none.yaml"
     with pytest.raises(ConfigError, match=f"^{path} cannot be read: No such file or directory; name a file that lists"):
-        read_devices(path)
+        read_machines(path)
 
 
 def test_greedy_gives_the_heaviest_to_the_one_with_most_energy():

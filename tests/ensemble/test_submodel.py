@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from raysplit.config import GroupsConfig, ModelConfig
-from raysplit.ensemble.plan import Seat
+from raysplit.ensemble.plan import SubmodelSpec
 from raysplit.ensemble.submodel import shown
-from raysplit.fit.loop import Samples
+from raysplit.ensemble.trainer import Samples
 
 LABELS = torch.arange(400) % 4
 
 
 @pytest.fixture
 def seat():
-    return Seat(
+    return SubmodelSpec(
         classes=(1,), rest=True, of=4, k=1, model=ModelConfig(name="vit"), params=1, flops=1, file_bytes=1, device=None
     )
 

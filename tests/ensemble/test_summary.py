@@ -7,14 +7,14 @@ import torch
 
 from raysplit.config import ModelConfig
 from raysplit.ensemble import summary
-from raysplit.ensemble.plan import Seat
-from raysplit.fit.loop import Samples
+from raysplit.ensemble.plan import SubmodelSpec
+from raysplit.ensemble.trainer import Samples
 
 TEST = Samples(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2, 2, 3, 3]), (0.5,), (0.5,))
 
 
 def seat(classes, rest):
-    return Seat(
+    return SubmodelSpec(
         classes=classes,
         of=4,
         rest=rest,

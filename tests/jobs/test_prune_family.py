@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysplit.family import load_family
+from raysplit.family.bundle import load_family
 from raysplit.train.local import train_local
 
 ROOT = Path(__file__).parent.parent.parent

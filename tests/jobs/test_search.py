@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from raysplit import recipes
+from raysplit.folders.search_dir import SearchDir
 from raysplit.search.pareto import front
-from raysplit.search.record import SearchDir
 
 ROOT = Path(__file__).parents[2]
 JOB = str(ROOT / "jobs" / "search.py")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysplit.command import command
+from raysplit.cli.command import command
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
-from raysplit.train.record import RunDir
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = [

@@ -138,19 +138,19 @@ def test_escaped(tmp_path):
 
 def test_confusion():
     counts = {"base": [[8, 2, 0], [0, 0, 0], [0, 1, 999]], "fused": [[10, 0, 0], [0, 0, 0], [500, 0, 500]]}
-    base, fused = confusion(counts, ["a", "$b$", "c"]).axes
+    base, fuse = confusion(counts, ["a", "$b$", "c"]).axes
     assert base.images[0].get_array().tolist() == [[80, 20, 0], [0, 0, 0], [0, 0.1, 99.9]]
-    shown = [[(*text.get_position(), text.get_text()) for text in ax.texts] for ax in (base, fused)]
+    shown = [[(*text.get_position(), text.get_text()) for text in ax.texts] for ax in (base, fuse)]
     assert shown == [[(0, 0, "80"), (1, 0, "20"), (2, 2, "100")], [(0, 0, "100"), (0, 2, "50"), (2, 2, "50")]]
     assert [label.get_text() for label in base.get_xticklabels()] == ["a", r"\$b\$", "c"]
-    assert base.get_title() == "base" and fused.get_title() == "fused"
+    assert base.get_title() == "base" and fuse.get_title() == "fused"
 
 
 @pytest.mark.parametrize(("count", "names"), [(20, 20), (100, 0)])
 def test_confusion_of_many_classes_has_a_scale_in_place_of_numbers(count, names):
     counts = [[int(i == j) for j in range(count)] for i in range(count)]
-    base, fused, scale = confusion({"base": counts, "fused": counts}, [f"class {i}" for i in range(count)]).axes
-    assert not base.texts and len(fused.get_xticklabels()) == names
+    base, fuse, scale = confusion({"base": counts, "fused": counts}, [f"class {i}" for i in range(count)]).axes
+    assert not base.texts and len(fuse.get_xticklabels()) == names
     assert scale.get_ylim() == (0, 100)
 
 

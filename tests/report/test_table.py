@@ -1,7 +1,7 @@
 import pytest
 
 from raysplit.report import family_table, read_run, table
-from raysplit.report.table import number
+from raysplit.utils.text_table import number
 
 
 def test_table(three):

@@ -3,16 +3,17 @@ import random
 
 import pytest
 
-from raysplit import link, recipes
+from raysplit import recipes
 from raysplit.config import ByteBudget, Deprune, Level, Phase
 from raysplit.errors import ConfigError
+from raysplit.folders.search_dir import SearchDir
+from raysplit.hardware.link import get_link
+from raysplit.hardware.machine import NAMED
+from raysplit.planner.static_plan import last_level
 from raysplit.search.config import SearchConfig
-from raysplit.search.machines import NAMED
-from raysplit.search.plan import last_level
-from raysplit.search.record import SearchDir
-from raysplit.search.run import Ledger, _values
+from raysplit.search.pareto_asha import ParetoASHA
+from raysplit.search.run import SearchState, _values
 from raysplit.search.run import search as run_search
-from raysplit.search.rungs import Rungs
 from raysplit.search.space import Space
 from raysplit.search.trial import expected, fault_of, reports
 from tests.train.recipes import family_config
@@ -32,7 +33,7 @@ def base():
 def asked(tmp_path, space=GOOD, **changes):
     file = tmp_path / "space.py"
     file.write_text(space)
-    machines = {"link": link.get("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
+    machines = {"link": get_link("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
     return SearchConfig(**{"recipe": base(), "space": str(file), "sampler": "random", **machines, **changes})
 
 
@@ -51,7 +52,7 @@ def report(accuracy, **more):
 def test_a_key_that_no_config_has_is_refused(tmp_path):
     space = GOOD.replace("up_bits", "up_bit")
     with pytest.raises(ConfigError, match=r"unknown key 'up_bit'.*Nearest: up_bits"):
-        Ledger(asked(tmp_path, space), SearchDir.at(str(tmp_path / "s")))
+        SearchState(asked(tmp_path, space), SearchDir.at(str(tmp_path / "s")))
     assert not (tmp_path / "s").exists()
 
 
@@ -66,14 +67,14 @@ def test_every_point_once_and_failures_are_counted(tmp_path):
     place = SearchDir.at(str(tmp_path / "s"))
     search = asked(tmp_path)
     place.claim(search)
-    ledger = Ledger(search, place)
+    ledger = SearchState(search, place)
     for accuracy in (0.5, None, 0.7):
         number, _ = ledger.begin()
         if accuracy is None:
             ledger.end(number, "failed", {}, "broken")
         else:
             ledger.end(number, "finished", report(accuracy))
-    again = Ledger(search, place)  # as after a kill
+    again = SearchState(search, place)  # as after a kill
     number, _ = again.begin()
     assert number == 3
     again.end(number, "finished", report(0.6, bytes=5))
@@ -88,7 +89,7 @@ def test_every_point_once_and_failures_are_counted(tmp_path):
 
 
 def test_the_epochs_are_never_exceeded(tmp_path):
-    ledger = Ledger(asked(tmp_path, max_epochs=4), SearchDir.at(str(tmp_path / "s")))
+    ledger = SearchState(asked(tmp_path, max_epochs=4), SearchDir.at(str(tmp_path / "s")))
     first, _ = ledger.begin()
     second, _ = ledger.begin()
     assert ledger.begin() == "wait"
@@ -103,7 +104,7 @@ def test_values_that_do_not_go_together_are_refused_and_the_search_goes_on(tmp_p
     place = SearchDir.at(str(tmp_path / "s"))
     search = asked(tmp_path, PAIR, sampler=sampler)
     place.claim(search)
-    ledger = Ledger(search, place)
+    ledger = SearchState(search, place)
     found = []
     while (began := ledger.begin()) is not None:
         number, config = began
@@ -151,7 +152,7 @@ def test_the_last_level_is_the_one_that_a_run_ends_with():
 
 
 def test_rungs_rank_by_dominance():
-    rungs = Rungs({"accuracy": "max", "bytes": "min"}, 1, 3)
+    rungs = ParetoASHA({"accuracy": "max", "bytes": "min"}, 1, 3)
     assert rungs.goes_on(1, {"accuracy": 0.9, "bytes": 100})
     assert rungs.goes_on(1, {"accuracy": 0.2, "bytes": 1})
     assert not rungs.goes_on(1, {"accuracy": 0.1, "bytes": 200})
@@ -160,7 +161,7 @@ def test_rungs_rank_by_dominance():
 
 def test_it_begins_with_points_that_are_on_the_front_whatever_their_accuracy(tmp_path):
     search = asked(tmp_path, sampler="tpe")
-    ledger = Ledger(search, SearchDir.at(str(tmp_path / "s")))
+    ledger = SearchState(search, SearchDir.at(str(tmp_path / "s")))
     _, config = ledger.begin()
     assert config.levels()[0].up_bits == 2
     known = expected(search, config)

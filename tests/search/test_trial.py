@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from raysplit import link
 from raysplit.config import (
     BaseConfig,
     ClassifierFit,
@@ -18,12 +17,13 @@ from raysplit.config import (
     PruneConfig,
     RetrainConfig,
 )
-from raysplit.ensemble.base import WEIGHTS
+from raysplit.ensemble.classifier import WEIGHTS
+from raysplit.hardware.link import get_link
+from raysplit.hardware.machine import NAMED
 from raysplit.search import trial
 from raysplit.search.config import SearchConfig
-from raysplit.search.machines import NAMED
 from raysplit.search.trial import fault_of, prepare, reports, shared_base
-from raysplit.storage import Folder
+from raysplit.utils.storage import Folder
 
 FIT = {"epochs": 1, "batch_size": 32, "device": "cpu"}
 CONFIG = EnsembleConfig(
@@ -41,7 +41,7 @@ CONFIG = EnsembleConfig(
 
 
 def asked(**changes):
-    machines = {"link": link.get("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
+    machines = {"link": get_link("wifi"), "device": NAMED["pi4"], "server": NAMED["server"]}
     given = {"recipe": CONFIG, "space": "tune_spaces.ensemble", "objectives": ("accuracy", "mib"), **machines}
     return SearchConfig(**(given | changes))
 

@@ -9,10 +9,10 @@ from starlette.testclient import TestClient
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 from raysplit.serving.args import EnsembleArgs
-from raysplit.serving.engine import Engine
-from raysplit.serving.routes import EnsembleWeb
-from raysplit.serving.submodels import Reply, SubModels
-from raysplit.serving.telemetry import Telemetry
+from raysplit.serving.ensemble.engine import Engine
+from raysplit.serving.ensemble.routes import EnsembleRoutes
+from raysplit.serving.ensemble.submodels import Reply, SubModels
+from raysplit.serving.http.telemetry import Telemetry
 
 
 class Direct:
@@ -51,7 +51,7 @@ class App:
         }
         self.telemetry = Telemetry()
         self.engine = Engine(self.ensemble, self.args, self.groups, self.handles, self.telemetry.heard)
-        self.web = EnsembleWeb(self.engine, self.args, self.groups, self.telemetry).app
+        self.web = EnsembleRoutes(self.engine, self.args, self.groups, self.telemetry).app
 
     def client(self, address: str = "127.0.0.1") -> TestClient:
         return TestClient(self.web, client=(address, 50000))

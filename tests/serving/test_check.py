@@ -13,12 +13,12 @@ import ray
 import yaml
 from ray.serve._private.build_app import build_app
 
-from raysplit.family import write_family
+from raysplit.family.bundle import write_family
 from raysplit.serving.args import EnsembleArgs
 from raysplit.serving.check import check_file
 from raysplit.serving.check.config import check_config
 from raysplit.serving.check.rayservice import check_rayservice
-from raysplit.serving.ensemble import build
+from raysplit.serving.ensemble.app import build
 from raysplit.train.local import train_local
 from tests.train.recipes import family_config
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.serving.args import EnsembleArgs
-from raysplit.serving.ensemble import build
+from raysplit.serving.ensemble.app import build
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), dtype=np.uint8)
 
@@ -51,7 +51,7 @@ def test_answers_are_those_of_the_bundle(bundle, groups):
 
 
 def test_a_deployment_that_sleeps_is_left_out(bundle, monkeypatch):
-    from raysplit.serving.submodels import SubModels
+    from raysplit.serving.ensemble.submodels import SubModels
 
     said = SubModels._say
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from raysplit.device.half import DeviceHalves
-from raysplit.device.wire import FAMILY_HEADER, LEVEL_HEADER
+from raysplit.device.halves import DeviceHalves
 from raysplit.serving.args import Limits, SplitArgs
-from raysplit.serving.halves import Halves
-from raysplit.serving.split import SplitWeb
+from raysplit.serving.split.app import SplitRoutes
+from raysplit.serving.split.halves import Halves
+from raysplit.wire.split_api import FAMILY_HEADER, LEVEL_HEADER
 from tests.serving.apps import App
 
 many = settings(
@@ -183,7 +183,7 @@ def split(family):
     """Return a client of a family's application, a message for it, and its headers."""
     level = family.levels[0].level
     message = DeviceHalves(family).message(torch.zeros(2, *family.about.shape, dtype=torch.uint8), level)
-    web = SplitWeb(Halves(family, Limits(body_mib=1)), SplitArgs(family="unused"))
+    web = SplitRoutes(Halves(family, Limits(body_mib=1)), SplitArgs(family="unused"))
     with TestClient(web.app, client=("127.0.0.1", 1)) as client:
         yield client, message, {LEVEL_HEADER: level.replace("·", "."), FAMILY_HEADER: family.id}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from raysplit.compress.message import Message, parse
 from raysplit.config import BottleneckConfig, FreezeAndCache, LocalLoss, SplitConfig, Stage, TrainConfig
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.traffic import DOWN, UP
-from raysplit.train.transport import Done, Local
+from raysplit.wire.message import Message, parse
 from tests.train.recipes import plain_config
 
 HEAD = LocalLoss(width=8, layers=1)
@@ -34,7 +34,7 @@ class Tap:
     """A local transport; `calls` holds (verb, arguments, answer) since it was last emptied."""
 
     def __init__(self, config: SplitConfig):
-        self.local = Local(config)
+        self.local = LocalDevice(config)
         self.calls: list[tuple[str, tuple, Any]] = []
 
     def call(self, verb: str, *args: Any) -> Done:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.transport import Local
 from tests.train.recipes import squeezed_config
 
 FIXED = ("up_labels", "up_headers", "down_headers")
@@ -16,7 +16,7 @@ PACKED = ("up_activations", "down_gradients")
 def measure() -> dict[str, list]:
     """Return per-step losses, and per-epoch bytes by kind, of the tiny run."""
     config, losses = squeezed_config(), []
-    loop = Loop(config, Local(config), lambda epoch, step, steps, loss: losses.append(loss))
+    loop = Loop(config, LocalDevice(config), lambda epoch, step, steps, loss: losses.append(loss))
     rows = list(loop.epochs())
     return {
         "losses": losses,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from raysplit.schedules.decide import foresee
 
 from raysplit.compress.codec import extract
-from raysplit.compress.message import parse
-from raysplit.compress.schedule import foreseen
 from raysplit.config import ByteBudget, Plateau
 from raysplit.errors import ConfigError
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.local_head import flatten
 from raysplit.train.loop import Loop
-from raysplit.train.record import RunDir
-from raysplit.train.transport import Local
+from raysplit.wire.message import parse
 from tests.train.freezing import HEAD, Tap, crossed, freezing_config
 
 LADDER = ("c2.b4/b4.zstd", "c8.b4/b4.zstd", "all.b8/b8.zstd")
@@ -83,7 +83,7 @@ def with_budget(squeezed, megabytes, in_flight, local=False):
 
 def bounds(config) -> list[int]:
     """Most bytes of an epoch at each level."""
-    course = Loop(config, Local(config))._course
+    course = Loop(config, LocalDevice(config))._course
     return [course.steps * course.step_bytes(level) for level in config.levels()]
 
 
@@ -91,7 +91,7 @@ def test_a_run_spends_what_zstd_saved_stays_within_its_budget_and_goes_on_after_
     _, middle, loose = bounds(with_budget(squeezed, 1.0, 2))
     budget = (4 * middle + loose - 100) / 1e6
     config = with_budget(squeezed, budget, 2)
-    decisions = foreseen(config.schedule, Loop(config, Local(config))._course)
+    decisions = foresee(config.schedule, Loop(config, LocalDevice(config))._course)
     assert [str(decision.level) for decision in decisions] == ["c8·b4/b4·zstd"] * 5
     assert_pieces_equal_the_whole(config, tmp_path)
     rows = untimed(tmp_path / "whole")
@@ -104,7 +104,7 @@ def test_a_run_in_lock_step_stays_within_its_budget(squeezed, local):
     tight, middle, _ = bounds(with_budget(squeezed, 1.0, 1, local))
     budget = (tight + 4 * middle) / 1e6
     config = with_budget(squeezed, budget, 1, local)
-    rows = list(Loop(config, Local(config)).epochs())
+    rows = list(Loop(config, LocalDevice(config)).epochs())
     assert [row["level"] for row in rows[:2]] == ["c2·b4/b4·zstd", "c8·b4/b4·zstd"]
     assert 0.7 * budget * 1e6 < sum(map(crossed, rows)) <= budget * 1e6
 
@@ -132,12 +132,12 @@ def test_the_local_head_crosses_once_and_rests_on_the_server(local, head):
     if taken is not None:
         # Two bytes a value.
         assert sent[1] == pytest.approx(2 * len(flatten(taken)), abs=8)
-        held = tap.local.call("hand_over").result()
+        held = tap.local.hand_over().result()
         assert torch.equal(extract(parse(held[0])), flatten(taken))
 
 
 def test_answers_are_the_mean_of_both_distributions_and_training_is_the_servers_own():
-    loop = Loop(freezing_config(3), Local(freezing_config(3)))
+    loop = Loop(freezing_config(3), LocalDevice(freezing_config(3)))
     half, z = loop._server._half, torch.randn(4, *loop.cut.shape)
     half.eval()
     own, other = half.body(half.decoder(z)), half.head(z)
@@ -153,7 +153,7 @@ def test_what_the_server_takes_over_is_the_devices_head_in_fp16():
     tap = Tap(config)
     loop = Loop(config, tap)
     next(loop.epochs())
-    loop._server.take_over(parse(tap.call("hand_over").result()[0]))
+    loop._server.take_over(parse(tap.hand_over().result()[0]))
     taken, held = flatten(loop._server._half.head), flatten(tap.local._device._head)
     torch.testing.assert_close(taken, held, atol=1e-4, rtol=1e-3)
 
@@ -161,10 +161,10 @@ def test_what_the_server_takes_over_is_the_devices_head_in_fp16():
 def test_each_stage_has_a_learning_rate_schedule_of_its_own():
     """Three steps an epoch, no warm-up: constant at the stage's peak; lr 0.05 times 1, 0.5 and 0.1."""
     config = freezing_config(5, finish=True, lr_schedule="constant")
-    rows = list(Loop(config, Local(config)).epochs())
+    rows = list(Loop(config, LocalDevice(config)).epochs())
     assert [row["lr"] for row in rows] == pytest.approx([0.05, 0.025, 0.025, 0.025, 0.005])
     cosine = freezing_config(5, finish=True, lr_schedule="cosine", warmup=0.0)
-    rows = list(Loop(cosine, Local(cosine)).epochs())
+    rows = list(Loop(cosine, LocalDevice(cosine)).epochs())
     # At the last step of an epoch: steps 2 of 3; 2, 5 and 8 of 9; 2 of 3.
     assert [row["lr"] / 0.05 for row in rows] == pytest.approx(
         [0.25, 0.5 * 0.883022, 0.5 * 0.413176, 0.5 * 0.030154, 0.1 * 0.25], rel=1e-4

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from raysplit.compress.codec import Codec, extract, positions
-from raysplit.compress.message import parse
 from raysplit.compress.topk import choose
 from raysplit.config import UNCOMPRESSED, Fixed
 from raysplit.errors import ConfigError, WireError
-from raysplit.train.device import DeviceSide
+from raysplit.train.device_side import DeviceSide
+from raysplit.train.halves import build_parts
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.parts import build_parts
 from raysplit.train.summary import step_bytes
 from raysplit.train.traffic import DOWN, UP
-from raysplit.train.transport import Local
+from raysplit.wire.message import parse
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_it_learns(squeezed, level):
     """Ten classes, a code of 64 values. Guessing is right once in ten."""
     config = at(squeezed, level, epochs=4, lr=0.03)
     config = config.replaced(data=config.data.replaced(train_rows=640, augment="none"))
-    rows = list(Loop(config, Local(config)).epochs())
+    rows = list(Loop(config, LocalDevice(config)).epochs())
     assert rows[-1]["train_loss"] < 0.92 * rows[0]["train_loss"]
     assert rows[-1]["val_accuracy"] > 0.3
 
@@ -47,7 +47,7 @@ def test_it_learns(squeezed, level):
 @pytest.mark.parametrize("in_flight", [1, 2])
 def test_counted_bytes_are_what_the_plan_promises(squeezed, level, in_flight):
     config = at(squeezed, level, epochs=1, in_flight=in_flight)
-    row = next(Loop(config, Local(config)).epochs())
+    row = next(Loop(config, LocalDevice(config)).epochs())
     up, down, exact = step_bytes(config, config.schedule.level, (16, 2, 2), 1, 10)
     assert exact
     assert sum(row[kind] for kind in UP) == 3 * up and sum(row[kind] for kind in DOWN) == 3 * down
@@ -55,7 +55,7 @@ def test_counted_bytes_are_what_the_plan_promises(squeezed, level, in_flight):
 
 def exchanges(config):
     """Train; return the activation and gradient messages of each micro-batch."""
-    loop, seen = Loop(config, Local(config)), []
+    loop, seen = Loop(config, LocalDevice(config)), []
     learn = loop._server.learn
 
     def watch(number, activation, labels):
@@ -78,7 +78,7 @@ def test_gradients_lie_where_the_activations_did(squeezed):
 
 def test_a_device_refuses_a_gradient_of_other_values(squeezed):
     config = at(squeezed, "all.k5.b4/b4", epochs=1)
-    loop = Loop(config, Local(config))
+    loop = Loop(config, LocalDevice(config))
     learn = loop._server.learn
 
     def dense(number, activation, labels):

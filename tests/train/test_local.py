@@ -8,8 +8,8 @@ from safetensors.torch import load
 
 from raysplit.config import Fixed
 from raysplit.errors import ConfigError
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
-from raysplit.train.record import RunDir
 
 SIDES = ("device", "server")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from raysplit.schedules.decide import Decision
 
-from raysplit.compress.schedule import Decision
 from raysplit.config import Level, LocalLoss
-from raysplit.train.device import DeviceSide
+from raysplit.train.device_side import DeviceSide
 from raysplit.train.local_head import LocalHead
 from tests.train.freezing import HEAD
 

@@ -14,14 +14,14 @@ from raysplit.compress.codec import pack_labels
 from raysplit.config import Fixed, ModelConfig, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import DataError, WireError
-from raysplit.fit.optim import lr_at
-from raysplit.fit.seeds import mix, seeded
 from raysplit.models import build
 from raysplit.split import find_cuts
+from raysplit.torch_utils.optim import lr_at
+from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.summary import step_bytes, summarise
+from raysplit.train.summary import step_bytes, summarize
 from raysplit.train.traffic import DOWN, UP
-from raysplit.train.transport import Local
 from tests.split.unsplit import insert_after
 from tests.train.make_golden import measure
 
@@ -72,7 +72,7 @@ def unsplit(config: SplitConfig) -> dict[str, torch.Tensor]:
 
 def split(config: SplitConfig) -> tuple[Loop, dict[str, torch.Tensor]]:
     """Train through the loop; return it and all weights under their names in the model."""
-    loop = Loop(config, Local(config))
+    loop = Loop(config, LocalDevice(config))
     list(loop.epochs())
     return loop, merged(loop)
 
@@ -122,7 +122,7 @@ def test_counted_bytes_are_what_the_plan_promises(squeezed):
 
 def test_traffic_by_kind_and_the_summary_add_up(squeezed):
     loop, _ = split(squeezed)
-    summary = summarise(loop, "somewhere")
+    summary = summarize(loop, "somewhere")
     assert summary["bytes_up"] == sum(row[kind] for row in loop.rows for kind in UP)
     assert summary["bytes_down"] == sum(row[kind] for row in loop.rows for kind in DOWN)
     sent = {kind for kind in (*UP, *DOWN) if all(row[kind] > 0 for row in loop.rows)}
@@ -153,18 +153,18 @@ def test_seconds_add_up_in_lock_step(squeezed):
 
 def test_the_watch_sees_every_step(plain):
     seen = []
-    list(Loop(plain, Local(plain), lambda *about: seen.append(about[:3])).epochs())
+    list(Loop(plain, LocalDevice(plain), lambda *about: seen.append(about[:3])).epochs())
     assert seen == [(0, 1, 3), (0, 2, 3), (0, 3, 3)]
 
 
 def test_too_few_rows_for_a_batch(plain):
     config = plain.replaced(data=plain.data.replaced(train_rows=31))
     with pytest.raises(DataError, match="31 training rows do not fill a batch of 32; lower train.batch_size"):
-        Loop(config, Local(config))
+        Loop(config, LocalDevice(config))
 
 
 def test_a_gradient_for_an_unknown_batch_is_refused(plain):
-    device = Local(plain)
+    device = LocalDevice(plain)
     loop = Loop(plain, device)
     down = []
     learn = loop._server.learn
@@ -191,7 +191,7 @@ def test_a_gradient_for_an_unknown_batch_is_refused(plain):
     ],
 )
 def test_an_answer_that_is_not_to_the_question(plain, spoil, text):
-    device = Local(plain)
+    device = LocalDevice(plain)
     loop = Loop(plain, device)
     learn = loop._server.learn
     loop._server.learn = lambda number, *messages: learn(number, *spoil(*messages))

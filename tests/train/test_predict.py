@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from raysplit.link import NAMED, Link
+from raysplit.folders.run_dir import RunDir
+from raysplit.hardware.link import NAMED, Link
 from raysplit.train.local import train_local
 from raysplit.train.predict import predict, predict_training
-from raysplit.train.record import RunDir
 from raysplit.train.traffic import DOWN, UP
 
 LINK = Link("test", up_bit_s=8e6, down_bit_s=8e6, round_trip_s=0.0, message_bytes=0)

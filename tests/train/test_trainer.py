@@ -12,10 +12,10 @@ import torch
 
 from raysplit.config import ModelConfig
 from raysplit.errors import ClusterError, CodecError, DataError
-from raysplit.train.actors import RayActor, device_request, server_request, wait_for_room
+from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
-from raysplit.train.record import RunDir
+from raysplit.train.ray_device import RayDevice, device_request, server_request, wait_for_room
 from raysplit.train.trainer import SplitTrainer
 from tests.train.test_loop import assert_same, merged, unsplit
 
@@ -68,7 +68,7 @@ def on_ray(plain, tmp_path):
 )
 def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
     config = on_ray.replaced(cut=cut, train=on_ray.train.replaced(in_flight=in_flight))
-    device = RayActor(config)
+    device = RayDevice(config)
     loop = Loop(config, device)
     list(loop.epochs())
     assert_same(merged(loop), unsplit(config))
@@ -124,7 +124,7 @@ def test_a_users_fault_comes_back_as_itself_and_is_not_tried_again(on_ray):
 def test_data_missing_on_the_device(on_ray):
     config = on_ray.replaced(data=on_ray.data.replaced(name="parquet:/nowhere/at/all"))
     with pytest.raises(DataError, match="/nowhere/at/all"):
-        RayActor(config)
+        RayDevice(config)
 
 
 def test_device_resource_is_asked_for_where_the_cluster_has_it(plain):
@@ -146,7 +146,7 @@ def test_no_room_now(on_ray):
     with pytest.raises(ClusterError, match=r"asks for 1 CPU, 1 device; the cluster has .* 0 of 1 device free"):
         wait_for_room(on_ray.replaced(ray=settings))
     with pytest.raises(ClusterError, match=r"no room for the device actor \(waited 1 s\): it asks for 1 device"):
-        RayActor(on_ray.replaced(ray=settings))
+        RayDevice(on_ray.replaced(ray=settings))
     ray.kill(holder)
 
 
@@ -158,9 +158,9 @@ def test_no_room_ever_is_said_at_once(on_ray, monkeypatch):
 
 
 def test_a_device_that_does_not_answer_is_named(on_ray):
-    device = RayActor(on_ray.replaced(ray=on_ray.ray.replaced(call_timeout_s=30)))
+    device = RayDevice(on_ray.replaced(ray=on_ray.ray.replaced(call_timeout_s=30)))
     device._timeout = 0.0
-    pending = device.call("evaluate", "test", 0)
+    pending = device.evaluate("test", 0)
     with pytest.raises(ClusterError, match="device 0 did not answer within 0 s"):
         pending.result()
     device.close()

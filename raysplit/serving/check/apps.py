@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 from ray.serve.schema import HTTPOptionsSchema
 
-from raysplit.bundle import MANIFEST
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.errors import BundleError, ConfigError, nearest
-from raysplit.family import load_family
+from raysplit.family.bundle import load_family
 from raysplit.serving.args import INGRESS, AppArgs, EnsembleArgs, SplitArgs
 from raysplit.serving.check.finding import Finding, at, mappings
 from raysplit.serving.check.imports import with_colon
 from raysplit.serving.check.strict import validated
-from raysplit.storage import Folder
+from raysplit.utils.bundle import MANIFEST
+from raysplit.utils.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def _names(builder: _Builder, args: AppArgs, parts: int | None, app: Mapping[Any
 
 def _group_of(name: str, args: AppArgs) -> str | None:
     groups = args.groups if isinstance(args, EnsembleArgs) else {}
-    return next((f"Nearest: {group}." for group, members in groups.items() if _number(name) in members), None)
+    return next(
+        (f"Nearest: {group}." for group, level_records in groups.items() if _number(name) in level_records), None
+    )
 
 
 def _rows(app: Mapping[Any, Any]) -> list[str]:

@@ -1,0 +1,1 @@
+"""The `raysplit` command."""

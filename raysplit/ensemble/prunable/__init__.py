@@ -1,0 +1,1 @@
+"""Networks that sub-models can be cut out of."""

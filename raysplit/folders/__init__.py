@@ -1,0 +1,1 @@
+"""The folders that runs, builds and searches leave behind."""

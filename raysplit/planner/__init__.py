@@ -1,0 +1,1 @@
+"""What a run or a cut will cost, before anything is trained."""

@@ -1,0 +1,1 @@
+"""Typed rows of what was measured: no files, no torch."""

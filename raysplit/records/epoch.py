@@ -1,0 +1,152 @@
+"""One epoch of a run, as the run record keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal
+
+Mode = Literal["joint", "local", "alone", "frozen", "cached"]
+"""joint: activations up, gradients down. local: the device learns from its own loss, the server from the
+activations; nothing comes down. alone: the device learns from its own loss, nothing crosses. frozen: the device
+half rests, the server learns from the activations and keeps them. cached: it learns from what it kept."""
+
+Cell = str | int | float | None
+_PREDICTED = ("predicted_", "_s")
+
+
+@dataclass(frozen=True)
+class ByteCounts:
+    """Bytes of messages on the link, by direction and kind; bodies and headers apart."""
+
+    up_activations: int = 0
+    up_labels: int = 0
+    up_weights: int = 0
+    up_headers: int = 0
+    down_gradients: int = 0
+    down_headers: int = 0
+    evaluation: int = 0
+    """Of the validation pass, headers included; not part of the training traffic."""
+
+    @property
+    def up(self) -> int:
+        """Training bytes from device to server."""
+        return self.up_activations + self.up_labels + self.up_weights + self.up_headers
+
+    @property
+    def down(self) -> int:
+        """Training bytes from server to device."""
+        return self.down_gradients + self.down_headers
+
+    @property
+    def traffic(self) -> int:
+        """Training bytes in both directions."""
+        return self.up + self.down
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one epoch did and cost: a row of `metrics.parquet` (docs/run-record.md).
+
+    Accuracies are in 0..1. A value that was not measured is 0.
+
+    >>> EpochRecord(epoch=0, level="c4·b4/b4", steps=3, bytes=ByteCounts(up_activations=90, down_gradients=80)).traffic
+    170
+    """
+
+    epoch: int
+    """From 0."""
+    level: str
+    """As a level prints: `c4·b4/b4·zstd`."""
+    mode: Mode = "joint"
+    reason: str = ""
+    """Why the schedule chose the level."""
+    lr: float = 0.0
+    """Learning rate of the epoch's last optimiser step."""
+    train_loss: float = 0.0
+    train_accuracy: float = 0.0
+    val_loss: float = 0.0
+    val_accuracy: float = 0.0
+    steps: int
+    """Optimiser steps."""
+    val_batches: int = 0
+    bytes: ByteCounts = field(default_factory=ByteCounts)
+    test_accuracy: float | None = None
+    """Of the model that was kept at the end of the epoch; None: none was."""
+    evaluation_test: int = 0
+    """Bytes of the test pass of a model that was kept."""
+    train_s: float = 0.0
+    """Seconds of training, validation apart."""
+    train_compute_s: float = 0.0
+    """Of these, seconds in which either half computed."""
+    seconds: float = 0.0
+    """Of training and validation."""
+    device_s: float = 0.0
+    server_s: float = 0.0
+    link_s: float = 0.0
+    """Seconds in which neither half computed: exact in lock-step, a lower bound where micro-batches overlap."""
+    wait_s: float = 0.0
+    """Seconds in which the server waited for the device."""
+    threads_device: int = 0
+    threads_server: int = 0
+    predicted_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that the epoch would have taken over each named link."""
+
+    @property
+    def bytes_up(self) -> int:
+        """Training bytes from device to server."""
+        return self.bytes.up
+
+    @property
+    def bytes_down(self) -> int:
+        """Training bytes from server to device."""
+        return self.bytes.down
+
+    @property
+    def traffic(self) -> int:
+        """Training bytes in both directions."""
+        return self.bytes.traffic
+
+    @property
+    def train_link_s(self) -> float:
+        """Seconds of training in which neither half computed."""
+        return max(0.0, self.train_s - self.train_compute_s)
+
+    def to_row(self) -> dict[str, Cell]:
+        """Return the record as a flat row, in the order of the columns on disk."""
+        row: dict[str, Cell] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name == "bytes":
+                row |= asdict(value)
+            elif entry.name == "predicted_s":
+                row |= {name.join(_PREDICTED): seconds for name, seconds in value.items()}
+            else:
+                row[entry.name] = value
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Cell]) -> EpochRecord:
+        """Read a row of `metrics.parquet`, of this version or an older one; columns that are not known are left out.
+
+        Raises KeyError or TypeError for a row that lacks what every record has.
+        """
+        _ = row["epoch"], row["level"], row["steps"]
+        start, end = _PREDICTED
+        predicted = {
+            name.removeprefix(start).removesuffix(end): value
+            for name, value in row.items()
+            if name.startswith(start) and name.endswith(end)
+        }
+        own = {entry.name for entry in fields(cls)} - {"bytes", "predicted_s"}
+        counts = {entry.name: row[entry.name] for entry in fields(ByteCounts) if row.get(entry.name) is not None}
+        return cls(
+            **{name: value for name, value in row.items() if name in own},  # type: ignore[arg-type]
+            bytes=ByteCounts(**counts),  # type: ignore[arg-type]
+            predicted_s=predicted,  # type: ignore[arg-type]
+        )
+
+
+def total_traffic(records: Iterable[EpochRecord]) -> int:
+    """Return the training bytes of some epochs, both directions."""
+    return sum(record.traffic for record in records)

@@ -1,0 +1,53 @@
+"""The models that a run kept along the way, one for each level of a family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from raysplit.records.epoch import EpochRecord
+
+
+@dataclass(frozen=True)
+class LevelRecord:
+    """One level of a family; accuracies are in 0..1."""
+
+    level: str
+    epochs: int
+    test_accuracy: float
+    val_accuracy: float
+    bytes_per_sample_up: float
+    """Frame bytes of the level's training epochs for each training image that was sent."""
+    bytes_per_sample_down: float
+    seconds: float
+    """Of the level's epochs, training and validation."""
+
+    @property
+    def bytes_per_sample(self) -> float:
+        """Training bytes of an image, both directions."""
+        return self.bytes_per_sample_up + self.bytes_per_sample_down
+
+
+def level_records(records: Iterable[EpochRecord], batch_size: int) -> list[LevelRecord]:
+    """Return what a run kept, in order: an epoch with a `test_accuracy` ends a level."""
+    found: list[LevelRecord] = []
+    stage: list[EpochRecord] = []
+    for record in records:
+        stage.append(record)
+        if record.test_accuracy is not None:
+            found.append(_level_record(stage, record.test_accuracy, batch_size))
+            stage = []
+    return found
+
+
+def _level_record(stage: Sequence[EpochRecord], test_accuracy: float, batch_size: int) -> LevelRecord:
+    samples, last = sum(record.steps for record in stage) * batch_size, stage[-1]
+    return LevelRecord(
+        level=last.level,
+        epochs=len(stage),
+        test_accuracy=test_accuracy,
+        val_accuracy=last.val_accuracy,
+        bytes_per_sample_up=sum(record.bytes_up for record in stage) / samples,
+        bytes_per_sample_down=sum(record.bytes_down for record in stage) / samples,
+        seconds=sum(record.seconds for record in stage),
+    )

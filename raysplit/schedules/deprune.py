@@ -1,0 +1,38 @@
+"""Deprune: tight first, loose later (Mudvari et al., ACM TOIT 24(4), 2024)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raysplit.schedules.base import Decision, History, RunContext
+from raysplit.schedules.phases import Phase, phase_position
+from raysplit.utils.frozen import Frozen
+from raysplit.wire.level import Level
+
+
+class Deprune(Frozen):
+    """Tight first, looser later (Mudvari et al. 2024): a list of phases, each a level and a share of the epochs."""
+
+    kind: Literal["deprune"] = "deprune"
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    reset_logits: bool = True
+    """Redraw the channel logits between phases, so that channels left out get another chance."""
+    fresh_optimizer: bool = True
+    """Start each phase with empty optimiser state."""
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return every level that can be chosen, in order."""
+        return tuple(dict.fromkeys(phase.level for phase in self.phases))
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        """Return the level of the phase that the epoch lies in."""
+        at = phase_position(self.phases, len(history), context.epochs)
+        return Decision(
+            self.phases[at.index].level,
+            f"phase {at.index + 1} of {len(self.phases)}",
+            reset_logits=at.entering and self.reset_logits,
+            fresh_optimizer=at.entering and self.fresh_optimizer,
+            mode=context.mode,
+        )

@@ -1,0 +1,24 @@
+"""One level throughout."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from raysplit.schedules.base import Decision, History, RunContext
+from raysplit.utils.frozen import Frozen
+from raysplit.wire.level import DEFAULT_LEVEL, Level
+
+
+class Fixed(Frozen):
+    """One level from the first epoch to the last."""
+
+    kind: Literal["fixed"] = "fixed"
+    level: Level = DEFAULT_LEVEL
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return every level that can be chosen."""
+        return (self.level,)
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        """Return the level, trained jointly or by the device's own loss."""
+        return Decision(self.level, "fixed", mode=context.mode)

@@ -1,0 +1,78 @@
+"""Freeze and cache: the device half is trained and frozen, its codes cross a few times, the server keeps them.
+
+One of a family of methods that train the device half by a local loss and the server half on activations that were
+sent once: CSE-FSL (arXiv 2302.05599), FSL-SAGE (arXiv 2505.23182), Ampere (arXiv 2507.07130).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raysplit.records.epoch import Mode
+from raysplit.schedules.base import Decision, History, RunContext
+from raysplit.schedules.phases import Stage, phase_position
+from raysplit.utils.frozen import Frozen
+from raysplit.wire.level import Level
+
+
+class FreezeAndCache(Frozen):
+    """The device half learns first and is frozen; then its activations cross a few times and the server keeps them.
+
+    With `train.local_loss` the device learns alone and nothing crosses in the first stage; without it the
+    halves learn together. After `views` passes over the data, later epochs train on what the server kept.
+    """
+
+    kind: Literal["freeze_and_cache"] = "freeze_and_cache"
+    learn: Stage
+    """Until the device half is frozen."""
+    send: Stage
+    """The server learns: from messages in the first `views` epochs, from what it kept in the others."""
+    views: Annotated[int, Field(ge=1)] = 2
+    """Passes over the training data (each newly augmented) that cross."""
+    head: bool = True
+    """With a local loss: its head crosses once in fp16, and the server's answers are the mean of both. Not with
+    `finish`, in which the device half moves away from the head."""
+    shift: bool = True
+    """The server moves each code by up to one cell each way, at random, whenever it learns from it."""
+    finish: Stage | None = None
+    """Both halves together again, at the end."""
+
+    @property
+    def phases(self) -> tuple[Stage, ...]:
+        return (self.learn, self.send) if self.finish is None else (self.learn, self.send, self.finish)
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the server takes over the head of a device that has one."""
+        return self.head and self.finish is None
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return every level that can be chosen, in order."""
+        return tuple(dict.fromkeys(phase.level for phase in self.phases))
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        """Return the stage's level and how the epoch trains: alone or jointly, then frozen, then from the cache."""
+        at = phase_position(self.phases, len(history), context.epochs)
+        stage = self.phases[at.index]
+        mode, reason = self._mode(at.index, at.epoch - at.start, context.local_loss)
+        hand_over = at.index == 1 and at.entering and self.hands_over and context.local_loss
+        return Decision(
+            stage.level,
+            reason,
+            mode=mode,
+            fresh_optimizer=at.entering,
+            span=at.span,
+            lr_scale=stage.lr_scale,
+            hand_over=hand_over,
+        )
+
+    def _mode(self, phase: int, epoch: int, local_loss: bool) -> tuple[Mode, str]:
+        if phase == 0:
+            return ("alone", "the device learns alone") if local_loss else ("joint", "before the device half is frozen")
+        if phase == 2:
+            return "joint", "finish together"
+        if epoch < self.views:
+            return "frozen", f"frozen, view {epoch + 1} of {self.views} is sent and kept"
+        return "cached", "frozen, from what the server kept"

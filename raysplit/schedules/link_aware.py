@@ -1,0 +1,75 @@
+"""Link-aware: the loosest level whose step fits a target time on the link as it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from raysplit.schedules.base import Decision, History, RunContext
+from raysplit.schedules.ladder import Ladder
+from raysplit.wire.level import Level
+
+
+class LinkAware(Ladder):
+    """The loosest level whose optimiser step still fits a target time, on the link as measured while training."""
+
+    measures: ClassVar[bool] = True
+    kind: Literal["link_aware"] = "link_aware"
+    step_s: Annotated[float, Field(gt=0)]
+    """Target seconds of one optimiser step: both halves' compute and the link."""
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        """Return the loosest level whose step is expected to fit `step_s`; the tightest if none fits.
+
+        The time a step spends on the link is a line over its bytes, through the mean of each level so far, scaled to
+        what the last epoch measured: a link that got slower makes all levels slower. While only one level has been
+        seen, all of its link time counts as bandwidth, so a guess errs towards the tighter level. No level is taken to
+        be faster than when it was last measured: where compute hides the link, the line says nothing of looser levels.
+        Raises ConfigError for a ladder that is not in order.
+        """
+        self.check_order(context)
+        level, reason = self._pick(context, history)
+        return Decision(level, reason, mode=context.mode)
+
+    def _pick(self, context: RunContext, history: History) -> tuple[Level, str]:
+        if not history:
+            return self.ladder[0], "tightest first: the link is not measured yet"
+        steps, last = context.steps, history[-1]
+        fixed, slope = _line([_mean(history, level, steps) for level in sorted({record.level for record in history})])
+        usual = fixed + slope * last.traffic / steps
+        scale = last.train_link_s / steps / usual if usual > 0 else 1.0
+        compute = last.train_compute_s / steps
+        measured = {record.level: (record.train_link_s + record.train_compute_s) / steps for record in history}
+
+        def seconds(level: Level) -> float:
+            predicted = compute + scale * (fixed + slope * context.step_bytes(level))
+            return max(predicted, measured.get(str(level), 0.0))
+
+        fitting = [level for level in self.ladder if seconds(level) <= self.step_s]
+        level = fitting[-1] if fitting else self.ladder[0]
+        known = f"about {1000 * seconds(level):.0f} ms a step, target {1000 * self.step_s:.0f} ms"
+        return level, known if fitting else f"no level fits: {known}"
+
+
+def _mean(history: History, level: str, steps: int) -> tuple[float, float]:
+    """Return bytes and link seconds of a step at a level.
+
+    Epochs at one level differ by what zstd found: a slope through them would be noise.
+    """
+    seen = [record for record in history if record.level == level]
+    count = steps * len(seen)
+    return sum(record.traffic for record in seen) / count, sum(record.train_link_s for record in seen) / count
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Fit y = fixed + slope·x by least squares, neither below zero; one x alone gives a line through the origin."""
+    n = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread > 0 else 0.0
+    fixed = mean_y - slope * mean_x
+    if spread > 0 and slope > 0 and fixed >= 0:
+        return fixed, slope
+    return 0.0, mean_y / mean_x if mean_x > 0 else 0.0

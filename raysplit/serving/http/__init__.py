@@ -1,0 +1,1 @@
+"""What all applications share over HTTP: access, bodies, images, telemetry."""

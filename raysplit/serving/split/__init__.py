@@ -1,0 +1,5 @@
+"""The server halves of a family as a Ray Serve application: `raysplit.serving.split:build`."""
+
+from raysplit.serving.split.app import build
+
+__all__ = ["build"]

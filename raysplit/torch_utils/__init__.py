@@ -1,0 +1,1 @@
+"""Torch helpers: devices, checkpoints, optimisers, seeds."""

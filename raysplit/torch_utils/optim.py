@@ -1,0 +1,119 @@
+"""Optimisers, and the learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from raysplit.config import FitConfig
+from raysplit.errors import ConfigError
+
+
+class ChainedOptimizer:
+    """Several optimisers that step as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self._parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self._parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self._parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self._parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self._parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part, own in zip(self._parts, state["parts"], strict=True):
+            part.load_state_dict(own)
+
+
+def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer | ChainedOptimizer:
+    """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
+
+    Raises ConfigError for `muon` and a network without transformer blocks.
+    """
+    if config.optimizer == "muon":
+        return _muon(half, config)
+    plain = [p for name, p in half.named_parameters() if decay_logits or not name.endswith("logits")]
+    logits = [p for name, p in half.named_parameters() if not decay_logits and name.endswith("logits")]
+    groups: list[dict[str, Any]] = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]] or groups[:1]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def _muon(model: nn.Module, config: FitConfig) -> ChainedOptimizer:
+    """Return Muon for the matrices in a transformer's blocks and AdamW, at the same rate, for all else.
+
+    Muon (Jordan et al. 2024) makes each momentum matrix orthogonal before it is applied; its step is scaled to
+    AdamW's root mean square (Liu et al. 2025, arXiv 2502.16982), so that rates found for AdamW hold.
+    """
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and "blocks." in name]
+    if not matrices:
+        raise ConfigError("optimizer 'muon' is for networks with transformer blocks; set optimizer to adamw or sgd")
+    known = set(matrices)
+    rest = [p for _, p in named if p not in known]
+    lr, decay = config.lr, config.weight_decay
+    return ChainedOptimizer(
+        torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=lr, weight_decay=decay),
+    )
+
+
+def lr_at(config: FitConfig, step: int, steps: int) -> float:
+    """Return the learning rate of optimiser step `step` (from 0) of the `steps` that the schedule covers."""
+    if config.lr_schedule == "constant":
+        return config.lr
+    rise = round(config.warmup * steps)
+    if step < rise:
+        return config.lr * (step + 1) / rise
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+class HalfOptimizer:
+    """One half's optimiser, stepped at the learning rate that the run has reached."""
+
+    def __init__(self, half: nn.Module, config: FitConfig, steps: int, decay_logits: bool):
+        self._half, self._config, self._decay = half, config, decay_logits
+        self._span, self._scale = (0, steps), 1.0
+        self.reset()
+
+    def plan(self, first: int, steps: int, scale: float) -> None:
+        """Let the learning-rate schedule cover `steps` steps from step `first`, with its peak at `scale` · lr."""
+        self._span, self._scale = (first, steps), scale
+
+    def reset(self) -> None:
+        """Forget momentum and moments."""
+        self._optimizer = make_optimizer(self._half, self._config, self._decay)
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step` of the run."""
+        first, steps = self._span
+        return self._scale * lr_at(self._config, step - first, steps)
+
+    def step(self, step: int) -> None:
+        """Apply and clear the gradients as optimiser step `step` of the run."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.lr(step)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict:
+        return self._optimizer.state_dict()
+
+    def restore(self, state: dict) -> None:
+        self._optimizer.load_state_dict(state)

@@ -1,0 +1,58 @@
+"""What the server caches of a frozen device half: its messages as they came, replayed in later epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from raysplit.wire.message import Message, parse
+
+Pair = tuple[Message, Message]
+"""Activation and labels of one micro-batch."""
+_MIXED = 16
+"""Messages whose samples are mixed with each other in a replay."""
+
+
+def shift_codes(z: torch.Tensor, seed: int) -> torch.Tensor:
+    """Move each sample of a grid z, shape (N, C, H, W), by −1, 0 or 1 cells along both axes; edges are repeated.
+
+    The augmentation that is left when images do not cross again: a cell of an 8×8 grid is 4 pixels of 32.
+    """
+    count, _, height, width = z.shape
+    generator = torch.Generator().manual_seed(seed)
+    dy, dx = torch.randint(-1, 2, (2, count, 1), generator=generator).to(z.device)
+    rows = (torch.arange(height, device=z.device) + dy).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=z.device) + dx).clamp_(0, width - 1)
+    moved = z.gather(2, rows[:, None, :, None].expand_as(z))
+    return moved.gather(3, columns[:, None, None, :].expand_as(z))
+
+
+class ActivationCache:
+    """Packed messages, a list for each view of the training data; their size is what crossed."""
+
+    def __init__(self) -> None:
+        self._views: list[list[tuple[bytes, bytes]]] = []
+        self.validation: list[tuple[bytes, bytes]] = []
+        """The messages of the validation part, which do not change while the device half is frozen."""
+
+    def new_view(self) -> None:
+        self._views.append([])
+
+    def add(self, activation: Message, labels: Message) -> None:
+        """Keep a micro-batch of the newest view."""
+        self._views[-1].append((activation.to_bytes(), labels.to_bytes()))
+
+    def replay(self, turn: int, seed: int) -> Iterator[list[Pair]]:
+        """Yield the messages of view `turn` (modulo the number of views) in groups, shuffled by `seed`."""
+        view = self._views[turn % len(self._views)]
+        order = torch.randperm(len(view), generator=torch.Generator().manual_seed(seed)).tolist()
+        for first in range(0, len(order), _MIXED):
+            yield [(parse(view[i][0]), parse(view[i][1])) for i in order[first : first + _MIXED]]
+
+    def state(self) -> dict[str, list]:
+        return {"views": self._views, "validation": self.validation}
+
+    def restore(self, state: dict[str, list]) -> None:
+        self._views = [list(view) for view in state["views"]]
+        self.validation = list(state["validation"])

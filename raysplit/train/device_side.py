@@ -1,0 +1,265 @@
+"""The device side of training: owns the data, the first half and the encoder. No Ray in here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from raysplit.compress.codec import Codec, extract, pack_labels, positions
+from raysplit.config import UNCOMPRESSED, Level, SplitConfig
+from raysplit.data import batch_order, load, mean_std, prepare_batch
+from raysplit.errors import WireError
+from raysplit.records.epoch import Mode
+from raysplit.schedules.base import Decision
+from raysplit.torch_utils.checkpoint import pack_state, unpack_state
+from raysplit.torch_utils.compute import autocast, pick_device
+from raysplit.torch_utils.optim import HalfOptimizer
+from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
+from raysplit.train.halves import build_parts
+from raysplit.train.local_head import flatten
+from raysplit.wire.message import Kind, Message, parse
+
+
+class DeviceSide:
+    """What a device does in a run, by the methods of `raysplit.train.device.Device`."""
+
+    def __init__(self, config: SplitConfig):
+        self._config = config
+        self._train = config.train
+        self._torch_device = pick_device(config.train.device)
+        self._sets = {split: load(config.data, split) for split in ("train", "val", "test")}
+        self._mean, self._std = mean_std(self._sets["train"].images)
+        parts = build_parts(config, len(self._sets["train"].classes), self._shape())
+        self._cut = parts.cut
+        self._half = parts.device.to(self._torch_device)
+        self._head = None if parts.head is None else parts.head.to(self._torch_device)
+        if self._train.channels_last:
+            self._half = self._half.to(memory_format=torch.channels_last)
+        self._steps = len(self._sets["train"].labels) // self._train.batch_size
+        paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
+        # The head's parameters come last: without a head the optimiser's state is what it was.
+        learning = self._half if self._head is None else nn.ModuleList([self._half, self._head])
+        self._optimizer = HalfOptimizer(learning, self._train, self._steps * self._train.epochs, paper)
+        self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
+        self._mode: Mode = "joint"
+        self._codec = Codec(config.levels()[0], "up", self._cut.channel_dim)
+        self._busy = 0.0
+
+    def describe(self) -> DeviceFacts:
+        """Return what the server must know of the data, which only the device may have, and of this machine."""
+        train, val, test = (self._sets[split] for split in ("train", "val", "test"))
+        return DeviceFacts(
+            train_rows=len(train.labels),
+            val_rows=len(val.labels),
+            test_rows=len(test.labels),
+            skipped_rows=train.skipped + test.skipped,
+            raw_bytes=train.raw_bytes,
+            mean=self._mean,
+            std=self._std,
+            classes=train.classes,
+            shape=self._shape(),
+            threads=torch.get_num_threads(),
+        )
+
+    def begin_epoch(self, epoch: int, decision: Decision) -> None:
+        """Shuffle, and change to the level that the schedule decided on."""
+        with self._working():
+            order = batch_order(
+                len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
+            )
+        micro = self._train.batch_size // self._train.in_flight
+        self._micros = [part for batch in order for part in batch.split(micro)]
+        self._first = epoch * len(self._micros)
+        self._next = self._first
+        self._pending.clear()
+        self._mode = decision.mode
+        self._codec = Codec(decision.level, "up", self._cut.channel_dim)
+        first, epochs = decision.span or (0, self._train.epochs)
+        self._optimizer.plan(first * self._steps, epochs * self._steps, decision.lr_scale)
+        if decision.fresh_optimizer:
+            self._optimizer.reset()
+        if self._half.encoder is not None:
+            self._half.encoder.train_logits(decision.level.channels is not None)
+            if decision.reset_logits:
+                generator = torch.Generator().manual_seed(mix(self._train.seed, "logits", epoch))
+                self._half.encoder.reset_logits(generator)
+
+    def forward(self) -> Uplink:
+        """Send the next micro-batch."""
+        with self._working():
+            number, z, penalty, labels = self._encode()
+            message = self._compress(z, number, mix(self._train.seed, "picks", number))
+            if self._mode == "joint":
+                self._pending[number] = (z, penalty, positions(message))
+            elif self._mode == "local":
+                self._apply(number, z, penalty, self._local_gradient(message, number, labels)[0])
+        return self._send(message, labels)
+
+    def backward(self, gradient: bytes) -> None:
+        """Take the gradient message of a pending micro-batch; WireError for any other."""
+        with self._working():
+            message = parse(gradient)
+            if message.batch not in self._pending:
+                raise WireError(f"gradient for micro-batch {message.batch}, which is not under way")
+            z, penalty, mask = self._pending.pop(message.batch)
+            message.expect(Kind.GRADIENT, message.batch, tuple(z.shape))
+            self._apply(message.batch, z, penalty, extract(message, mask))
+
+    def exchange(self, gradient: bytes) -> Uplink:
+        """Take a gradient, then send the next micro-batch."""
+        self.backward(gradient)
+        return self.forward()
+
+    def train_alone(self) -> LocalScore:
+        """Train on the next step's images by the local loss; nothing crosses."""
+        start, loss, correct, count = time.perf_counter(), 0.0, 0, 0
+        for _ in range(self._train.in_flight):
+            number, z, penalty, labels = self._encode()
+            message = self._compress(z, number, mix(self._train.seed, "picks", number))
+            grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
+            self._apply(number, z, penalty, grad)
+            loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
+        return LocalScore(loss, correct, count, time.perf_counter() - start)
+
+    def hand_over(self) -> bytes:
+        """Return the packed weights message of the local head, in fp16."""
+        with self._working():
+            assert self._head is not None
+            message = Codec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
+        return self._timed(message).to_bytes()
+
+    @torch.no_grad()
+    def evaluate_alone(self, split: Split, index: int) -> LocalScore:
+        """Score batch `index` of a split by the local head, in eval mode."""
+        start = time.perf_counter()
+        z, labels = self._evaluated(split, index)
+        message = self._compress(z, index)
+        logits = self._local_logits(extract(message).to(z), training=False)
+        target = labels.to(self._torch_device)
+        loss = cross_entropy(logits.float(), target).item()
+        correct = int((logits.argmax(1) == target).sum())
+        return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start)
+
+    def evaluate(self, split: Split, index: int) -> Uplink:
+        """Send batch `index` of a split, in eval mode."""
+        with self._working():
+            z, labels = self._evaluated(split, index)
+            message = self._compress(z, index)
+        return self._send(message, labels)
+
+    def state(self) -> bytes:
+        """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
+        head = None if self._head is None else self._head.state_dict()
+        state = {"half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
+        # A pass over what the server kept does not call the device, which is then asked for the test part.
+        return pack_state(state | {"level": str(self._codec.level)})
+
+    def restore(self, packed: bytes) -> None:
+        """Go back to a state that `state` returned."""
+        state = unpack_state(packed)
+        self._half.load_state_dict(state["half"])
+        self._optimizer.restore(state["optimizer"])
+        self._codec = Codec(Level.model_validate(state["level"]), "up", self._cut.channel_dim)
+        if self._head is not None:
+            self._head.load_state_dict(state["head"])
+
+    def _shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self._sets["train"].images.shape
+        return channels, height, width
+
+    def _encode(self) -> tuple[int, torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Return number, code, budget penalty and labels of the next micro-batch."""
+        number, frozen = self._next, self._mode == "frozen"
+        self._next += 1
+        rows, data = self._micros[number - self._first], self._sets["train"]
+        images = self._images(data.images[rows], self._config.data.augment, mix(self._train.seed, "augment", number))
+        self._half.train(not frozen)
+        with (
+            torch.set_grad_enabled(not frozen),
+            seeded(mix(self._train.seed, "device", number), self._torch_device),
+            self._autocast(),
+        ):
+            z = self._half(images)
+        budget, encoder = self._codec.level.channels, self._half.encoder
+        penalty = None if frozen or budget is None or encoder is None else encoder.penalty(budget)
+        return number, z, penalty, data.labels[rows]
+
+    @torch.no_grad()
+    def _evaluated(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        data, size = self._sets[split], self._train.batch_size
+        rows = slice(index * size, (index + 1) * size)
+        self._half.eval()
+        with self._autocast():
+            z = self._half(self._images(data.images[rows], "none", 0))
+        return z, data.labels[rows]
+
+    def _local_logits(self, code: torch.Tensor, training: bool) -> torch.Tensor:
+        assert self._head is not None
+        self._head.train(training)
+        with self._autocast():
+            return self._head(code)
+
+    def _local_gradient(
+        self, message: Message, number: int, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[float, int]]:
+        """Train the head on the code as the server would see it; return the gradient, mean loss and hits.
+
+        The gradient is restricted to the values that would have been sent, as the server's is.
+        """
+        code = extract(message).to(self._torch_device).requires_grad_()
+        target = labels.to(self._torch_device)
+        with seeded(mix(self._train.seed, "head", number), self._torch_device):
+            logits = self._local_logits(code, training=True)
+        loss = cross_entropy(logits.float(), target)
+        (loss / self._train.in_flight).backward()
+        assert code.grad is not None
+        mask, level = positions(message), UNCOMPRESSED.replaced(top=message.top)
+        kept = Codec(level, "down", self._cut.channel_dim).compress(code.grad, number, message.kept, mask=mask)
+        return extract(kept, mask), (loss.item(), int((logits.argmax(1) == target).sum()))
+
+    def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
+        """Backpropagate a gradient through the half; step after the last micro-batch of a step."""
+        # A half without trainable layers (a cut before the first of them) has nothing to learn.
+        if z.requires_grad:
+            roots, grads = [z], [grad.to(z)]
+            if penalty is not None:
+                roots.append(penalty / self._train.in_flight)
+                grads.append(torch.ones_like(penalty))
+            torch.autograd.backward(roots, grads)
+        step, position = divmod(number, self._train.in_flight)
+        if position == self._train.in_flight - 1:
+            self._optimizer.step(step)
+
+    def _compress(self, z: torch.Tensor, number: int, seed: int | None = None) -> Message:
+        """Return the code's message; `seed` draws the random picks of training."""
+        encoder = self._half.encoder
+        kept = None if encoder is None else encoder.keep(self._codec.level.channels)
+        return self._codec.compress(z, number, kept, seed)
+
+    def _send(self, message: Message, labels: torch.Tensor) -> Uplink:
+        label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()
+        return Uplink(self._timed(message).to_bytes(), label)
+
+    def _timed(self, message: Message) -> Message:
+        # The time of this message's own header is in the next one.
+        message, self._busy = message.spent(self._busy), 0.0
+        return message
+
+    def _images(self, images: torch.Tensor, augment: str, seed: int) -> torch.Tensor:
+        x = prepare_batch(images, self._mean, self._std, augment, seed).to(self._torch_device)
+        return x.to(memory_format=torch.channels_last) if self._train.channels_last else x
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return autocast(self._torch_device, self._train.precision)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._busy += time.perf_counter() - start

@@ -1,0 +1,54 @@
+"""The device side in this process, for tests, notebooks and search trials."""
+
+from __future__ import annotations
+
+from raysplit.config import SplitConfig
+from raysplit.schedules.base import Decision
+from raysplit.train.device import DeviceFacts, Finished, LocalScore, Split, Uplink
+from raysplit.train.device_side import DeviceSide
+
+
+class LocalDevice:
+    """A device that answers each call before it returns."""
+
+    def __init__(self, config: SplitConfig):
+        self._side = DeviceSide(config)
+
+    def describe(self) -> Finished[DeviceFacts]:
+        return Finished(self._side.describe())
+
+    def begin_epoch(self, epoch: int, decision: Decision) -> Finished[None]:
+        self._side.begin_epoch(epoch, decision)
+        return Finished(None)
+
+    def forward(self) -> Finished[Uplink]:
+        return Finished(self._side.forward())
+
+    def backward(self, gradient: bytes) -> Finished[None]:
+        self._side.backward(gradient)
+        return Finished(None)
+
+    def exchange(self, gradient: bytes) -> Finished[Uplink]:
+        return Finished(self._side.exchange(gradient))
+
+    def train_alone(self) -> Finished[LocalScore]:
+        return Finished(self._side.train_alone())
+
+    def hand_over(self) -> Finished[bytes]:
+        return Finished(self._side.hand_over())
+
+    def evaluate(self, split: Split, index: int) -> Finished[Uplink]:
+        return Finished(self._side.evaluate(split, index))
+
+    def evaluate_alone(self, split: Split, index: int) -> Finished[LocalScore]:
+        return Finished(self._side.evaluate_alone(split, index))
+
+    def state(self) -> Finished[bytes]:
+        return Finished(self._side.state())
+
+    def restore(self, state: bytes) -> Finished[None]:
+        self._side.restore(state)
+        return Finished(None)
+
+    def close(self) -> None:
+        """Nothing is held that Python does not give up by itself."""

@@ -1,0 +1,182 @@
+"""The device side as a Ray actor, and the question whether the cluster has room for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Generic, TypeVar
+
+import ray
+import torch
+
+from raysplit.config import RayConfig, SplitConfig
+from raysplit.errors import ClusterError
+from raysplit.schedules.base import Decision
+from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
+from raysplit.train.device_side import DeviceSide
+
+# Halves alternate in lock-step. A half's threads may spin from one operation to the next, not until its next
+# turn, or they take the cores from the other half; and memory handed back between steps is faulted in again
+# (glibc takes no mmap threshold above 32 MiB). docs/log.md has what each was worth.
+#
+# Up to the last one's size a message travels in the call itself. Above it, Ray stores it and the other node has to
+# ask for it: over a thin link two messages under way then wait for each other, a second at a time.
+ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "10000",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+    "RAY_max_direct_call_object_size": str(1 << 21),
+}
+_POLL_S = 0.5
+T = TypeVar("T")
+
+
+class DeviceActor(DeviceSide):
+    """The device side of the loop as an actor."""
+
+    def __init__(self) -> None:
+        """Start without a half: an actor that fails in here dies, and what went wrong is hard to tell."""
+
+    def setup(self, config: SplitConfig) -> None:
+        """Build the half, by the config of the run."""
+        use_threads(config)
+        super().__init__(config)
+
+
+class RayDevice:
+    """One device actor, placed on a node that offers the device resource if any does.
+
+    Raises ClusterError when no node has room within `ray.start_timeout_s`, or when a call is not answered
+    within `ray.call_timeout_s`.
+    """
+
+    def __init__(self, config: SplitConfig):
+        self._name = "device 0"
+        self._timeout = config.ray.call_timeout_s
+        request = device_request(config.ray, ray.cluster_resources())
+        remote: Any = ray.remote(DeviceActor).options(
+            num_cpus=0, resources=request, runtime_env={"env_vars": ENVIRONMENT}, max_restarts=0
+        )
+        self._actor = remote.remote()
+        try:
+            ray.get(self._actor.__ray_ready__.remote(), timeout=config.ray.start_timeout_s)
+            self._call(self._actor.setup.remote(config)).result()
+        except ray.exceptions.GetTimeoutError:
+            self.close()
+            raise no_room("the device actor", request, config.ray.start_timeout_s) from None
+        except Exception:
+            self.close()  # a traceback that holds the handle would keep the actor, and its place
+            raise
+
+    def describe(self) -> RayCall[DeviceFacts]:
+        return self._call(self._actor.describe.remote())
+
+    def begin_epoch(self, epoch: int, decision: Decision) -> RayCall[None]:
+        return self._call(self._actor.begin_epoch.remote(epoch, decision))
+
+    def forward(self) -> RayCall[Uplink]:
+        return self._call(self._actor.forward.remote())
+
+    def backward(self, gradient: bytes) -> RayCall[None]:
+        return self._call(self._actor.backward.remote(gradient))
+
+    def exchange(self, gradient: bytes) -> RayCall[Uplink]:
+        return self._call(self._actor.exchange.remote(gradient))
+
+    def train_alone(self) -> RayCall[LocalScore]:
+        return self._call(self._actor.train_alone.remote())
+
+    def hand_over(self) -> RayCall[bytes]:
+        return self._call(self._actor.hand_over.remote())
+
+    def evaluate(self, split: Split, index: int) -> RayCall[Uplink]:
+        return self._call(self._actor.evaluate.remote(split, index))
+
+    def evaluate_alone(self, split: Split, index: int) -> RayCall[LocalScore]:
+        return self._call(self._actor.evaluate_alone.remote(split, index))
+
+    def state(self) -> RayCall[bytes]:
+        return self._call(self._actor.state.remote())
+
+    def restore(self, state: bytes) -> RayCall[None]:
+        return self._call(self._actor.restore.remote(state))
+
+    def close(self) -> None:
+        ray.kill(self._actor)
+
+    def _call(self, reference: ray.ObjectRef) -> RayCall[Any]:
+        return RayCall(reference, self._name, self._timeout)
+
+
+class RayCall(Generic[T]):
+    """A call to an actor that is under way."""
+
+    def __init__(self, reference: ray.ObjectRef, device: str, timeout: float):
+        self._reference, self._device, self._timeout = reference, device, timeout
+
+    def result(self) -> T:
+        """Wait for the answer; raises what the actor raised, or ClusterError after the time that it has."""
+        try:
+            return ray.get(self._reference, timeout=self._timeout)
+        except ray.exceptions.GetTimeoutError:
+            raise ClusterError(
+                f"{self._device} did not answer within {self._timeout:g} s; "
+                "look at its node, or raise ray.call_timeout_s"
+            ) from None
+        except ray.exceptions.RayTaskError as err:
+            raise err.cause if isinstance(err.cause, Exception) else err from None
+
+
+def device_request(config: RayConfig, cluster: dict[str, float]) -> dict[str, float]:
+    """Return the custom resources that a device actor asks for: none where the cluster offers none."""
+    return {config.device_resource: 1} if cluster.get(config.device_resource, 0) > 0 else {}
+
+
+def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, float]:
+    """Return what the worker asks for: a CPU, and the server resource and a GPU where the cluster has them."""
+    asked = {"CPU": 1.0}
+    if cluster.get(config.ray.server_resource, 0) > 0:
+        asked[config.ray.server_resource] = 1.0
+    if cluster.get("GPU", 0) > 0 and config.train.device.startswith(("auto", "cuda")):
+        asked["GPU"] = 1.0
+    return asked
+
+
+def wait_for_room(config: SplitConfig) -> dict[str, float]:
+    """Wait until the cluster has room for the worker and the device actor; return what the worker asks for.
+
+    Raises ClusterError, saying what is asked and what there is, at once when the cluster can never hold
+    them, else after `start_timeout_s`.
+    """
+    end = time.monotonic() + config.ray.start_timeout_s
+    while True:
+        total = ray.cluster_resources()
+        worker = server_request(config, total)
+        asked = worker | device_request(config.ray, total)
+        free = ray.available_resources()
+        if all(free.get(key, 0) >= amount for key, amount in asked.items()):
+            return worker
+        never = any(total.get(key, 0) < amount for key, amount in asked.items())
+        if never or time.monotonic() > end:
+            raise no_room("the run", asked, 0.0 if never else config.ray.start_timeout_s)
+        time.sleep(_POLL_S)
+
+
+def no_room(who: str, asked: dict[str, float], waited: float) -> ClusterError:
+    """Return the error for a request that the cluster cannot meet."""
+    total, free = ray.cluster_resources(), ray.available_resources()
+    keys = sorted({"CPU", *asked})
+    there = ", ".join(f"{free.get(key, 0):g} of {total.get(key, 0):g} {key} free" for key in keys)
+    wants = ", ".join(f"{amount:g} {key}" for key, amount in asked.items()) or "a running node"
+    return ClusterError(
+        f"no room for {who} (waited {waited:g} s): it asks for {wants}; the cluster has {there}. "
+        "Stop another job, add a node, or raise ray.start_timeout_s"
+    )
+
+
+def use_threads(config: SplitConfig) -> None:
+    """Set torch's threads in a worker or actor, where Ray allows one by default."""
+    # Not every system tells which cores a process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    default = cores if config.train.in_flight == 1 else max(1, cores // 2)
+    torch.set_num_threads(config.train.threads or default)

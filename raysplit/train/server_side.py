@@ -1,0 +1,163 @@
+"""The server side of training: the second half, the decoder, the loss. No Ray in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from raysplit.compress.codec import Codec, extract, extract_labels, positions
+from raysplit.compress.error_feedback import Feedback
+from raysplit.config import FreezeAndCache, SplitConfig
+from raysplit.errors import WireError
+from raysplit.schedules.base import Decision
+from raysplit.torch_utils.compute import autocast, pick_device
+from raysplit.torch_utils.optim import HalfOptimizer
+from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.activation_cache import ActivationCache, shift_codes
+from raysplit.train.device import Score
+from raysplit.train.halves import Parts
+from raysplit.train.local_head import flatten, unflatten
+from raysplit.wire.message import Kind, Message
+
+
+class ServerSide:
+    """What the server does in a run.
+
+    Args:
+        classes: how many classes the labels count.
+        steps: optimiser steps in the whole run, for the learning-rate schedule.
+    """
+
+    def __init__(self, config: SplitConfig, parts: Parts, classes: int, steps: int):
+        self._config = config.train
+        self._classes = classes
+        self._torch_device = pick_device(config.train.device)
+        self._channel_dim = parts.cut.channel_dim
+        self._code_shape = parts.code_shape
+        self._half = parts.server.to(self._torch_device)
+        if self._config.channels_last:
+            self._half = self._half.to(memory_format=torch.channels_last)
+        self._steps = steps
+        self._optimizer = HalfOptimizer(self._half, self._config, steps, decay_logits=False)
+        self._feedback = Feedback()
+        self.cache = ActivationCache()
+        self._shift = isinstance(config.schedule, FreezeAndCache) and config.schedule.shift
+
+    def begin_epoch(self, decision: Decision) -> None:
+        """Change to the level and the learning-rate schedule that were decided on."""
+        first, epochs = decision.span or (0, self._config.epochs)
+        steps = self._steps // self._config.epochs
+        self._optimizer.plan(first * steps, epochs * steps, decision.lr_scale)
+        self._codec = Codec(decision.level, "down", self._channel_dim)
+        self._feedback.begin(decision.level)
+        if decision.mode not in ("frozen", "cached"):
+            self.cache = ActivationCache()  # of a device half that has changed since
+        if decision.fresh_optimizer:
+            self._optimizer.reset()
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step` of the run."""
+        return self._optimizer.lr(step)
+
+    def train_step(self, number: int, activation: Message, labels: Message) -> tuple[Message, Score]:
+        """Train on micro-batch `number`; return the gradient message for the device and the score.
+
+        The gradient holds the channels and positions that the activation held, so both directions cost the same.
+        The optimiser steps after the last micro-batch of a step.
+        """
+        z, target = self._receive(number, activation, labels)
+        score = self._train(number, z.requires_grad_(), target)
+        assert z.grad is not None
+        kept, mask = activation.kept, positions(activation)
+        if self._codec.level.feedback:
+            return self._feedback.compress(self._codec, z.grad, number, kept, mask), score
+        seed = mix(self._config.seed, "round", number)
+        return self._codec.compress(z.grad, number, kept, seed, mask), score
+
+    def adopt_head(self, weights: Message) -> None:
+        """Make the device's local head part of this half."""
+        head = self._half.head
+        assert head is not None
+        weights.expect(Kind.WEIGHTS, 0, tuple(flatten(head).shape))
+        unflatten(extract(weights).to(self._torch_device), head)
+
+    def train_one_way(self, number: int, activation: Message, labels: Message) -> Score:
+        """Train on micro-batch `number`, for which the device wants no gradient."""
+        z, target = self._receive(number, activation, labels)
+        return self._train(number, self._augment(z, number), target)
+
+    def train_from_cache(self, epoch: int, first: int) -> Iterator[Score]:
+        """Train an epoch on the messages that were kept, samples newly mixed; numbers count from `first`."""
+        generator = torch.Generator().manual_seed(mix(self._config.seed, "replay", epoch))
+        number = first
+        for group in self.cache.replay(epoch, mix(self._config.seed, "kept", epoch)):
+            pairs = [self._receive(activation.batch, activation, labels) for activation, labels in group]
+            z, target = torch.cat([z for z, _ in pairs]), torch.cat([target for _, target in pairs])
+            order = torch.randperm(len(target), generator=generator).to(target.device)
+            for rows in order.split(len(pairs[0][1])):
+                yield self._train(number, self._augment(z[rows], number), target[rows])
+                number += 1
+
+    def _augment(self, z: torch.Tensor, number: int) -> torch.Tensor:
+        grid = z.ndim == 4 and self._channel_dim == 1
+        return shift_codes(z, mix(self._config.seed, "shift", number)) if self._shift and grid else z
+
+    def _train(self, number: int, z: torch.Tensor, target: torch.Tensor) -> Score:
+        self._half.train()
+        with seeded(mix(self._config.seed, "server", number), self._torch_device), self._autocast():
+            logits = self._half(z)
+        loss = cross_entropy(logits.float(), target)
+        (loss / self._config.in_flight).backward()
+        step, position = divmod(number, self._config.in_flight)
+        if position == self._config.in_flight - 1:
+            self._optimizer.step(step)
+        return _score(loss, logits, target)
+
+    @torch.no_grad()
+    def score(self, index: int, activation: Message, labels: Message) -> Score:
+        """Score evaluation batch `index`, in eval mode."""
+        z, target = self._receive(index, activation, labels)
+        self._half.eval()
+        with self._autocast():
+            logits = self._half(z)
+        return _score(cross_entropy(logits.float(), target), logits, target)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint of this side holds."""
+        return {
+            "half": self._half.state_dict(),
+            "optimizer": self._optimizer.state(),
+            "feedback": self._feedback.state(),
+            "kept": self.cache.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state` returned."""
+        self._half.load_state_dict(state["half"])
+        self._optimizer.restore(state["optimizer"])
+        self._feedback.restore(state["feedback"])
+        self.cache.restore(state["kept"])
+
+    def _receive(self, number: int, activation: Message, labels: Message) -> tuple[torch.Tensor, torch.Tensor]:
+        """Check the messages, shapes first: nothing of a wrong size is allocated."""
+        rows = min(activation.shape[0] if activation.shape else 0, self._config.batch_size)
+        activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
+        labels.expect(Kind.LABELS, number, (rows,))
+        z, target = extract(activation).to(self._torch_device), extract_labels(labels)
+        if not 0 <= int(target.min()) <= int(target.max()) < self._classes:
+            raise WireError(f"labels of batch {number} are outside 0 to {self._classes - 1}")
+        if self._config.channels_last and z.ndim == 4:
+            z = z.to(memory_format=torch.channels_last)
+        return z, target.to(self._torch_device)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return autocast(self._torch_device, self._config.precision)
+
+
+def _score(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> Score:
+    correct = int((logits.argmax(1) == target).sum())
+    return Score(loss.item() * len(target), correct, len(target))

@@ -1,0 +1,1 @@
+"""What has nothing to do with networks: storage, bundles, settings, user code."""

@@ -1,0 +1,128 @@
+"""Bundles: a folder of files that were trained together, and a manifest that holds each of them to its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from raysplit.errors import BundleError
+from raysplit.utils.storage import Folder
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files have all been checked."""
+
+    location: str
+    id: str
+    """sha256 of the canonical manifest, in hex: two bundles of one id hold the same files."""
+    about: dict[str, Any]
+    """What the writer says of the files; its keys are the kind's own."""
+    _root: Path
+    _files: frozenset[str]
+    _copy: TemporaryDirectory[str] | None
+    """Where the files of a bundle on another file system lie as long as it is in use."""
+
+    def path(self, name: str) -> Path:
+        """Return a file's path on this machine; BundleError for a file that the manifest does not list."""
+        if name not in self._files:
+            raise BundleError(f"bundle '{self.location}' has no {name}: its {MANIFEST} does not list it")
+        return self._root / name
+
+
+def write_bundle(location: str, kind: str, about: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """Write a bundle to a path or URI and return the location; a bundle that is there already gives way.
+
+    `about` is plain data, `files` the content by name, which may have folders. The manifest comes last: a
+    folder without one is no bundle. Raises ConfigError when the place cannot be written to.
+    """
+    folder = Folder.at(location)
+    if folder.has(MANIFEST):
+        folder.delete(MANIFEST)
+    for name, data in files.items():
+        folder.write(name, data)
+    manifest = {
+        "format": FORMAT,
+        "kind": kind,
+        "about": dict(about),
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
+        },
+    }
+    folder.write(MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+    return folder.location
+
+
+def open_bundle(location: str, kind: str) -> Bundle:
+    """Open a bundle by path or URI and check the hash of every file; one from afar is copied here first.
+
+    Raises BundleError for a folder without a manifest, a bundle of another kind or format, and a file that is
+    missing or damaged; ConfigError for a location that nothing opens.
+    """
+    folder = Folder.at(location)
+    data = folder.find(MANIFEST)
+    if data is None:
+        raise BundleError(f"'{location}' is not a bundle: it has no {MANIFEST}. Name the folder that holds one")
+    manifest = _parse(data, location)
+    if manifest["format"] != FORMAT:
+        raise BundleError(
+            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, this raysplit reads {FORMAT}; use "
+            "the raysplit that wrote it, or write it again"
+        )
+    if manifest["kind"] != kind:
+        raise BundleError(f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'; name one of that kind")
+    copy = None
+    if folder.local is None:
+        copy = TemporaryDirectory(prefix="raysplit-bundle-")
+        folder.copy_to(copy.name)
+    root = folder.local if copy is None else Path(copy.name)
+    assert root is not None
+    for name, known in manifest["files"].items():
+        _check(root / name, known, name, location)
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return Bundle(
+        folder.location,
+        hashlib.sha256(canonical).hexdigest(),
+        manifest["about"],
+        root,
+        frozenset(manifest["files"]),
+        copy,
+    )
+
+
+def _parse(data: bytes, location: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(data)
+        _ = manifest["format"], manifest["kind"], dict(manifest["about"])
+        _ = [(known["sha256"], known["bytes"]) for known in manifest["files"].values()]
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        reason = f"{type(err).__name__}: {err}"
+        raise BundleError(
+            f"{MANIFEST} in bundle '{location}' cannot be read ({reason}); copy or write the bundle again"
+        ) from None
+    return manifest
+
+
+def _check(path: Path, known: dict[str, Any], name: str, location: str) -> None:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError:
+        raise BundleError(f"{name} of bundle '{location}' is missing; copy or write the bundle again") from None
+    if digest.hexdigest() != known["sha256"]:
+        raise BundleError(
+            f"{name} of bundle '{location}' is damaged: {size:,} bytes that do not have the sha256 of the manifest, "
+            f"which speaks of {known['bytes']:,}; copy or write the bundle again"
+        )

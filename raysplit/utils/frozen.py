@@ -1,0 +1,46 @@
+"""What every config model has in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from typing_extensions import Self
+
+from raysplit.errors import nearest
+
+
+class Frozen(BaseModel):
+    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated like a new one."""
+        return type(self).model_validate({**dict(self), **changes})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), cls.model_fields)}")
+        return value
+
+
+class Record(BaseModel):
+    """A frozen row of what was measured, as files hold it: keys of a newer version are passed over, NaN is a value."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True, ser_json_inf_nan="constants")
+
+
+def describe(err: ValidationError) -> str:
+    """Return all faults of a pydantic error on one line, `key.path: what is wrong`."""
+    lines = []
+    for fault in err.errors():
+        path = ".".join(str(part) for part in fault["loc"])
+        text = fault["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+        lines.append(f"{path}: {text}{got}" if path else text)
+    return "; ".join(lines)

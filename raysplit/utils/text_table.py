@@ -1,0 +1,56 @@
+"""Numbers and tables as text for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DASH = "–"
+
+
+def aligned(columns: Sequence[str], body: Sequence[Sequence[str]], text_columns: int) -> str:
+    """Return a plain-text table; the first columns are text, the others numbers on the right.
+
+    `columns` are its headers, of one line or two.
+    """
+    # A header's first line is blank where it has one line only.
+    head = zip(*(name.rpartition("\n")[::2] for name in columns), strict=True)
+    lines: list[Sequence[str]] = [*(line for line in head if any(line)), *body]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < text_columns else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def number(value: float) -> str:
+    """Return a number with about three digits, never in powers of ten: `1,234`, `505`, `90.3`, `2.82`, `0.016`."""
+    if value == 0:
+        return "0"
+    if value < 1e-4:
+        return "<0.0001"
+    if value < 0.1:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def megabytes(size: float) -> str:
+    return number(size / 1e6)
+
+
+def times(ratio: float) -> str:
+    return f"{number(ratio)}×"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def called(model: Mapping[str, Any]) -> str:
+    """Return a model config's name and args like a call: `vit(patch=4, depth=6)`."""
+    args = ", ".join(f"{key}={json.dumps(value)}" for key, value in model["args"].items())
+    return f"{model['name']}({args})" if args else model["name"]

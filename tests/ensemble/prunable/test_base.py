@@ -1,0 +1,60 @@
+"""Which networks sub-models can be cut out of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from raysplit.config import ModelConfig
+from raysplit.ensemble.prunable.base import prunable_network
+from raysplit.errors import ModelError
+from raysplit.models import build
+
+SHAPE = (3, 32, 32)
+VIT = {"patch": 8, "width": 24, "depth": 1, "heads": 3}
+SMALL = {"vit": VIT, "vit_tiny_patch16_224": {"depth": 1}, "vgg11": {"width": 0.125}, "spiking_vgg5": {"width": 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "steps"),
+    [("vit", "vit", 3), ("vit_tiny_patch16_224", "vit", 3), ("vgg11", "cnn", 16), ("spiking_vgg5", "snn", 16)],
+)
+def test_three_kinds(name, kind, steps):
+    if kind == "snn":
+        pytest.importorskip("spikingjelly")
+    family = prunable_network(build(ModelConfig(name=name, args=SMALL[name]), 5, SHAPE), SHAPE)
+    assert (family.kind, family.steps) == (kind, steps)
+    x, units = torch.randn(2, *SHAPE), family.units()
+    with torch.no_grad():
+        torch.testing.assert_close(family.masked(x, {}), family.model(x))
+    kept = family.choose({group: torch.rand(count) for group, count in units.items()}, steps)
+    assert {group: len(chosen) for group, chosen in kept.items()} == units
+    whole = family.shrink(kept, steps, None, rest=False).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(whole(x), family.model(x))
+    assert type(whole) is type(family.model)
+    assert family.shrink(kept, steps, [4, 2], rest=True).eval()(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
+def test_other_networks_are_refused(name):
+    with pytest.raises(ModelError) as err:
+        prunable_network(build(ModelConfig(name=name), 5, SHAPE), SHAPE)
+    assert str(err.value) == (
+        f"sub-models cannot be cut out of {name}: use a timm ViT (vit, vit_tiny_patch16_224, …), "
+        "vgg5, …, or spiking_vgg5, …"
+    )
+
+
+def test_other_families_do_not_need_spikingjelly():
+    code = (
+        "import sys; from raysplit.config import ModelConfig; from raysplit.models import build;"
+        "from raysplit.ensemble.prunable.base import family_of;"
+        f"models = [build(ModelConfig(name=n, args={SMALL!r}[n]), 2, {SHAPE}) for n in ('vit', 'vgg11')];"
+        f"assert [family_of(m, {SHAPE}).kind for m in models] == ['vit', 'cnn'];"
+        "assert 'spikingjelly' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from raysplit.errors import ConfigError
+from raysplit.folders.reader import labels
+from raysplit.report import read_run
+
+
+def test_finished(record):
+    run = read_run(record("a", "deprune"))
+    assert (run.name, run.planned, len(run.rows)) == ("mnist5k_deprune", 6, 6)
+    assert run.summary is not None
+    assert run.traffic[-1] == run.summary["bytes_up"] + run.summary["bytes_down"]
+    assert run.phases == [("c4·b4/b4·zstd", 0, 4), ("c16·b4/b4·zstd", 4, 6)]
+    assert run.total("server_s") == 42
+
+
+def test_unfinished(record):
+    run = read_run(record("a", "unfinished"))
+    assert run.summary is None
+    assert run.traffic == [254_000, 508_000, 762_000]
+
+
+def test_uri(record):
+    path = record("a", "plain")
+    assert read_run(f"file://{path}") == read_run(path)
+
+
+def test_not_a_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"^'.*/nowhere' is not a run directory: it has no config.json$"):
+        read_run(f"{tmp_path}/nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"'.*/file' is not a run directory: it has no config.json"):
+        read_run(f"{tmp_path}/file")
+    with pytest.raises(ConfigError, match="'floppy://a' is not a path or URI"):
+        read_run("floppy://a")
+
+
+def test_no_epochs(record):
+    path = record("a", "plain")
+    metrics = Path(path) / "metrics.parquet"
+    pq.write_table(pq.read_table(metrics).slice(0, 0), metrics)
+    with pytest.raises(ConfigError, match=f"^run '{path}' has no epochs yet: its metrics.parquet is empty$"):
+        read_run(path)
+    metrics.unlink()
+    with pytest.raises(ConfigError, match=f"^run '{path}' has no epochs yet: it has no metrics.parquet$"):
+        read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "says"),
+    [
+        ("config.json", "{", "JSONDecodeError"),
+        ("config.json", "{}", "KeyError: 'name'"),
+        ("config.json", '{"name": "a", "train": {}}', "KeyError: 'epochs'"),
+        ("config.json", "[]", "TypeError"),
+        ("metrics.parquet", "nonsense", "ArrowInvalid"),
+        ("summary.json", "", "JSONDecodeError"),
+    ],
+)
+def test_damaged(record, file, data, says):
+    path = record("a", "plain")
+    (Path(path) / file).write_text(data)
+    with pytest.raises(ConfigError, match=f"^{file} in '{path}' cannot be read: {says}"):
+        read_run(path)
+
+
+def test_labels(record):
+    def named(*runs):
+        return labels([read_run(record(folder, "plain", name)) for folder, name in runs])
+
+    assert named(("a", "x"), ("b", "y")) == ["x", "y"]
+    assert named(("c", "x"), ("d", "x"), ("e", "y")) == ["x (c)", "x (d)", "y"]
+    first, second = named(("f/same", "x"), ("g/same", "x"))
+    assert first.endswith("/f/same)") and second.endswith("/g/same)")
+    assert named(("h", "a\x1b[31m\nb")) == ["a [31m b"]
+
+
+def test_imports_no_framework():
+    code = "import sys, raysplit.report; print({'torch', 'ray', 'matplotlib.pyplot'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

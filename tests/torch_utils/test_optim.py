@@ -1,0 +1,127 @@
+"""The learning rate as a function of the step, and which parameters decay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from raysplit.compress.bottleneck import Encoder
+from raysplit.config import BottleneckConfig, ClassifierFit, TrainConfig
+from raysplit.errors import ConfigError
+from raysplit.torch_utils.optim import HalfOptimizer, lr_at, make_optimizer
+
+
+def test_constant():
+    assert {lr_at(TrainConfig(lr=0.1, lr_schedule="constant"), step, 10) for step in range(10)} == {0.1}
+
+
+def test_cosine_rises_to_the_peak_then_falls_towards_zero():
+    rates = [lr_at(TrainConfig(lr=0.1, warmup=0.2), step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1 / 20) and rates[19] == rates[20] == pytest.approx(0.1)
+    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_no_warmup_starts_at_the_peak():
+    assert lr_at(TrainConfig(lr=0.1, warmup=0.0), 0, 7) == 0.1
+
+
+@pytest.mark.parametrize(("paper", "groups"), [(True, [5]), (False, [4, 1])])
+def test_logits_decay_in_paper_mode_only(paper, groups):
+    encoder = torch.nn.ModuleDict({"encoder": Encoder(BottleneckConfig(), (4, 8, 8), 1)})
+    made = make_optimizer(encoder, TrainConfig(weight_decay=0.1), decay_logits=paper).param_groups
+    assert [len(group["params"]) for group in made] == groups
+    assert [group["weight_decay"] for group in made] == [0.1, 0.0][: len(groups)]
+
+
+def test_a_half_with_nothing_to_learn_can_step():
+    optimizer = HalfOptimizer(torch.nn.ReLU(), TrainConfig(), 10, decay_logits=False)
+    optimizer.step(0)
+    assert optimizer.state()["param_groups"][0]["params"] == []
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_reset_forgets_and_restore_brings_back(name):
+    layer = torch.nn.Linear(2, 1)
+    optimizer = HalfOptimizer(layer, TrainConfig(optimizer=name), 10, decay_logits=False)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step(0)
+    state = optimizer.state()
+    assert state["state"]
+    optimizer.reset()
+    assert not optimizer.state()["state"]
+    optimizer.restore(state)
+    assert optimizer.state()["state"].keys() == state["state"].keys()
+
+
+def test_a_plan_moves_the_schedule_into_a_span_of_the_run_and_scales_its_peak():
+    config = TrainConfig(lr=0.1, warmup=0.25)
+    optimizer = HalfOptimizer(torch.nn.Linear(1, 1), config, 100, decay_logits=False)
+    assert [optimizer.lr(step) for step in range(100)] == [lr_at(config, step, 100) for step in range(100)]
+    optimizer.plan(40, 8, 0.5)
+    assert [optimizer.lr(40 + step) for step in range(8)] == [0.5 * lr_at(config, step, 8) for step in range(8)]
+    assert optimizer.lr(42) == 0.05
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_step_is_taken_at_the_planned_rate(name):
+    layer = torch.nn.Linear(2, 1, bias=False)
+    config = TrainConfig(optimizer=name, lr=0.1, lr_schedule="constant", momentum=0, weight_decay=0)
+    optimizer = HalfOptimizer(layer, config, 10, decay_logits=False)
+    optimizer.plan(5, 5, 0.25)
+    before = layer.weight.detach().clone()
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step(7)
+    # A gradient of one: plain SGD moves by the rate, and so does the first step of Adam.
+    torch.testing.assert_close(before - layer.weight.detach(), torch.full((1, 2), 0.025), atol=1e-6, rtol=1e-4)
+    assert layer.weight.grad is None
+
+
+def a_block() -> torch.nn.Module:
+    """Return a network with one matrix in a block, and a head."""
+    torch.manual_seed(0)
+    block = torch.nn.ModuleDict({"blocks": torch.nn.Sequential(torch.nn.Linear(4, 4)), "head": torch.nn.Linear(4, 2)})
+    return block
+
+
+def learn(model: torch.nn.Module) -> None:
+    x = model["head"](model["blocks"](torch.arange(8.0).view(2, 4)))
+    x.square().sum().backward()
+
+
+def test_muon_turns_the_matrices_of_blocks_by_steps_of_equal_size_in_all_directions():
+    model, config = a_block(), ClassifierFit(optimizer="muon", lr=0.1, lr_schedule="constant", weight_decay=0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = HalfOptimizer(model, config, 10, decay_logits=True)
+    model["head"](model["blocks"](torch.eye(4) + 0.3)).square().sum().backward()
+    sizes = torch.linalg.svdvals(model["blocks"][0].weight.grad)
+    assert sizes[0] / sizes[1] > 4
+    optimizer.step(0)
+    moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
+    assert moved["head.weight"].abs().max() == pytest.approx(0.1, rel=1e-3)  # Adam's first step
+    assert moved["head.weight"].abs().min() == pytest.approx(0.1, rel=1e-3)
+    sizes = torch.linalg.svdvals(moved["blocks.0.weight"])
+    assert sizes[0] / sizes[1] < 2
+
+
+def test_muon_restores_to_the_same_weights():
+    config = ClassifierFit(optimizer="muon", lr=0.1, weight_decay=0.1)
+    one, other = a_block(), a_block()
+    first, second = (HalfOptimizer(model, config, 10, decay_logits=True) for model in (one, other))
+    for step in range(3):
+        learn(one)
+        first.step(step)
+        learn(other)
+        second.step(step)
+    fresh = HalfOptimizer(other, config, 10, decay_logits=True)
+    fresh.restore(second.state())
+    learn(one)
+    first.step(3)
+    learn(other)
+    fresh.step(3)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_muon_needs_blocks():
+    with pytest.raises(ConfigError, match="transformer blocks; set optimizer to adamw"):
+        make_optimizer(torch.nn.Linear(2, 2), ClassifierFit(optimizer="muon"), decay_logits=True)

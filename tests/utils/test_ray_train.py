@@ -1,0 +1,52 @@
+"""What stands around a trainer of Ray Train; that it trains is tested in train and ensemble."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+import pytest
+
+from raysplit.utils.ray_train import fit
+
+
+class Trainer:
+    """One whose `fit` is given."""
+
+    def __init__(self, fit):
+        self.fit = fit
+
+
+def exits():
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # as Ray Train does
+    signal.raise_signal(signal.SIGINT)
+
+
+def fails():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise ValueError("theirs")
+
+
+@pytest.mark.parametrize(
+    ("run", "error", "text"), [(exits, KeyboardInterrupt, "^runs/one$"), (fails, ValueError, "^theirs$")]
+)
+def test_an_exit_is_an_interrupt_that_names_the_folder_and_rays_handler_is_gone(run, error, text):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(error, match=text):
+        fit(Trainer(run), "runs/one")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_its_workers_stay_where_they_are_and_its_result_is_handed_on(monkeypatch):
+    monkeypatch.delenv("RAY_CHDIR_TO_TRIAL_DIR", raising=False)
+    assert fit(Trainer(lambda: os.environ["RAY_CHDIR_TO_TRIAL_DIR"]), "runs/one") == "0"
+
+
+def test_in_a_thread_which_has_no_handlers():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(fit(Trainer(lambda: "done"), "runs/one")))
+    thread.start()
+    thread.join()
+    assert found == ["done"]
