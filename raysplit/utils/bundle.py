@@ -101,7 +101,7 @@ def open_bundle(location: str, kind: str) -> Bundle:
 
 def _parse(data: bytes, location: str) -> dict[str, Any]:
     try:
-        manifest = json.loads(data)
+        manifest: dict[str, Any] = json.loads(data)
         _ = manifest["format"], manifest["kind"], dict(manifest["about"])
         _ = [(known["sha256"], known["bytes"]) for known in manifest["files"].values()]
     except (ValueError, KeyError, TypeError, AttributeError) as err:

@@ -19,9 +19,10 @@ def locate(location: str) -> tuple[fs.FileSystem, str]:
     if "://" not in location:
         return fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
     try:
-        return fs.FileSystem.from_uri(location)
+        filesystem, path = fs.FileSystem.from_uri(location)
     except (pa.ArrowException, OSError) as err:
         raise ConfigError(f"'{location}' is not a path or URI that pyarrow opens: {err}") from None
+    return filesystem, path
 
 
 def dated(name: str) -> str:
@@ -66,7 +67,7 @@ class Folder:
         """Return a file's content, or None where there is no such file."""
         try:
             with self._fs.open_input_file(posixpath.join(self.path, name)) as file:
-                return file.read()
+                return bytes(file.read())
         except (FileNotFoundError, NotADirectoryError):
             return None
 
