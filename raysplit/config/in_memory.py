@@ -58,7 +58,9 @@ def read_dataset(value: Any) -> InMemoryData | None:
         return value
     if isinstance(value, Mapping):
         if not {"train"} <= set(value) <= {"train", "test"}:
-            raise ValueError(f"a dict of data sets has the keys train and test, this one has {', '.join(map(str, value))}")
+            raise ValueError(
+                f"a dict of data sets has the keys train and test, this one has {', '.join(map(str, value))}"
+            )
         return InMemoryData(value["train"], value.get("test"))
     if isinstance(value, tuple) and len(value) == 2:
         return InMemoryData(*value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from raysplit.compress.codec import Codec
+from raysplit.compress.quantizing_codec import QuantizingCodec
 from raysplit.config import DEFAULT_LEVEL
 from raysplit.split import CutProfile, profile
 
@@ -26,7 +26,7 @@ def price(model: nn.Module, shape: tuple[int, int, int]) -> list[CutCost]:
     """Return the cuts of `model` for images of `shape` (C, H, W), in order of execution, with their prices."""
     rows = []
     for row in profile(model, shape):
-        estimate = Codec(DEFAULT_LEVEL, "up", row.channel_dim).estimate((1, *row.shape))
+        estimate = QuantizingCodec(DEFAULT_LEVEL, "up", row.channel_dim).estimate((1, *row.shape))
         rows.append(CutCost(row, estimate.bytes, estimate.exact))
     return rows
 

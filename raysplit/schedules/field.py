@@ -18,9 +18,7 @@ from raysplit.schedules.prune import Prune
 from raysplit.schedules.user import ScheduleRecord, UserSchedule
 from raysplit.utils.user_code import ObjectRecord
 
-_Described = (
-    Fixed | Deprune | Prune | Plateau | LinkAware | ByteBudget | FreezeAndCache | UserSchedule | ScheduleRecord
-)
+_Described = Fixed | Deprune | Prune | Plateau | LinkAware | ByteBudget | FreezeAndCache | UserSchedule | ScheduleRecord
 _DESCRIBED: TypeAdapter[_Described] = TypeAdapter(Annotated[_Described, Field(discriminator="kind")])
 _KINDS: dict[str, type[BaseModel]] = {kind.model_fields["kind"].default: kind for kind in get_args(_Described)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from raysplit.errors import ConfigError
 from raysplit.schedules.base import Decision, History, RunContext, Schedule, check_schedule
@@ -33,11 +32,6 @@ class UserSchedule(UserClass):
             return check_schedule(self.create())
         except ValueError as err:
             raise ConfigError(f"schedule {self.target}: {err}") from None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The class lives in a module that another process cannot import: it loads the file itself.
-        state = super().__getstate__()
-        return state | {"__dict__": {k: v for k, v in state["__dict__"].items() if k != "_schedule"}}
 
 
 class ScheduleRecord(ObjectRecord):

@@ -115,6 +115,8 @@ def _unknown(node: Any, key: str, at: str, path: str) -> ConfigError:
     if node is None:
         return ConfigError(f"{at} is null, so {path} cannot be set; set all of it: '{at}={{{key}: …}}'")
     if not isinstance(node, dict | list | str | int | float):
-        return ConfigError(f"{at} is an object in memory ({type(node).__name__}), so {path} cannot be set; replace {at}")
+        return ConfigError(
+            f"{at} is an object in memory ({type(node).__name__}), so {path} cannot be set; replace {at}"
+        )
     known = map(str, range(len(node))) if isinstance(node, list) else node if isinstance(node, dict) else ()
     return ConfigError(f"unknown key '{key}' in {at or 'the recipe'} (setting {path}). {nearest(key, known)}".rstrip())

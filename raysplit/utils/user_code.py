@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -40,7 +41,17 @@ class UserClass(Frozen):
 
     def create(self, *positional: Any) -> Any:
         """Return a new object of the class; ConfigError when the file, the class or an argument is at fault."""
-        return create(load_class(self.target), self.target, *positional, **self.args)
+        return create(self._loaded, self.target, *positional, **self.args)
+
+    @cached_property
+    def _loaded(self) -> type:
+        return load_class(self.target)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # Another process cannot import the class's module: it loads the file itself.
+        state = super().__getstate__()
+        fields = {key: value for key, value in state["__dict__"].items() if key in type(self).model_fields}
+        return state | {"__dict__": fields}
 
 
 class ObjectRecord(Frozen):

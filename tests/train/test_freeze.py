@@ -6,7 +6,7 @@ import pytest
 import torch
 from raysplit.schedules.decide import foresee
 
-from raysplit.compress.codec import extract
+from raysplit.compress.quantizing_codec import extract
 from raysplit.config import ByteBudget, Plateau
 from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from raysplit.compress.codec import Codec, extract
+from raysplit.compress.quantizing_codec import QuantizingCodec
+from raysplit.config import Level
 from raysplit.errors import ModelError, RequestError, WireError, nearest
 from raysplit.family.bundle import Family
 from raysplit.serving.args import Limits
@@ -67,8 +68,8 @@ class ServerHalves:
         name = self._named(level)
         try:
             message = parse(body)
-            self._check(message, self._codecs[name])
-            z = extract(message)
+            self._check(message, name)
+            z = self._codecs[name].extract(message)
         except WireError as err:
             raise RequestError(f"not a message of this family: {err}") from None
         probabilities = self._probabilities(name, z)
@@ -84,9 +85,9 @@ class ServerHalves:
             raise RequestError(f"there is no level {level[:80]!r} here. {nearest(name[:80], self._codecs)}", 404)
         return name
 
-    def _check(self, message: Message, codec: Codec) -> None:
+    def _check(self, message: Message, name: str) -> None:
         """Refuse what no device half of this family sends at a level."""
-        about, level = self._about, codec.level
+        about, level, codec = self._about, self.family.level(name), self._codecs[name]
         if message.kind is not Kind.ACTIVATION or message.shape[1:] != about.code_shape:
             raise WireError(
                 f"expected an ACTIVATION of shape (images, {', '.join(map(str, about.code_shape))}), got "
@@ -103,11 +104,19 @@ class ServerHalves:
         dtypes = [torch.float32] + [torch.bfloat16] * (self._train.precision == "bf16")
         if message.dtype not in dtypes:
             raise WireError(f"activations are {' or '.join(map(str, dtypes))} here, not {message.dtype}")
+        if isinstance(codec, QuantizingCodec):
+            self._check_layout(message, level, codec.bits)
+
+    def _check_layout(self, message: Message, level: Level, bits: int) -> None:
+        about = self._about
         channels = about.code_shape[about.channel_dim - 1]
         budget = level.channels if level.channels is not None and level.channels < channels else None
-        wanted = (codec.bits, budget, level.top, level.per_channel and codec.bits <= 8, about.channel_dim)
-        kept = None if message.kept is None else len(message.kept)
-        if wanted != (message.bits, kept, message.top, message.per_channel, message.channel_dim) or message.known:
+        wanted = (bits, budget, level.top, level.per_channel and bits <= 8, about.channel_dim)
+        kept = None if message.channels is None else len(message.channels)
+        if (
+            wanted != (message.bits, kept, message.top, message.per_channel, message.channel_dim)
+            or message.positions_known
+        ):
             raise WireError(
                 f"it has {message.bits} bits a value, {'all' if kept is None else kept} channels and "
                 f"{'all' if message.top is None else message.top} values of each image, or a layout, that are not "

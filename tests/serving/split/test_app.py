@@ -10,7 +10,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from raysplit.compress.codec import extract
+from raysplit.compress.quantizing_codec import extract
 from raysplit.config import DataConfig
 from raysplit.data import load, prepare_batch
 from raysplit.device import DeviceClient
@@ -38,7 +38,7 @@ def message(family, level: str, count: int):
     x = prepare_batch(images, family.about.mean, family.about.std, "none", 0)
     half, codec = family.device(level), family.codec(level)
     with torch.inference_mode():
-        return codec.compress(half(x), 7, half.encoder.keep(codec.level.channels), None)
+        return codec.compress(half(x), 7, half.encoder.choose_channels(codec.level.channels), None)
 
 
 def ask(client, family, body: bytes, level: str, **headers):
