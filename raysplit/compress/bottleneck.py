@@ -132,6 +132,5 @@ def _norm(config: BottleneckConfig, shape: tuple[int, ...], channel_dim: int) ->
 
 
 def _over_channels(norm: nn.Module, x: Tensor, channel_dim: int) -> Tensor:
-    if channel_dim == 1:
-        return norm(x)
-    return norm(x.flatten(0, -2)).view_as(x)
+    normed: Tensor = norm(x) if channel_dim == 1 else norm(x.flatten(0, -2)).view_as(x)
+    return normed

@@ -97,7 +97,7 @@ def read_codec(value: Any) -> CodecSource:
             raise ValueError(f"{value.__name__} is not a codec: it has no method {', '.join(missing)}")
     elif callable(getattr(value, "compress", None)) or not callable(value):
         raise ValueError(
-            f"expected a codec's class, got an object of {type(value).__name__}: one is made for each level and direction"
+            f"expected a codec's class, got an object of {type(value).__name__}: each level and direction has its own"
         )
     source: Callable[..., Any] = value
     return source

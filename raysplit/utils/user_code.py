@@ -70,16 +70,19 @@ class ObjectRecord(Frozen):
         """
         return ObjectRecord(name=getattr(value, "__name__", type(value).__name__))
 
-    def lost(self, key: str, target: str = "Class") -> ConfigError:
+    def lost(self, key: str) -> ConfigError:
         """Return the error for a run that needs the object, which the config has under `key`."""
-        return lost_object(key, self.name, target)
+        return lost_object(key, self.name, "name it as path.py:Class")
 
 
-def lost_object(key: str, name: str, target: str) -> ConfigError:
-    """Return the error for a run whose object `name`, in the config under `key`, existed in memory only."""
+def lost_object(key: str, name: str, instead: str) -> ConfigError:
+    """Return the error for a run whose object `name`, in the config under `key`, existed in memory only.
+
+    `instead` says what else can be done.
+    """
     return ConfigError(
         f"{key} was an object in memory ({name}), which config.json cannot hold: pass it again with "
-        f"config.replaced({key}=…), or name it as path.py:{target}"
+        f"config.replaced({key}=…), or {instead}"
     )
 
 
