@@ -82,7 +82,7 @@ def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, 
     assert result.metrics["recipe"] == config.name and 0 <= result.metrics["accuracy"] <= 1
     place = RunDir.at(result.path)
     assert place.config() == config
-    assert [row["epoch"] for row in place.rows()] == [0, 1]
+    assert [row.epoch for row in place.records()] == [0, 1]
     assert place.summary()["bytes_up"] == result.metrics["bytes_up"]
     local = train_local(config, run_dir=str(tmp_path / "local"))
     for half in ("device", "server"):
@@ -107,7 +107,7 @@ def test_lost_processes_change_no_weight(on_ray, tmp_path):
     result = SplitTrainer(config(near=5, far=5)).fit()
     assert (tmp_path / "near").exists() and (tmp_path / "far").exists()
     place = RunDir.at(result.path)
-    assert [row["epoch"] for row in place.rows()] == [0, 1, 2, 3]
+    assert [row.epoch for row in place.records()] == [0, 1, 2, 3]
     undisturbed = RunDir.at(train_local(config(-1, -1), run_dir=str(tmp_path / "undisturbed"))["run_dir"])
     for side in ("device", "server"):
         assert place.read(f"{side}.safetensors") == undisturbed.read(f"{side}.safetensors")
