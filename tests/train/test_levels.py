@@ -92,8 +92,8 @@ def test_a_device_refuses_a_gradient_of_other_values(squeezed):
 def test_evaluation_is_plain_top_k_and_training_is_not(squeezed):
     device = DeviceSide(at(squeezed, "all.k5r90.b32/b32"))
     plain = DeviceSide(at(squeezed, "all.b32/b32"))
-    z = extract(parse(plain.evaluate("val", 0)[0]))
-    assert positions(parse(device.evaluate("val", 0)[0])).equal(choose(z, 5))
+    z = extract(parse(plain.evaluate("val", 0).activation))
+    assert positions(parse(device.evaluate("val", 0).activation)).equal(choose(z, 5))
     (activation, _), *_ = exchanges(at(squeezed, "all.k5r90.b32/b32", epochs=1))
     (plainly, _), *_ = exchanges(at(squeezed, "all.k5.b32/b32", epochs=1))
     assert (positions(activation) & positions(plainly)).sum() < 0.5 * positions(plainly).sum()

@@ -104,7 +104,7 @@ def test_a_checkpoint_that_cannot_be_read_gives_way_to_the_one_before(squeezed, 
     newest = tmp_path / RunDir.at(str(tmp_path)).checkpoints()[-1] / "state.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     expected = weights(tmp_path)
-    assert train_local(squeezed, run_dir=str(tmp_path))["accuracy"] == whole.accuracy
+    assert train_local(squeezed, run_dir=str(tmp_path)).accuracy == whole.accuracy
     assert weights(tmp_path) == expected
 
 

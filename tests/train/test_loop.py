@@ -148,7 +148,7 @@ def test_levels_and_reasons_are_in_the_record(squeezed):
 
 
 def test_seconds_add_up_in_lock_step(squeezed):
-    row = split(squeezed)[0].rows[0]
+    row = split(squeezed)[0].records[0]
     assert row.device_s > 0 and row.server_s > 0
     assert row.device_s + row.server_s + row.link_s == pytest.approx(row.seconds, rel=0.01)
 
