@@ -109,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_read_gives_way_to_the_one_before(squeezed, 
 
 
 def test_storage_that_cannot_be_used(squeezed, tmp_path):
-    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow opens"):
+    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow can open"):
         train_local(squeezed, run_dir="nowhere://x")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cannot write config.json to .*set ray.storage"):
