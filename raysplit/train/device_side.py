@@ -203,7 +203,8 @@ class DeviceSide:
         assert self._head is not None
         self._head.train(training)
         with self._autocast():
-            return self._head(code)
+            logits: torch.Tensor = self._head(code)
+        return logits
 
     def _local_gradient(
         self, message: Message, number: int, labels: torch.Tensor
