@@ -106,7 +106,7 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def _editable(node: Any) -> Any:
     """Return a copy of a node whose entries can be set: a dict, a list, or the node itself where it has none."""
-    if isinstance(node, Frozen | dict):
+    if isinstance(node, BaseModel | dict):
         return dict(node)
     return list(node) if isinstance(node, list | tuple) else node
 

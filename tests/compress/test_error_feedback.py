@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.compress.error_feedback import Feedback
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.config import Level
 
 SHAPE = (4, 6, 3, 3)
