@@ -19,6 +19,8 @@ from raysplit.errors import ConfigError, nearest
 from raysplit.utils.frozen import Frozen
 
 Created = TypeVar("Created")
+USER_MODULE = "raysplit_user_"
+"""How the names of modules begin that users' files become; no other process can import them."""
 
 
 class UserClass(Frozen):
@@ -141,7 +143,7 @@ def _load(spec: str, kind: str, is_kind: Callable[[object], bool]) -> Any:
 
 def _run(path: Path, spec: str) -> ModuleType:
     # Two files called model.py must not share one entry in sys.modules.
-    unique = f"raysplit_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    unique = f"{USER_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     module_spec = importlib.util.spec_from_file_location(unique, path)
     assert module_spec and module_spec.loader
     module = importlib.util.module_from_spec(module_spec)
