@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import Facts, facts
 from raysplit.errors import DataError
@@ -116,7 +117,10 @@ def _build(config: SplitConfig) -> tuple[Facts, Parts]:
             f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
             "lower train.batch_size"
         )
-    return known, build_parts(config, len(known.classes), known.shape)
+    parts = build_parts(config, len(known.classes), known.shape)
+    for level in config.levels():
+        build_codec(config.codec, level, "up", parts.cut.channel_dim)
+    return known, parts
 
 
 def plan(config: SplitConfig) -> Plan:

@@ -124,7 +124,10 @@ def row_of(
     Raises what cannot be as ModelError, CutError or ConfigError.
     """
     known = facts(config.data)
-    cuts = _profiled(config.model.model_dump_json(), len(known.classes), known.shape)
+    if config.model.module is None:
+        cuts = _profiled(config.model.model_dump_json(), len(known.classes), known.shape)
+    else:  # two modules of one class are alike in JSON
+        cuts = profile(build(config.model, len(known.classes), known.shape), known.shape)
     cut = next((cut for cut in cuts if cut.name == config.cut), None)
     if cut is None:
         names = [cut.name for cut in cuts]
