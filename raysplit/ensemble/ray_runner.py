@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,10 +14,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
 from raysplit import errors
-from raysplit.config import EnsembleConfig, loads
+from raysplit.config import EnsembleConfig
 from raysplit.ensemble.classifier import fit_base
 from raysplit.errors import ClusterError, ConfigError, RaysplitError
-from raysplit.utils.ray_train import fit
+from raysplit.utils.ray_train import fit, pickle_config
 from raysplit.utils.storage import Folder
 
 _RETRIES = 2
@@ -48,7 +49,7 @@ class RayRunner:
             place.delete(_FAULT)
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"config": config.model_dump_json(), "location": location},
+            train_loop_config={"config": pickle_config(config), "location": location},
             scaling_config=ScalingConfig(num_workers=config.base.workers, use_gpu=gpus),
             run_config=RunConfig(
                 name="ray_train", storage_path=location, failure_config=FailureConfig(max_failures=_RETRIES)
@@ -116,7 +117,8 @@ def _worker(job: dict[str, Any]) -> None:
     A fault of the user's making is written down before it is raised: raised, as the others would wait for this worker;
     written, as workers that are started again would only repeat it.
     """
-    config, place = loads(EnsembleConfig, job["config"], where="the trainer's config"), Folder.at(job["location"])
+    config: EnsembleConfig = pickle.loads(job["config"])
+    place = Folder.at(job["location"])
     if place.has(_FAULT):
         return
     context, device = ray.train.get_context(), get_device()
