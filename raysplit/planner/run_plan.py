@@ -18,7 +18,7 @@ from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.train.costs import StepBytes, head_bytes, run_context, step_bytes
-from raysplit.train.halves import Parts, build_parts
+from raysplit.train.halves import BuiltHalves, build_halves
 
 _PROBE = 600_000
 """Input values of the step that is timed: a whole batch at 32 px, four images at 224."""
@@ -28,7 +28,7 @@ _PROBE = 600_000
 class Plan:
     config: SplitConfig
     facts: Facts
-    parts: Parts
+    halves: BuiltHalves
     profile: CutProfile
     steps: int
     """Optimiser steps in an epoch."""
@@ -36,26 +36,26 @@ class Plan:
     """Compute of one step, both halves, on this machine; no link."""
 
     def __str__(self) -> str:
-        config, cut, known = self.config, self.parts.cut, self.facts
+        config, cut, known = self.config, self.halves.cut, self.facts
         raw = known.train_rows * math.prod(known.shape)
         lines = [
             f"recipe   {config.name}",
             f"data     {known.name}: {known.train_rows:,} training images of {'×'.join(map(str, known.shape))}, "
             f"{len(known.classes)} classes; {known.val_rows:,} for validation, {known.test_rows:,} for the test",
             f"model    {config.model.name}, cut at {cut.name}: {'×'.join(map(str, cut.shape))} per image; "
-            f"{'×'.join(map(str, self.parts.code_shape))} crosses",
+            f"{'×'.join(map(str, self.halves.code_shape))} crosses",
             f"device   {self.profile.device_gflops:.3f} GFLOPs an image, "
-            f"{_mib(_bytes(self.parts.device)):.1f} MiB of weights, "
+            f"{_mib(_bytes(self.halves.device)):.1f} MiB of weights, "
             f"{_mib(self.profile.device_peak_bytes * config.train.batch_size):.1f} MiB of activations a batch "
             "(forward)",
             f"server   {self.profile.server_gflops:.3f} GFLOPs an image, "
-            f"{_mib(_bytes(self.parts.server)):.1f} MiB of weights",
+            f"{_mib(_bytes(self.halves.server)):.1f} MiB of weights",
             f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
             f"{config.train.in_flight} in flight",
         ]
         known_ahead = foresee(config.schedule, self._context())
         for level in config.levels():
-            step = self._step(level, self.parts.code_shape)
+            step = self._step(level, self.halves.code_shape)
             line = (
                 f"level    {level}: {step.up:,} B up and {step.down:,} B down a step{'' if step.exact else ' at most'}"
             )
@@ -77,7 +77,7 @@ class Plan:
         return "\n".join(lines)
 
     def _context(self) -> RunContext:
-        shape, channel_dim = self.parts.code_shape, self.parts.cut.channel_dim
+        shape, channel_dim = self.halves.code_shape, self.halves.cut.channel_dim
         return run_context(self.config, shape, channel_dim, len(self.facts.classes), self.steps)
 
     def _most(self, decisions: list[Decision] | None) -> int:
@@ -87,15 +87,15 @@ class Plan:
             return loosest * self.steps * self.config.train.epochs
         total = 0
         for decision in decisions:
-            step = self._step(decision.level, self.parts.code_shape)
+            step = self._step(decision.level, self.halves.code_shape)
             crossing = {"joint": step.up + step.down, "local": step.up, "frozen": step.up, "alone": 0, "cached": 0}
             total += crossing[decision.mode] * self.steps
-            if decision.hand_over and self.parts.head is not None:
-                total += head_bytes(self.parts.head)
+            if decision.hand_over and self.halves.head is not None:
+                total += head_bytes(self.halves.head)
         return total
 
     def _step(self, level: Level, shape: tuple[int, ...]) -> StepBytes:
-        return step_bytes(self.config, level, shape, self.parts.cut.channel_dim, len(self.facts.classes))
+        return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))
 
 
 def check(config: SplitConfig) -> None:
@@ -108,7 +108,7 @@ def check(config: SplitConfig) -> None:
         _build(config)
 
 
-def _build(config: SplitConfig) -> tuple[Facts, Parts]:
+def _build(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
     known = facts(config.data)
     pick_device(config.train.device)
     if known.train_rows < config.train.batch_size:
@@ -116,35 +116,35 @@ def _build(config: SplitConfig) -> tuple[Facts, Parts]:
             f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
             "lower train.batch_size"
         )
-    return known, build_parts(config, len(known.classes), known.shape)
+    return known, build_halves(config, len(known.classes), known.shape)
 
 
 def plan(config: SplitConfig) -> Plan:
     """Build everything, time one small step of both halves on random images, train nothing."""
-    known, parts = _build(config)
+    known, halves = _build(config)
     costs = next(
         costs
         for costs in profile(build(config.model, len(known.classes), known.shape), known.shape)
-        if costs.name == parts.cut.name
+        if costs.name == halves.cut.name
     )
     batch = min(max(1, _PROBE // math.prod(known.shape)), config.train.batch_size)
-    seconds = _time_step(config, parts, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
-    return Plan(config, known, parts, costs, known.train_rows // config.train.batch_size, seconds)
+    seconds = _time_step(config, halves, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
+    return Plan(config, known, halves, costs, known.train_rows // config.train.batch_size, seconds)
 
 
-def _time_step(config: SplitConfig, parts: Parts, images: torch.Tensor) -> float:
+def _time_step(config: SplitConfig, halves: BuiltHalves, images: torch.Tensor) -> float:
     device = pick_device(config.train.device)
-    halves = torch.nn.Sequential(parts.device, parts.server).to(device)
+    network = torch.nn.Sequential(halves.device, halves.server).to(device)
     if config.train.channels_last:
-        halves, images = (
-            halves.to(memory_format=torch.channels_last),
+        network, images = (
+            network.to(memory_format=torch.channels_last),
             images.contiguous(memory_format=torch.channels_last),
         )
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         with autocast(device, config.train.precision):
-            loss = halves(images.to(device)).float().square().mean()
+            loss = network(images.to(device)).float().square().mean()
         loss.backward()
         loss.item()
         seconds.append(time.perf_counter() - start)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -79,7 +79,9 @@ class DeferredInit:
             mode.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for mode in reversed(self._modes):
             mode.__exit__(kind, err, trace)
         # Where the program left its generator is where the next block finds it.
@@ -92,23 +94,35 @@ class DeferredInit:
         `roots` are modules that hold tensors; a program may hold more, in a cache of its own. Raises ReplayError where
         that cannot be done.
         """
-        tensors = {id(tensor): tensor for root in roots for tensor in held_tensors(root)}
+        tensors = [tensor for root in roots for tensor in held_tensors(root)]
         left = {self._number(tensor) for tensor in leave if tensor.is_meta}
-        tensors |= {id(t): t for t in (ref() for ref in self._alive) if t is not None}
+        self._fill(tensors, left, strict=True)
+
+    def release(self) -> None:
+        """Give the tensors that a program still holds, in a cache say, their values, as far as they are known.
+
+        To call when the program has failed: else it would meet tensors without values when it runs again.
+        """
+        gc.collect()
+        self._fill([], set(), strict=False)
+
+    def _fill(self, tensors: list[Tensor], left: set[int], strict: bool) -> None:
+        tensors += [tensor for tensor in (ref() for ref in self._alive) if tensor is not None]
         self._alive.clear()
-        pending = [(t, TensorRef.of(t, self._number(t))) for t in tensors.values() if t.is_meta]
-        del tensors
+        pending = [(t, TensorRef.of(t, self._number(t))) for t in {id(t): t for t in tensors}.values() if t.is_meta]
+        tensors.clear()
         pending = [(tensor, ref) for tensor, ref in pending if ref.storage not in left]
         wanted = {ref.storage for _, ref in pending}
-        if any(not tensor.is_leaf for tensor, _ in pending):
-            raise ReplayError("a tensor that was computed from parameters, with a gradient")
-        self._check_alive(wanted | left)
+        if strict:
+            if any(not tensor.is_leaf for tensor, _ in pending):
+                raise ReplayError("a tensor that was computed from parameters, with a gradient")
+            self._check_alive(wanted | left)
         storages = self._log.replay(wanted)
         # The base of a view is free to change once its views have changed.
         pending.sort(key=lambda pair: pair[0]._is_view())
         while pending:
             tensor, ref = pending.pop()
-            _fill(tensor, ref.on(storages[ref.storage]))
+            _set_values(tensor, ref.on(storages[ref.storage]))
 
     def _check_alive(self, known: set[int]) -> None:
         """Raise ReplayError when a storage is in use by a tensor that is not known."""
@@ -141,9 +155,8 @@ class DeferredInit:
             result = function(*args, **kwargs)
             self._track(result)
             return result
-        if not deferred and not random:
-            if writes or _is_constant(function, args, kwargs):
-                return function(*args, **kwargs)
+        if not deferred and not random and (writes or _is_constant(function, args, kwargs)):
+            return function(*args, **kwargs)
         return self._defer(function, args, kwargs, random)
 
     def _defer(
@@ -233,7 +246,9 @@ class _Posing(TorchFunctionMode):
                 return _POSED[func]
             if func in _READS:
                 return func(self._deferred.read(args[0]), *args[1:], **(kwargs or {}))
-        if any(isinstance(leaf, torch.device | str) and str(leaf) == "meta" for leaf in (*args, *(kwargs or {}).values())):
+        if any(
+            isinstance(leaf, torch.device | str) and str(leaf) == "meta" for leaf in (*args, *(kwargs or {}).values())
+        ):
             raise ReplayError("a tensor on the meta device")
         return func(*args, **(kwargs or {}))
 
@@ -280,7 +295,7 @@ def _on_meta(function: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dic
     return function(*args, **kwargs)
 
 
-def _fill(tensor: Tensor, values: Tensor) -> None:
+def _set_values(tensor: Tensor, values: Tensor) -> None:
     """Put values into a tensor without them; whoever holds it sees them."""
     filled = torch.Tensor._make_subclass(type(tensor), values, tensor.requires_grad)
     vars(filled).update(vars(tensor))

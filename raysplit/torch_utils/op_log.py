@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from raysplit.torch_utils.skip_draws import can_skip, skip_draws
+from raysplit.torch_utils.skip_draws import DrawSkipper
 
 
 class ReplayError(Exception):
@@ -87,13 +87,14 @@ class Operation:
     def skippable(self) -> bool:
         """A random operation whose draws can be skipped."""
         filled = self.filled
-        return filled is not None and can_skip(self.function, filled.dtype, filled.contiguous)
+        return filled is not None and DrawSkipper.can_skip(self.function, filled.dtype, filled.contiguous)
 
-    def skip(self) -> None:
+    def skip(self, skipper: DrawSkipper) -> None:
+        """Draw what it would draw, of an operation that is skippable."""
         filled = self.filled
         assert filled is not None
-        given = self.args[1:] if isinstance(self.args[0], TensorRef) else ()
-        skip_draws(self.function, filled.size, filled.dtype, given)
+        arguments = self.args[1:] if isinstance(self.args[0], TensorRef) else ()
+        skipper.skip(self.function, filled.size, filled.dtype, arguments)
 
     def run(self, storages: dict[int, torch.UntypedStorage]) -> None:
         """Compute on the storages that hold values, and add the new ones."""
@@ -129,6 +130,7 @@ class OpLog:
         keep = set(wanted)
         needed, last_use = self._needed(keep)
         storages: dict[int, torch.UntypedStorage] = {}
+        skipper = DrawSkipper()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.set_rng_state(self._state)
             for index, operation in enumerate(self.operations):
@@ -142,7 +144,7 @@ class OpLog:
                     for key in [key for key in operation.touched - keep if last_use[key] == index]:
                         storages.pop(key, None)
                 elif operation.random and index >= self._position:
-                    operation.skip()
+                    operation.skip(skipper)
             self._state, self._position = torch.get_rng_state(), len(self.operations)
         return storages
 
