@@ -88,7 +88,7 @@ def read_records(data: bytes, path: str) -> list[EpochRecord]:
 def read_summary(data: bytes, path: str) -> RunSummary:
     """Return the summary in the bytes of a `summary.json`; ConfigError, which names `path`, where it is damaged."""
     with reading(path, "summary.json"):
-        return RunSummary.model_validate_json(data)
+        return loads(RunSummary, data.decode(), where=f"summary.json in '{path}'")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from raysplit.ensemble.check import checked
 from raysplit.ensemble.classifier import RECORD, WEIGHTS, facts_of, fit_base
 from raysplit.ensemble.plan import Plan, SubmodelSpec
 from raysplit.errors import RaysplitError
-from raysplit.hardware.link import Micro, train_seconds
+from raysplit.hardware.link import MicroBatchCost, train_seconds
 from raysplit.planner.static_plan import row_of
 from raysplit.records.epoch import ByteCounts, EpochRecord, total_traffic
 from raysplit.schedules import foresee, phase_starts
@@ -174,7 +174,7 @@ def _seconds(search: SearchConfig, config: SplitConfig, cut: CutProfile, record:
     images = config.train.batch_size // config.train.in_flight
     forward = images * cut.device_gflops / search.device.gflops_per_s
     trains = 3 * images * cut.server_gflops / search.server.gflops_per_s
-    micro = Micro(
+    micro = MicroBatchCost(
         up_bytes=record.bytes_up / parts,
         down_bytes=record.bytes_down / parts,
         forward_s=0.0 if mode == "cached" else forward,

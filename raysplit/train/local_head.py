@@ -1,4 +1,4 @@
-"""The device's own loss: a small head on the code, which a server may take over."""
+"""The device's own loss: a small head on the code, which the server may adopt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raysplit.config import LocalLoss
 
 
 class LocalHead(nn.Module):
-    """Convolutions with batch norm and ReLU, halving the grid, then the mean over positions and a classifier.
+    """Convolutions with batch norm and ReLU that halve the grid, then the mean over positions and a classifier.
 
     Greedy layer-wise training with a head of two or three layers comes close to training end to end
     (Belilovsky, Eickenberg, Oyallon, "Greedy Layerwise Learning Can Scale to ImageNet", ICML 2019).

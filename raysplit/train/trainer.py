@@ -42,7 +42,7 @@ class SplitTrainer:
 
     Args:
         config: the recipe.
-        run_dir: a run to continue from its newest checkpoint; None starts a new one under `ray.storage`.
+        run_dir: a run to resume from its newest checkpoint; None: a new one under `ray.storage`.
     """
 
     def __init__(self, config: SplitConfig, run_dir: str | None = None):
@@ -89,11 +89,11 @@ class SplitTrainer:
 
 
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
-    """The Train worker. Faults of the user's making are returned: a retry would only repeat them."""
+    """The Train worker. Errors that the user caused are returned, not raised: a retry would only repeat them."""
     config = loads(SplitConfig, job["config"], where="the trainer's config")
     folder = RunDir.at(job["run_dir"])
     use_threads(config)
-    # Ray Train reports every report through a logger that its own LoggingConfig does not reach.
+    # Ray Train logs every report through a logger that its LoggingConfig does not control.
     logging.getLogger().setLevel(logging.WARNING)
     try:
         device = RayDevice(config)
@@ -119,7 +119,7 @@ def _report(loop: Loop, folder: RunDir) -> None:
     metrics: dict[str, Any] = {"epoch": -1}
     if loop.records:
         metrics = loop.records[-1].to_row()
-        # Ray passes a worker's lines on to the driver. Not print: Ray Train doubles what is printed.
+        # Ray forwards a worker's stdout to the driver. Not print: Ray Train prints that twice.
         sys.stdout.write(epoch_line(loop.records[-1], loop.config.train.epochs) + "\n")
         sys.stdout.flush()
     if loop.test is not None:
@@ -130,7 +130,7 @@ def _report(loop: Loop, folder: RunDir) -> None:
 
 
 class _Bar:
-    """A progress bar that the driver draws, whichever node the worker is on."""
+    """A progress bar that the driver draws, whatever node the worker runs on."""
 
     def __init__(self, config: SplitConfig):
         self._config = config

@@ -21,7 +21,7 @@ def locate(location: str) -> tuple[fs.FileSystem, str]:
     try:
         return fs.FileSystem.from_uri(location)
     except (pa.ArrowException, OSError) as err:
-        raise ConfigError(f"'{location}' is not a path or URI that pyarrow opens: {err}") from None
+        raise ConfigError(f"'{location}' is not a path or URI that pyarrow can open: {err}") from None
 
 
 def dated(name: str) -> str:

@@ -12,11 +12,11 @@ from raysplit.report import read_run
 
 def test_finished(record):
     run = read_run(record("a", "deprune"))
-    assert (run.name, run.planned, len(run.rows)) == ("mnist5k_deprune", 6, 6)
+    assert (run.name, run.planned, len(run.epochs)) == ("mnist5k_deprune", 6, 6)
     assert run.summary is not None
-    assert run.traffic[-1] == run.summary["bytes_up"] + run.summary["bytes_down"]
+    assert run.traffic[-1] == run.summary.traffic
     assert run.phases == [("c4·b4/b4·zstd", 0, 4), ("c16·b4/b4·zstd", 4, 6)]
-    assert run.total("server_s") == 42
+    assert sum(record.server_s for record in run.epochs) == 42
 
 
 def test_unfinished(record):
@@ -52,21 +52,23 @@ def test_no_epochs(record):
 
 
 @pytest.mark.parametrize(
-    ("file", "data", "says"),
+    ("file", "data", "text"),
     [
-        ("config.json", "{", "JSONDecodeError"),
-        ("config.json", "{}", "KeyError: 'name'"),
-        ("config.json", '{"name": "a", "train": {}}', "KeyError: 'epochs'"),
-        ("config.json", "[]", "TypeError"),
-        ("metrics.parquet", "nonsense", "ArrowInvalid"),
-        ("summary.json", "", "JSONDecodeError"),
+        ("config.json", "{", "config.json in '{path}' is not JSON: "),
+        ("config.json", "{}", "config.json in '{path}': name: Field required"),
+        ("config.json", '{"name": "a", "train": {}}', "config.json in '{path}': data: Field required"),
+        ("config.json", "[]", "config.json in '{path}': Input should be a valid dictionary"),
+        ("metrics.parquet", "nonsense", "metrics.parquet in '{path}' cannot be read: ArrowInvalid"),
+        ("summary.json", "", "summary.json in '{path}' is not JSON: "),
+        ("summary.json", "{}", "summary.json in '{path}': recipe: Field required"),
     ],
 )
-def test_damaged(record, file, data, says):
+def test_damaged(record, file, data, text):
     path = record("a", "plain")
     (Path(path) / file).write_text(data)
-    with pytest.raises(ConfigError, match=f"^{file} in '{path}' cannot be read: {says}"):
+    with pytest.raises(ConfigError) as caught:
         read_run(path)
+    assert str(caught.value).startswith(text.format(path=path)) and "\n" not in str(caught.value)
 
 
 def test_labels(record):

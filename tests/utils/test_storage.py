@@ -24,7 +24,7 @@ def test_locations(tmp_path, monkeypatch):
     assert Folder.at("~/x").path == Folder.at("~/x").location == f"{tmp_path}/x"
     uri = Folder.at(f"file://{tmp_path}/x/")
     assert uri.location == f"file://{tmp_path}/x" and uri.local == tmp_path / "x"
-    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow opens"):
+    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow can open"):
         Folder.at("nowhere://x")
 
 
