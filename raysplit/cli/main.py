@@ -11,7 +11,9 @@ from raysplit.cli.command import run_command
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="raysplit", description="Split one neural network between a device and a server."
+        prog="raysplit",
+        description="Split one neural network between a device and a server.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
     )
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for verb in (profile, plan, calibrate, report, inspect, predict, device, export, check, kuberay):

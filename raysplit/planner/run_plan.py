@@ -180,4 +180,4 @@ def _format_epochs(modes: Sequence[Mode]) -> str:
     """Return a level's number of epochs, and how many are of which mode unless all are joint."""
     counts = Counter(modes)
     kinds = "" if set(counts) <= {"joint"} else " (" + ", ".join(f"{n} {mode}" for mode, n in counts.items()) + ")"
-    return f"{len(modes)} epochs{kinds}"
+    return f"{len(modes)} {'epoch' if len(modes) == 1 else 'epochs'}{kinds}"
