@@ -13,7 +13,6 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="raysplit",
         description="Split one neural network between a device and a server.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
     )
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for verb in (profile, plan, calibrate, report, inspect, predict, device, export, check, kuberay):

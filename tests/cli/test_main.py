@@ -15,7 +15,7 @@ def test_the_help_has_a_line_for_each_verb(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
-    assert re.findall(r"^    (\w+)  +\w", capsys.readouterr().out, re.M) == VERBS
+    assert re.findall(r"^    (\w+)\s+\w", capsys.readouterr().out, re.M) == VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)
