@@ -15,7 +15,7 @@ from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.serving.args import Access, Limits, SplitArgs
 from raysplit.serving.split.app import SplitRoutes
-from raysplit.serving.split.halves import Halves
+from raysplit.serving.split.halves import ServerHalves
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,9 @@ def url(family):
 
     os.environ["RAYSPLIT_TEST_KEY"] = "open"
     args = SplitArgs(family="unused", access=Access(api_key_env="RAYSPLIT_TEST_KEY"))
-    server = uvicorn.Server(uvicorn.Config(SplitRoutes(Halves(family, Limits()), args).app, port=0, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(SplitRoutes(ServerHalves(family, Limits()), args).app, port=0, log_level="error")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
@@ -59,9 +61,7 @@ def test_files_are_classified(family, url, files, capsys):
     assert len(lines) == 3 and all("(late)" in line for line in lines)
 
 
-def test_keys(family, url, files, capsys):
+def test_keys(family, url, files, fail):
     words = ["device", family._bundle.location, files[0], "--url", url]
-    assert main(words) == 1
-    assert "401" in capsys.readouterr().err
-    assert main([*words, "--key-env", "NO_SUCH_KEY"]) == 1
-    assert "the environment has no NO_SUCH_KEY" in capsys.readouterr().err
+    assert "401" in fail(*words)
+    assert "the environment variable NO_SUCH_KEY is not set" in fail(*words, "--key-env", "NO_SUCH_KEY")
