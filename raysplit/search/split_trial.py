@@ -12,7 +12,7 @@ from raysplit.compress.bottleneck import code_shape
 from raysplit.config import Prune, SplitConfig
 from raysplit.config.search import SearchConfig
 from raysplit.data import facts
-from raysplit.hardware.link import Micro, train_seconds
+from raysplit.hardware.link import MicroBatchCost, train_seconds
 from raysplit.hardware.platform import Platform
 from raysplit.planner.static_plan import plan_cut
 from raysplit.records.epoch import ByteCounts, EpochRecord, total_traffic
@@ -131,7 +131,7 @@ def predict_epoch_seconds(platform: Platform, config: SplitConfig, cut: CutProfi
     images = config.train.batch_size // config.train.in_flight
     forward_s = images * cut.device_gflops / platform.device.gflops_per_s
     server_s = 3 * images * cut.server_gflops / platform.server.gflops_per_s
-    micro = Micro(
+    micro = MicroBatchCost(
         up_bytes=record.bytes_up / micro_batches,
         down_bytes=record.bytes_down / micro_batches,
         forward_s=0.0 if mode == "cached" else forward_s,
