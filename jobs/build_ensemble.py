@@ -15,21 +15,14 @@ import argparse
 import json
 import sys
 
-import ray
-
 from raysplit import recipes
-from raysplit.cli.command import command
+from raysplit.cli.command import run_command
 from raysplit.config import EnsembleConfig
-from raysplit.ensemble.build import build_ensemble, config_of
-from raysplit.ensemble.preview import preview
-from raysplit.ensemble.ray_runner import RayRunner
 from raysplit.errors import ConfigError
 from raysplit.hardware.machine import read_machines
-from raysplit.report import write_ensemble_report
-from raysplit.utils.storage import dated
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Build an ensemble of small sub-models from one classifier.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -40,11 +33,24 @@ def main() -> None:
     parser.add_argument("--devices", metavar="FILE", help="YAML: name, memory_mib, gflops_per_s, energy_gflops of each")
     parser.add_argument("--out", metavar="DIR", help="where the build goes; default: a new folder under storage")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    args = parser.parse_args()
-    config, location = _chosen(args)
+    args = parser.parse_args(argv)
+    config = _read_config(args)
     if args.dry_run:
+        from raysplit.ensemble.preview import preview
+
         print(preview(config))
         return
+
+    import ray
+
+    from raysplit.ensemble.build import build_ensemble
+    from raysplit.ensemble.ray_runner import RayRunner
+    from raysplit.report import write_ensemble_report
+    from raysplit.utils.progress import show_progress
+    from raysplit.utils.storage import dated
+
+    show_progress()
+    location = args.resume or args.out or f"{config.storage}/{dated(config.name)}"
     print(f"build: {location}", flush=True)
     try:
         summary = build_ensemble(config, location, RayRunner())
@@ -57,17 +63,19 @@ def main() -> None:
     print(json.dumps({key: value for key, value in summary.items() if "confusion" not in key}, ensure_ascii=False))
 
 
-def _chosen(args: argparse.Namespace) -> tuple[EnsembleConfig, str]:
+def _read_config(args: argparse.Namespace) -> EnsembleConfig:
     if args.resume:
         if args.set or args.devices or args.out:
-            raise ConfigError("--resume goes on with the build's own config; leave out --set, --devices and --out")
-        return config_of(args.resume), args.resume
+            raise ConfigError("--resume continues with the build's own config; leave out --set, --devices and --out")
+
+        from raysplit.ensemble.build import config_of
+
+        return config_of(args.resume)
     config = recipes.get_ensemble(args.recipe)
     if args.devices:
         config = config.replaced(devices=read_machines(args.devices))
-    config = config.with_settings(args.set)
-    return config, args.out or f"{config.storage}/{dated(config.name)}"
+    return config.with_settings(args.set)
 
 
 if __name__ == "__main__":
-    sys.exit(command(main))
+    sys.exit(run_command(main))

@@ -85,7 +85,7 @@ class TrainConfig(FitConfig):
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     in_flight: Annotated[int, Field(ge=1, le=16)] = 1
-    """Micro-batches of one optimiser step that may be under way at once; 1 is lock-step."""
+    """MicroBatchCost-batches of one optimiser step that may be under way at once; 1 is lock-step."""
     local_loss: LocalLoss | None = None
     """Train the device half by a loss of its own in place of the server's gradients."""
     threads: Annotated[int, Field(ge=1)] | None = None

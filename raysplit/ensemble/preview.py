@@ -10,7 +10,7 @@ from raysplit.ensemble.check import checked
 from raysplit.ensemble.classifier import facts_of, new_base
 from raysplit.ensemble.cost import cost
 from raysplit.ensemble.plan import Plan, SubmodelSpec
-from raysplit.utils.text_table import DASH, aligned, called, number, percent
+from raysplit.utils.text_table import DASH, align_table, format_call, number, percent
 
 _SEATS = ("sub-model", "classes", "keeps", "device", "parameters", "MiB", "GMAC")
 _DEVICES = ("device", "sub-models", "MiB", "share of\nmemory", "share of\nenergy", "ms per\nimage")
@@ -31,7 +31,7 @@ def preview(config: EnsembleConfig) -> str:
         "recipe": config.name,
         "data": f"{known.name}: {known.train_rows:,} training images of {'×'.join(map(str, shape))}, "
         f"{len(classes)} classes; {known.val_rows:,} for validation, {known.test_rows:,} for the test",
-        "base": f"{called(base.model.model_dump())}: {whole.params:,} parameters, {number(whole.mib)} MiB, "
+        "base": f"{format_call(base.model.model_dump())}: {whole.params:,} parameters, {number(whole.mib)} MiB, "
         f"{number(whole.gmac)} GMAC; {how}",
         "common": _learns(config.common),
         "retrain": _learns(config.retrain),
@@ -56,7 +56,7 @@ def _seats(config: EnsembleConfig, plan: Plan, classes: tuple[str, ...]) -> str:
             own = f"{len(seat.classes)}, by confusion"  # which, the trained base will tell
         body.append((str(index), own, f"{seat.k} of {plan.steps}", seat.device or DASH, *_sizes([seat])))
     body.append(("together", "", "", "", *_sizes(plan.seats)))
-    return aligned(_SEATS, body, 4)
+    return align_table(_SEATS, body, 4)
 
 
 def _sizes(seats: Sequence[SubmodelSpec]) -> tuple[str, str, str]:
@@ -77,4 +77,4 @@ def _loads(plan: Plan) -> list[str]:
         )
         for load in plan.loads
     ]
-    return ["", aligned(_DEVICES, body, 2)] if body else []
+    return ["", align_table(_DEVICES, body, 2)] if body else []

@@ -1,7 +1,7 @@
 """The link between device and server as numbers, and a virtual clock that predicts seconds over it.
 
-Deterministic, and without Ray or torch. The clock knows four things that do one job at a time: the device, the
-uplink, the server and the downlink. What a message waits for is what the training loop waits for.
+Deterministic, and without Ray or torch. The clock models four resources that each do one job at a time: the device,
+the uplink, the server and the downlink. A message waits for exactly what it waits for in the training loop.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Link(Frozen):
     down_bit_s: Annotated[float, Field(gt=0)]
     """Bits per second from server to device, after packet headers."""
     round_trip_s: Annotated[float, Field(ge=0)]
-    """Seconds from sending an empty message to having its empty answer; half of it each way."""
+    """Seconds from sending an empty message to receiving its empty answer; half of it each way."""
     message_bytes: Annotated[float, Field(ge=0)]
-    """Bytes that the transport adds to each message (framing, call metadata), headers of packets apart."""
+    """Bytes that the transport adds to each message (framing, call metadata), not counting packet headers."""
 
     def up_s(self, size: float) -> float:
         """Return the seconds that a message of `size` bytes keeps the uplink busy."""
@@ -38,24 +38,24 @@ class Link(Frozen):
         return 8 * (size + self.message_bytes) / self.down_bit_s
 
     def call_s(self, up_bytes: float) -> float:
-        """Return the seconds on the link of an empty call that is waited for; its answer has `up_bytes` bytes."""
+        """Return the seconds on the link of one blocking call: an empty request down, an answer of `up_bytes` up."""
         return self.round_trip_s + self.down_s(0) + self.up_s(up_bytes)
 
 
 _RAY_CALL = 1_000.0
-"""Bytes that Ray 2.60 adds to an actor call of 10 kB beside packet headers, measured between two nodes."""
+"""Bytes that Ray 2.60 adds to an actor call of 10 kB, packet headers not counted, measured between two nodes."""
 
 NAMED: dict[str, Link] = {
     name: Link(name=name, up_bit_s=up_bit_s, down_bit_s=down_bit_s, round_trip_s=round_trip_s, message_bytes=_RAY_CALL)
     for name, up_bit_s, down_bit_s, round_trip_s in (
-        # IEEE 802.11n/ac in a home; all three numbers assumed: a fraction of the 150 to 433 Mbit/s that one
-        # antenna signals.
+        # IEEE 802.11n/ac at home; all three numbers are assumed: a fraction of the 150 to 433 Mbit/s PHY rate of one
+        # antenna.
         ("wifi", 50e6, 50e6, 0.005),
-        # 3GPP LTE category 4 signals at most 50 up and 150 down; a fifth of that, and the delay, assumed.
+        # 3GPP LTE category 4 peaks at 50 up and 150 down; a fifth of that, and the delay, are assumed.
         ("lte", 10e6, 30e6, 0.05),
-        # IEEE 802.3ab, 1 Gbit/s; 1,448 of the 1,538 bytes that a full packet takes are payload. Delay assumed.
+        # IEEE 802.3ab, 1 Gbit/s; 1,448 of the 1,538 bytes that a full packet takes are payload. The delay is assumed.
         ("ethernet", 941e6, 941e6, 0.0003),
-        # 3GPP LTE-M (category M1, release 13), full duplex: peak 1 Mbit/s each way. Delay assumed.
+        # 3GPP LTE-M (category M1, release 13), full duplex: peak 1 Mbit/s each way. The delay is assumed.
         ("iot", 1e6, 1e6, 0.1),
     )
 }
@@ -64,18 +64,21 @@ NAMED: dict[str, Link] = {
 def get_link(text: str) -> Link:
     """Return a link by name, or from a YAML file with the fields of `Link`.
 
-    Raises ConfigError, with the nearest name, for what is neither, and for a file that does not describe one.
+    Raises ConfigError, with the nearest name, for anything else, and for a file that does not describe a link.
+
+    >>> get_link("lte").up_s(1_249_000)
+    1.0
     """
     return named_or_file(Link, NAMED, text, "link")
 
 
 _FIRST = 3
-"""One-way delays before the first forward pass: a call opens the epoch and is answered, then the request comes."""
+"""One-way delays before the first forward pass: the call that opens the epoch, its answer, the first request."""
 
 
 @dataclass(frozen=True)
-class Micro:
-    """The work of one micro-batch: bytes that cross (0: no message is sent that way), seconds of compute."""
+class MicroBatchCost:
+    """The work of one micro-batch: bytes that cross (0: no message in that direction) and seconds of compute."""
 
     up_bytes: float
     down_bytes: float
@@ -86,11 +89,15 @@ class Micro:
     server_s: float
 
 
-def train_seconds(link: Link, steps: int, in_flight: int, micro: Micro) -> float:
+def train_seconds(link: Link, steps: int, in_flight: int, micro: MicroBatchCost) -> float:
     """Return the seconds of one pass of `steps` optimiser steps, `in_flight` micro-batches each.
 
-    The order of events is the training loop's (`raysplit.train.epoch`). Where nothing crosses, it is the
-    compute of both sides, one after the other.
+    Events happen in the order of the training loop (`raysplit.train.epoch`). Where nothing crosses, both sides'
+    compute is simply added up.
+
+    >>> cost = MicroBatchCost(99_000, 49_000, forward_s=0.01, backward_s=0.02, server_s=0.05)
+    >>> round(train_seconds(get_link("wifi"), steps=100, in_flight=1, micro=cost), 2)
+    10.91
     """
     if not micro.up_bytes and not micro.down_bytes:
         return steps * in_flight * (micro.forward_s + micro.backward_s + micro.server_s)
@@ -99,45 +106,45 @@ def train_seconds(link: Link, steps: int, in_flight: int, micro: Micro) -> float
     return _both_ways(link, steps, in_flight, micro)
 
 
-def _both_ways(link: Link, steps: int, in_flight: int, micro: Micro) -> float:
-    """A step's forward passes are asked for together; the gradient that ends a step asks for the next step's.
+def _both_ways(link: Link, steps: int, in_flight: int, micro: MicroBatchCost) -> float:
+    """A step's forward passes are requested together; the gradient that ends a step requests the next step's.
 
-    The device does what it is asked for in order: all forward passes of a step before the first backward pass.
+    The device serves requests in order: all forward passes of a step come before its first backward pass.
     """
     delay = link.round_trip_s / 2
     device = uplink = server = downlink = 0.0  # when each is free again
-    asked = _FIRST * delay
+    requested = _FIRST * delay
     for _ in range(steps):
         arrived = []
         for _ in range(in_flight):
-            device = max(device, asked) + micro.forward_s
+            device = max(device, requested) + micro.forward_s
             uplink = max(uplink, device) + link.up_s(micro.up_bytes)
             arrived.append(uplink + delay)
         for arrival in arrived:
             server = max(server, arrival) + micro.server_s
             downlink = max(downlink, server) + link.down_s(micro.down_bytes)
-            asked = downlink + delay
-            device = max(device, asked) + micro.backward_s
-    return device + delay  # the last gradient's answer is waited for
+            requested = downlink + delay
+            device = max(device, requested) + micro.backward_s
+    return device + delay  # the loop waits for the last gradient to be acknowledged
 
 
-def _one_way(link: Link, count: int, micro: Micro) -> float:
-    """Two micro-batches are asked for; the next, when the server has learned from one."""
+def _one_way(link: Link, count: int, micro: MicroBatchCost) -> float:
+    """Two micro-batches are requested ahead; another one whenever the server has trained on one."""
     delay = link.round_trip_s / 2
     device = uplink = server = 0.0
-    asked = deque([_FIRST * delay] * 2)
+    requested = deque([_FIRST * delay] * 2)
     for _ in range(count):
-        device = max(device, asked.popleft()) + micro.forward_s + micro.backward_s
+        device = max(device, requested.popleft()) + micro.forward_s + micro.backward_s
         uplink = max(uplink, device) + link.up_s(micro.up_bytes)
         server = max(server, uplink + delay) + micro.server_s
-        asked.append(server + delay)
+        requested.append(server + delay)
     return server
 
 
-def check_seconds(link: Link, batches: int, up_bytes: float, compute_s: float) -> float:
-    """Return the seconds of `batches` calls, one at a time, as an evaluation pass makes them.
+def evaluation_seconds(link: Link, batches: int, up_bytes: float, compute_s: float) -> float:
+    """Return the seconds of an evaluation pass: `batches` calls, one at a time.
 
-    `up_bytes` are those of one call's answer (0: nothing crosses), `compute_s` the work of both sides for it.
+    `up_bytes` is the size of one call's answer (0: nothing crosses), `compute_s` the work of both sides for it.
     """
     crossing = link.call_s(up_bytes) if up_bytes else 0.0
     return batches * (crossing + compute_s)

@@ -13,7 +13,7 @@ from raysplit.report.confusion import confusion
 from raysplit.report.html import embedded, filled, html_table
 from raysplit.report.plots import png
 from raysplit.utils.storage import Folder
-from raysplit.utils.text_table import DASH, called, number, percent, times
+from raysplit.utils.text_table import DASH, format_call, number, percent, times
 
 _KINDS = {"vit": "Vision Transformer", "cnn": "convolutional network", "snn": "spiking network"}
 _SUBMODELS = (
@@ -99,7 +99,7 @@ def _facts(config: Tree, plan: Tree, summary: Tree) -> str:
         again = f"started from one net of all classes ({config['common']['epochs']} epochs), {again}"
     many = "1 sub-model" if summary["n"] == 1 else f"{summary['n']} sub-models"
     return (
-        f"{many} cut out of a {_KINDS[summary['kind']]}, {called(base['model'])}, on {config['data']['name']}: "
+        f"{many} cut out of a {_KINDS[summary['kind']]}, {format_call(base['model'])}, on {config['data']['name']}: "
         f"classes {ways[groups['by']]}, units kept by {prune['scores']} scores ({keep}), {again}, "
         f"stored in {summary['precision']}. "
         f"Bundle {summary['bundle_id'][:12]}: {summary['bundle']}"

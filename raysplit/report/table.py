@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raysplit.folders.reader import RunRecord, labels
-from raysplit.utils.text_table import DASH, aligned, megabytes, number, percent, times
+from raysplit.utils.text_table import DASH, align_table, megabytes, number, percent, times
 
 COLUMNS = (
     "run",
@@ -39,7 +39,7 @@ def table(runs: Sequence[RunRecord]) -> str:
     MB are 10⁶ bytes of training traffic, accuracy is the test split's, seconds are those of training and validation.
     A run that has not ended shows the validation accuracy of its last epoch, marked as such, and dashes.
     """
-    return aligned(COLUMNS, cells(runs), TEXT_COLUMNS)
+    return align_table(COLUMNS, cells(runs), TEXT_COLUMNS)
 
 
 def family_table(runs: Sequence[RunRecord]) -> str:
@@ -48,7 +48,7 @@ def family_table(runs: Sequence[RunRecord]) -> str:
     Accuracies are those of the model kept at the level, bytes are of training messages for each training image.
     """
     lines = family_cells(runs)
-    return aligned(FAMILY_COLUMNS, lines, TEXT_COLUMNS) if lines else ""
+    return align_table(FAMILY_COLUMNS, lines, TEXT_COLUMNS) if lines else ""
 
 
 def cells(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -11,13 +12,17 @@ from raysplit.wire.message import Message, parse
 Pair = tuple[Message, Message]
 """Activation and labels of one micro-batch."""
 _MIXED = 16
-"""Messages whose samples are mixed with each other in a replay."""
+"""Messages whose samples are shuffled together in a replay."""
 
 
 def shift_codes(z: torch.Tensor, seed: int) -> torch.Tensor:
-    """Move each sample of a grid z, shape (N, C, H, W), by −1, 0 or 1 cells along both axes; edges are repeated.
+    """Shift each sample of a grid z, shape (N, C, H, W), by −1, 0 or 1 cells along both axes, repeating the edge.
 
-    The augmentation that is left when images do not cross again: a cell of an 8×8 grid is 4 pixels of 32.
+    This is the augmentation that remains possible once images no longer cross: a cell of an 8×8 grid covers 4 pixels
+    of a 32-pixel image.
+
+    >>> shift_codes(torch.ones(2, 3, 4, 4), seed=0).shape
+    torch.Size([2, 3, 4, 4])
     """
     count, _, height, width = z.shape
     generator = torch.Generator().manual_seed(seed)
@@ -29,18 +34,19 @@ def shift_codes(z: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 class ActivationCache:
-    """Packed messages, a list for each view of the training data; their size is what crossed."""
+    """Packed messages, one list for each view of the training data; they take as many bytes as they took to send."""
 
     def __init__(self) -> None:
         self._views: list[list[tuple[bytes, bytes]]] = []
         self.validation: list[tuple[bytes, bytes]] = []
-        """The messages of the validation part, which do not change while the device half is frozen."""
+        """The messages of the validation split, which do not change while the device half is frozen."""
 
     def new_view(self) -> None:
+        """Begin a pass over the training data."""
         self._views.append([])
 
     def add(self, activation: Message, labels: Message) -> None:
-        """Keep a micro-batch of the newest view."""
+        """Add a micro-batch to the newest view."""
         self._views[-1].append((activation.to_bytes(), labels.to_bytes()))
 
     def replay(self, turn: int, seed: int) -> Iterator[list[Pair]]:
@@ -50,9 +56,11 @@ class ActivationCache:
         for first in range(0, len(order), _MIXED):
             yield [(parse(view[i][0]), parse(view[i][1])) for i in order[first : first + _MIXED]]
 
-    def state(self) -> dict[str, list]:
+    def state(self) -> dict[str, list[Any]]:
+        """Return everything that is cached, for a checkpoint."""
         return {"views": self._views, "validation": self.validation}
 
-    def restore(self, state: dict[str, list]) -> None:
+    def restore(self, state: dict[str, list[Any]]) -> None:
+        """Go back to a state that `state` returned."""
         self._views = [list(view) for view in state["views"]]
         self.validation = list(state["validation"])

@@ -1,4 +1,4 @@
-"""The device side of training: owns the data, the first half and the encoder. No Ray in here."""
+"""The device side of training: it owns the data, the first half and the encoder. No Ray in here."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class DeviceSide:
             self._half = self._half.to(memory_format=torch.channels_last)
         self._steps = len(self._sets["train"].labels) // self._train.batch_size
         paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
-        # The head's parameters come last: without a head the optimiser's state is what it was.
-        learning = self._half if self._head is None else nn.ModuleList([self._half, self._head])
-        self._optimizer = HalfOptimizer(learning, self._train, self._steps * self._train.epochs, paper)
+        # The head's parameters come last, so that the optimizer's state has the same layout without a head.
+        trained = self._half if self._head is None else nn.ModuleList([self._half, self._head])
+        self._optimizer = HalfOptimizer(trained, self._train, self._steps * self._train.epochs, paper)
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
         self._mode: Mode = "joint"
         self._codec = Codec(config.levels()[0], "up", self._cut.channel_dim)
@@ -69,7 +69,7 @@ class DeviceSide:
 
     def begin_epoch(self, epoch: int, decision: Decision) -> None:
         """Shuffle, and change to the level that the schedule decided on."""
-        with self._working():
+        with self._timing():
             order = batch_order(
                 len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
             )
@@ -92,7 +92,7 @@ class DeviceSide:
 
     def forward(self) -> Uplink:
         """Send the next micro-batch."""
-        with self._working():
+        with self._timing():
             number, z, penalty, labels = self._encode()
             message = self._compress(z, number, mix(self._train.seed, "picks", number))
             if self._mode == "joint":
@@ -103,7 +103,7 @@ class DeviceSide:
 
     def backward(self, gradient: bytes) -> None:
         """Take the gradient message of a pending micro-batch; WireError for any other."""
-        with self._working():
+        with self._timing():
             message = parse(gradient)
             if message.batch not in self._pending:
                 raise WireError(f"gradient for micro-batch {message.batch}, which is not under way")
@@ -129,16 +129,16 @@ class DeviceSide:
 
     def hand_over(self) -> bytes:
         """Return the packed weights message of the local head, in fp16."""
-        with self._working():
+        with self._timing():
             assert self._head is not None
             message = Codec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
-        return self._timed(message).to_bytes()
+        return self._stamp(message).to_bytes()
 
     @torch.no_grad()
     def evaluate_alone(self, split: Split, index: int) -> LocalScore:
         """Score batch `index` of a split by the local head, in eval mode."""
         start = time.perf_counter()
-        z, labels = self._evaluated(split, index)
+        z, labels = self._encode_batch(split, index)
         message = self._compress(z, index)
         logits = self._local_logits(extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
@@ -148,8 +148,8 @@ class DeviceSide:
 
     def evaluate(self, split: Split, index: int) -> Uplink:
         """Send batch `index` of a split, in eval mode."""
-        with self._working():
-            z, labels = self._evaluated(split, index)
+        with self._timing():
+            z, labels = self._encode_batch(split, index)
             message = self._compress(z, index)
         return self._send(message, labels)
 
@@ -157,7 +157,7 @@ class DeviceSide:
         """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
         head = None if self._head is None else self._head.state_dict()
         state = {"half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
-        # A pass over what the server kept does not call the device, which is then asked for the test part.
+        # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
         return pack_state(state | {"level": str(self._codec.level)})
 
     def restore(self, packed: bytes) -> None:
@@ -191,7 +191,7 @@ class DeviceSide:
         return number, z, penalty, data.labels[rows]
 
     @torch.no_grad()
-    def _evaluated(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _encode_batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         data, size = self._sets[split], self._train.batch_size
         rows = slice(index * size, (index + 1) * size)
         self._half.eval()
@@ -203,14 +203,15 @@ class DeviceSide:
         assert self._head is not None
         self._head.train(training)
         with self._autocast():
-            return self._head(code)
+            logits: torch.Tensor = self._head(code)
+        return logits
 
     def _local_gradient(
         self, message: Message, number: int, labels: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[float, int]]:
-        """Train the head on the code as the server would see it; return the gradient, mean loss and hits.
+        """Train the head on the code as the server would receive it; return the gradient, the mean loss and the hits.
 
-        The gradient is restricted to the values that would have been sent, as the server's is.
+        Like the server's, the gradient is restricted to the values that would have been sent.
         """
         code = extract(message).to(self._torch_device).requires_grad_()
         target = labels.to(self._torch_device)
@@ -225,7 +226,7 @@ class DeviceSide:
 
     def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
         """Backpropagate a gradient through the half; step after the last micro-batch of a step."""
-        # A half without trainable layers (a cut before the first of them) has nothing to learn.
+        # A half without trainable layers (a cut before the first of them) has no gradient.
         if z.requires_grad:
             roots, grads = [z], [grad.to(z)]
             if penalty is not None:
@@ -237,17 +238,17 @@ class DeviceSide:
             self._optimizer.step(step)
 
     def _compress(self, z: torch.Tensor, number: int, seed: int | None = None) -> Message:
-        """Return the code's message; `seed` draws the random picks of training."""
+        """Return the message for a code; `seed` draws the random picks of training."""
         encoder = self._half.encoder
         kept = None if encoder is None else encoder.keep(self._codec.level.channels)
         return self._codec.compress(z, number, kept, seed)
 
     def _send(self, message: Message, labels: torch.Tensor) -> Uplink:
         label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()
-        return Uplink(self._timed(message).to_bytes(), label)
+        return Uplink(self._stamp(message).to_bytes(), label)
 
-    def _timed(self, message: Message) -> Message:
-        # The time of this message's own header is in the next one.
+    def _stamp(self, message: Message) -> Message:
+        # What it takes to pack this message is reported with the next one.
         message, self._busy = message.spent(self._busy), 0.0
         return message
 
@@ -259,7 +260,7 @@ class DeviceSide:
         return autocast(self._torch_device, self._train.precision)
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _timing(self) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self._busy += time.perf_counter() - start

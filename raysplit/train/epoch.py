@@ -1,4 +1,4 @@
-"""One pass over the training data, in each of the ways that a schedule may ask for."""
+"""One pass over the training data, in whichever mode the schedule decided on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StepCallback = Callable[[int, int, int, float], None]
 
 
 class Clock:
-    """Seconds of one pass, by where they went."""
+    """Where the seconds of one pass went. As a context manager it times the server's own work."""
 
     def __init__(self) -> None:
         self.device = self.server = self.waiting = 0.0
@@ -64,7 +64,7 @@ class Clock:
 
 @dataclass
 class TrainingPass:
-    """An epoch's training on either side of the cut; `run` returns the score of each micro-batch or step."""
+    """An epoch's training on both sides of the cut."""
 
     device: Device
     server: ServerSide
@@ -77,7 +77,10 @@ class TrainingPass:
     on_step: StepCallback | None
 
     def run(self) -> list[Score]:
-        """Train in the decision's mode. A pass of mode `cached` does not call the device at all."""
+        """Train in the decision's mode and return the score of each micro-batch (mode `alone`: of each step).
+
+        A pass in mode `cached` does not call the device at all.
+        """
         if self.decision.mode != "cached":
             self.device.begin_epoch(self.epoch, self.decision).result()
         self.server.begin_epoch(self.decision)
@@ -123,7 +126,7 @@ class TrainingPass:
         return scores
 
     def _one_way(self) -> list[Score]:
-        """Activations up only: the device needs no answer, so it is always one micro-batch ahead."""
+        """Activations up only: the device needs no answer, so it stays one micro-batch ahead."""
         keep = self.decision.mode == "frozen"
         total = self.steps * self.in_flight
         coming: deque[Call[Uplink]] = deque([self.device.forward()])

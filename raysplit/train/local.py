@@ -20,8 +20,8 @@ _KEEP = 2
 def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCallback | None = None) -> RunSummary:
     """Train a recipe in this process and return its summary (docs/run-record.md).
 
-    A `run_dir` that holds checkpoints of the same recipe goes on from the newest: the weights at the end are
-    those of a run that was never stopped. None: a new folder under `ray.storage`.
+    A `run_dir` that holds checkpoints of the same recipe is resumed from the newest, and ends with the weights of
+    a run that was never stopped. None: a new folder under `ray.storage`.
     """
     folder = RunDir.at(run_dir or f"{config.ray.storage}/{dated(config.name)}")
 

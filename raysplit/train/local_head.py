@@ -1,4 +1,4 @@
-"""The device's own loss: a small head on the code, which a server may take over."""
+"""The device's own loss: a small head on the code, which the server may adopt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raysplit.config import LocalLoss
 
 
 class LocalHead(nn.Module):
-    """Convolutions with batch norm and ReLU, halving the grid, then the mean over positions and a classifier.
+    """Convolutions with batch norm and ReLU that halve the grid, then the mean over positions and a classifier.
 
     Greedy layer-wise training with a head of two or three layers comes close to training end to end
     (Belilovsky, Eickenberg, Oyallon, "Greedy Layerwise Learning Can Scale to ImageNet", ICML 2019).
@@ -45,7 +45,8 @@ class LocalHead(nn.Module):
             z = z.movedim(self._channel_dim, -1)
         x = self.layers(z)
         channel_dim = 1 if self._channel_dim == 1 else x.ndim - 1
-        return self.classify(x.movedim(channel_dim, 1).flatten(2).mean(2) if x.ndim > 2 else x)
+        logits: Tensor = self.classify(x.movedim(channel_dim, 1).flatten(2).mean(2) if x.ndim > 2 else x)
+        return logits
 
 
 def flatten(module: nn.Module) -> Tensor:

@@ -43,8 +43,8 @@ class TestResult(PassResult):
 class Loop:
     """Trains the two halves of a recipe.
 
-    `for record in loop.epochs()` yields an epoch's record after each epoch; `state` and `restore`
-    between epochs are a checkpoint. A device and a server that start from the same state go the same way.
+    `for record in loop.epochs()` yields a record after each epoch; between epochs, `state` and `restore` make and
+    load a checkpoint. From equal states, training goes on identically.
     """
 
     def __init__(self, config: SplitConfig, device: Device, on_step: StepCallback | None = None):
@@ -52,7 +52,7 @@ class Loop:
         self.records: list[EpochRecord] = []
         self.test: TestResult | None = None
         self.checkpoint_bytes = 0
-        """Bytes of the device half's state that checkpoints have brought up and restores taken down."""
+        """Bytes of the device half's state that checkpoints fetched and restores sent."""
         self._packed: bytes | None = None
         self._device = device
         self._on_step = on_step
@@ -110,7 +110,7 @@ class Loop:
         self.checkpoint_bytes = state["checkpoint_bytes"] + len(state["device"])
 
     def _device_state(self) -> bytes:
-        """Bring the device half's state up, unless nothing was trained since the last time."""
+        """Fetch the device half's state, unless the device has not trained since the last time."""
         if self._packed is None:
             self._packed = self._device.state().result()
             self.checkpoint_bytes += len(self._packed)
@@ -153,7 +153,7 @@ class Loop:
         return replace(record, predicted_s=predictions(record, self.config.train.in_flight))
 
     def train_epoch(self, epoch: int, decision: Decision, traffic: Traffic, clock: Clock) -> PassResult:
-        """Pass over the training part once."""
+        """Pass over the training split once."""
         if decision.mode != "cached":
             self._packed = None
         k = self.config.train.in_flight
@@ -163,7 +163,7 @@ class Loop:
     def _evaluate(self, split: Split, traffic: Traffic, clock: Clock, mode: Mode) -> PassResult:
         """Score a split by the server, or by the device's local head where the device learns alone.
 
-        While the device half is frozen the validation messages cross once and are kept.
+        While the device half is frozen, the validation messages cross once and are cached.
         """
         batches = range(self._batches(split))
         if mode == "alone":

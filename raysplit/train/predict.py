@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from raysplit.hardware.link import NAMED, Link, Micro, check_seconds, train_seconds
+from raysplit.hardware.link import NAMED, Link, MicroBatchCost, evaluation_seconds, train_seconds
 from raysplit.records.epoch import EpochRecord
 
 _FORWARD = 1 / 3
@@ -14,11 +14,11 @@ _FORWARD = 1 / 3
 def predict(record: EpochRecord, in_flight: int, link: Link) -> float:
     """Return the seconds that an epoch, with its validation, takes on a link with the compute of the record.
 
-    Every step is taken for an average one, and both sides for spending the same share of their seconds on validation.
+    All steps are taken to cost the same, and both sides to spend the same share of their time on validation.
     """
     checks, computed = record.val_batches, record.device_s + record.server_s
     check_s = (computed - record.train_compute_s) / checks
-    checked = check_seconds(link, checks, record.bytes.evaluation / checks, check_s) + _calls(record, checks, link)
+    checked = evaluation_seconds(link, checks, record.bytes.evaluation / checks, check_s) + _calls(record, checks, link)
     return predict_training(record, in_flight, link) + checked
 
 
@@ -27,10 +27,10 @@ def predict_training(record: EpochRecord, in_flight: int, link: Link) -> float:
     parts, sent = record.steps * in_flight, record.bytes
     share = record.train_compute_s / (record.device_s + record.server_s)
     device, server = share * record.device_s / parts, share * record.server_s / parts
-    # Weights are handed over once; an epoch may send nothing else.
+    # The head's weights cross once; an epoch may send nothing else.
     activations = sent.up - sent.up_weights if sent.up_activations else 0
-    once = check_seconds(link, 1, sent.up_weights, 0.0)
-    micro = Micro(
+    once = evaluation_seconds(link, 1, sent.up_weights, 0.0)
+    micro = MicroBatchCost(
         up_bytes=activations / parts,
         down_bytes=sent.down / parts,
         forward_s=_FORWARD * device,
@@ -41,9 +41,9 @@ def predict_training(record: EpochRecord, in_flight: int, link: Link) -> float:
 
 
 def _calls(record: EpochRecord, count: int, link: Link) -> float:
-    """Return the seconds of `count` calls that bring no message: in `alone` epochs each step and check waits for one.
+    """Return the seconds of `count` calls without a message: in `alone` epochs each step and each evaluation makes one.
 
-    Without the call that opens the epoch.
+    The call that opens the epoch is not counted.
     """
     return count * link.call_s(0) if record.mode == "alone" else 0.0
 

@@ -15,12 +15,12 @@ from raysplit.schedules.base import Decision
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_side import DeviceSide
 
-# Halves alternate in lock-step. A half's threads may spin from one operation to the next, not until its next
-# turn, or they take the cores from the other half; and memory handed back between steps is faulted in again
-# (glibc takes no mmap threshold above 32 MiB). docs/log.md has what each was worth.
+# Halves alternate in lock-step. A half's threads may spin between two operations, but not until the half's next
+# turn: they would take the cores from the other half. And memory that is returned to the system between steps has to be
+# faulted in again (glibc accepts no mmap threshold above 32 MiB). docs/log.md has what each setting gains.
 #
-# Up to the last one's size a message travels in the call itself. Above it, Ray stores it and the other node has to
-# ask for it: over a thin link two messages under way then wait for each other, a second at a time.
+# A message up to the last setting's size travels in the call itself. Above it, Ray puts the message in its object
+# store and the other node has to fetch it: on a thin link two messages in flight then stall each other for a second.
 ENVIRONMENT = {
     "GOMP_SPINCOUNT": "10000",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
@@ -35,7 +35,7 @@ class DeviceActor(DeviceSide):
     """The device side of the loop as an actor."""
 
     def __init__(self) -> None:
-        """Start without a half: an actor that fails in here dies, and what went wrong is hard to tell."""
+        """Start without a half: Ray reports an exception in a constructor as a dead actor, without its type."""
 
     def setup(self, config: SplitConfig) -> None:
         """Build the half, by the config of the run."""
@@ -44,7 +44,7 @@ class DeviceActor(DeviceSide):
 
 
 class RayDevice:
-    """One device actor, placed on a node that offers the device resource if any does.
+    """A device actor, placed on a node that offers the device resource if there is one.
 
     Raises ClusterError when no node has room within `ray.start_timeout_s`, or when a call is not answered
     within `ray.call_timeout_s`.
@@ -65,7 +65,7 @@ class RayDevice:
             self.close()
             raise no_room("the device actor", request, config.ray.start_timeout_s) from None
         except Exception:
-            self.close()  # a traceback that holds the handle would keep the actor, and its place
+            self.close()  # the traceback holds the handle, which would keep the actor alive and its resources taken
             raise
 
     def describe(self) -> RayCall[DeviceFacts]:
@@ -104,20 +104,21 @@ class RayDevice:
     def close(self) -> None:
         ray.kill(self._actor)
 
-    def _call(self, reference: ray.ObjectRef) -> RayCall[Any]:
+    def _call(self, reference: ray.ObjectRef[Any]) -> RayCall[Any]:
         return RayCall(reference, self._name, self._timeout)
 
 
 class RayCall(Generic[T]):
     """A call to an actor that is under way."""
 
-    def __init__(self, reference: ray.ObjectRef, device: str, timeout: float):
+    def __init__(self, reference: ray.ObjectRef[Any], device: str, timeout: float):
         self._reference, self._device, self._timeout = reference, device, timeout
 
     def result(self) -> T:
         """Wait for the answer; raises what the actor raised, or ClusterError after the time that it has."""
         try:
-            return ray.get(self._reference, timeout=self._timeout)
+            answer: T = ray.get(self._reference, timeout=self._timeout)
+            return answer
         except ray.exceptions.GetTimeoutError:
             raise ClusterError(
                 f"{self._device} did not answer within {self._timeout:g} s; "
@@ -128,46 +129,46 @@ class RayCall(Generic[T]):
 
 
 def device_request(config: RayConfig, cluster: dict[str, float]) -> dict[str, float]:
-    """Return the custom resources that a device actor asks for: none where the cluster offers none."""
+    """Return the custom resources that a device actor requests: none where the cluster offers none."""
     return {config.device_resource: 1} if cluster.get(config.device_resource, 0) > 0 else {}
 
 
 def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, float]:
-    """Return what the worker asks for: a CPU, and the server resource and a GPU where the cluster has them."""
-    asked = {"CPU": 1.0}
+    """Return what the worker requests: a CPU, and the server resource and a GPU where the cluster has them."""
+    request = {"CPU": 1.0}
     if cluster.get(config.ray.server_resource, 0) > 0:
-        asked[config.ray.server_resource] = 1.0
+        request[config.ray.server_resource] = 1.0
     if cluster.get("GPU", 0) > 0 and config.train.device.startswith(("auto", "cuda")):
-        asked["GPU"] = 1.0
-    return asked
+        request["GPU"] = 1.0
+    return request
 
 
 def wait_for_room(config: SplitConfig) -> dict[str, float]:
-    """Wait until the cluster has room for the worker and the device actor; return what the worker asks for.
+    """Wait until the cluster has room for the worker and the device actor; return what the worker requests.
 
-    Raises ClusterError, saying what is asked and what there is, at once when the cluster can never hold
+    Raises ClusterError, which lists what is requested and what is available: at once when the cluster can never hold
     them, else after `start_timeout_s`.
     """
     end = time.monotonic() + config.ray.start_timeout_s
     while True:
         total = ray.cluster_resources()
         worker = server_request(config, total)
-        asked = worker | device_request(config.ray, total)
+        request = worker | device_request(config.ray, total)
         free = ray.available_resources()
-        if all(free.get(key, 0) >= amount for key, amount in asked.items()):
+        if all(free.get(key, 0) >= amount for key, amount in request.items()):
             return worker
-        never = any(total.get(key, 0) < amount for key, amount in asked.items())
+        never = any(total.get(key, 0) < amount for key, amount in request.items())
         if never or time.monotonic() > end:
-            raise no_room("the run", asked, 0.0 if never else config.ray.start_timeout_s)
+            raise no_room("the run", request, 0.0 if never else config.ray.start_timeout_s)
         time.sleep(_POLL_S)
 
 
-def no_room(who: str, asked: dict[str, float], waited: float) -> ClusterError:
+def no_room(who: str, request: dict[str, float], waited: float) -> ClusterError:
     """Return the error for a request that the cluster cannot meet."""
     total, free = ray.cluster_resources(), ray.available_resources()
-    keys = sorted({"CPU", *asked})
+    keys = sorted({"CPU", *request})
     there = ", ".join(f"{free.get(key, 0):g} of {total.get(key, 0):g} {key} free" for key in keys)
-    wants = ", ".join(f"{amount:g} {key}" for key, amount in asked.items()) or "a running node"
+    wants = ", ".join(f"{amount:g} {key}" for key, amount in request.items()) or "a running node"
     return ClusterError(
         f"no room for {who} (waited {waited:g} s): it asks for {wants}; the cluster has {there}. "
         "Stop another job, add a node, or raise ray.start_timeout_s"
@@ -175,8 +176,8 @@ def no_room(who: str, asked: dict[str, float], waited: float) -> ClusterError:
 
 
 def use_threads(config: SplitConfig) -> None:
-    """Set torch's threads in a worker or actor, where Ray allows one by default."""
-    # Not every system tells which cores a process may use.
+    """Set torch's number of threads in a worker or actor, where Ray's default is one."""
+    # Not every system can tell which cores a process may use.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     default = cores if config.train.in_flight == 1 else max(1, cores // 2)
     torch.set_num_threads(config.train.threads or default)

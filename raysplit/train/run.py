@@ -1,4 +1,4 @@
-"""One run from its first checkpoint to its summary, whatever carries the messages."""
+"""One run from its first checkpoint to its summary, in this process or on Ray."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from raysplit.train.summary import summarize
 
 
 def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable[[Loop], None]) -> RunSummary:
-    """Drive a loop from a checkpoint to its end, keep the record, and return the summary.
+    """Drive a loop from a checkpoint to its end, write the record, and return the summary.
 
-    `save` is called after each epoch, and once before the first, so that a run that is stopped anywhere can
-    go on. Raises ConfigError when the folder holds a run of another config.
+    `save` is called once before the first epoch and after each, so that a run can be resumed wherever it stops.
+    Raises ConfigError when the folder holds a run of another config.
     """
     text = loop.config.model_dump_json(indent=2)
     if folder.has("config.json") and folder.config() != loads(SplitConfig, text, "this run's config"):
@@ -32,7 +32,7 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
     for record in loop.epochs():
         folder.write_records(loop.records)
         if record.test_accuracy is not None:
-            # Before the checkpoint: a run that goes on from it must not lack the level.
+            # Before the checkpoint: a run that resumes from it must not lack the level.
             kept = sum(record.test_accuracy is not None for record in loop.records)
             folder.write_level(kept - 1, loop.weights())
         save(loop)
@@ -49,5 +49,5 @@ def newest(folder: RunDir) -> dict[str, Any] | None:
         try:
             return unpack_state(folder.read(f"{name}/{STATE}"))
         except (RuntimeError, EOFError, pickle.UnpicklingError):
-            continue  # a copy that was cut short when its writer died
+            continue  # truncated: its writer died
     return None

@@ -28,8 +28,8 @@ class ServerSide:
     """What the server does in a run.
 
     Args:
-        classes: how many classes the labels count.
-        steps: optimiser steps in the whole run, for the learning-rate schedule.
+        classes: number of classes.
+        steps: optimizer steps in the whole run, for the learning-rate schedule.
     """
 
     def __init__(self, config: SplitConfig, built: BuiltServer, classes: int, steps: int):
@@ -55,19 +55,19 @@ class ServerSide:
         self._codec = Codec(decision.level, "down", self._channel_dim)
         self._feedback.begin(decision.level)
         if decision.mode not in ("frozen", "cached"):
-            self.cache = ActivationCache()  # of a device half that has changed since
+            self.cache = ActivationCache()  # the device half changes: what was cached is out of date
         if decision.fresh_optimizer:
             self._optimizer.reset()
 
     def lr(self, step: int) -> float:
-        """Return the learning rate of optimiser step `step` of the run."""
+        """Return the learning rate of optimizer step `step` of the run."""
         return self._optimizer.lr(step)
 
     def train_step(self, number: int, activation: Message, labels: Message) -> tuple[Message, Score]:
         """Train on micro-batch `number`; return the gradient message for the device and the score.
 
-        The gradient holds the channels and positions that the activation held, so both directions cost the same.
-        The optimiser steps after the last micro-batch of a step.
+        The gradient holds the same channels and positions as the activation, so both directions cost the same.
+        The optimizer steps after the last micro-batch of a step.
         """
         z, target = self._receive(number, activation, labels)
         score = self._train(number, z.requires_grad_(), target)
@@ -79,19 +79,19 @@ class ServerSide:
         return self._codec.compress(z.grad, number, kept, seed, mask), score
 
     def adopt_head(self, weights: Message) -> None:
-        """Make the device's local head part of this half."""
+        """Load the device's local head into this half."""
         head = self._half.head
         assert head is not None
         weights.expect(Kind.WEIGHTS, 0, tuple(flatten(head).shape))
         unflatten(extract(weights).to(self._torch_device), head)
 
     def train_one_way(self, number: int, activation: Message, labels: Message) -> Score:
-        """Train on micro-batch `number`, for which the device wants no gradient."""
+        """Train on micro-batch `number`; no gradient goes back to the device."""
         z, target = self._receive(number, activation, labels)
         return self._train(number, self._augment(z, number), target)
 
     def train_from_cache(self, epoch: int, first: int) -> Iterator[Score]:
-        """Train an epoch on the messages that were kept, samples newly mixed; numbers count from `first`."""
+        """Train an epoch on the cached messages, reshuffled; micro-batches are numbered from `first`."""
         generator = torch.Generator().manual_seed(mix(self._config.seed, "replay", epoch))
         number = first
         for group in self.cache.replay(epoch, mix(self._config.seed, "kept", epoch)):
@@ -143,7 +143,7 @@ class ServerSide:
         self.cache.restore(state["kept"])
 
     def _receive(self, number: int, activation: Message, labels: Message) -> tuple[torch.Tensor, torch.Tensor]:
-        """Check the messages, shapes first: nothing of a wrong size is allocated."""
+        """Check the messages, then unpack them; nothing is allocated for a message of the wrong shape."""
         rows = min(activation.shape[0] if activation.shape else 0, self._config.batch_size)
         activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
         labels.expect(Kind.LABELS, number, (rows,))

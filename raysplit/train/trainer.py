@@ -33,8 +33,11 @@ from raysplit.train.loop import Loop
 from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_room
 from raysplit.train.run import newest, run
 from raysplit.train.summary import epoch_line, summarize
+from raysplit.utils.progress import show_progress
 from raysplit.utils.ray_train import fit
 from raysplit.utils.storage import dated
+
+_log = logging.getLogger(__name__)
 
 
 class SplitTrainer:
@@ -42,7 +45,7 @@ class SplitTrainer:
 
     Args:
         config: the recipe.
-        run_dir: a run to continue from its newest checkpoint; None starts a new one under `ray.storage`.
+        run_dir: a run to resume from its newest checkpoint; None: a new one under `ray.storage`.
     """
 
     def __init__(self, config: SplitConfig, run_dir: str | None = None):
@@ -89,12 +92,13 @@ class SplitTrainer:
 
 
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
-    """The Train worker. Faults of the user's making are returned: a retry would only repeat them."""
+    """The Train worker. Errors that the user caused are returned, not raised: a retry would only repeat them."""
     config = loads(SplitConfig, job["config"], where="the trainer's config")
     folder = RunDir.at(job["run_dir"])
     use_threads(config)
-    # Ray Train reports every report through a logger that its own LoggingConfig does not reach.
+    # Ray Train logs every report through a logger that its LoggingConfig does not control.
     logging.getLogger().setLevel(logging.WARNING)
+    show_progress()
     try:
         device = RayDevice(config)
         try:
@@ -119,9 +123,7 @@ def _report(loop: Loop, folder: RunDir) -> None:
     metrics: dict[str, Any] = {"epoch": -1}
     if loop.records:
         metrics = loop.records[-1].to_row()
-        # Ray passes a worker's lines on to the driver. Not print: Ray Train doubles what is printed.
-        sys.stdout.write(epoch_line(loop.records[-1], loop.config.train.epochs) + "\n")
-        sys.stdout.flush()
+        _log.info(epoch_line(loop.records[-1], loop.config.train.epochs))
     if loop.test is not None:
         metrics |= summarize(loop, folder.location).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as path:
@@ -130,7 +132,7 @@ def _report(loop: Loop, folder: RunDir) -> None:
 
 
 class _Bar:
-    """A progress bar that the driver draws, whichever node the worker is on."""
+    """A progress bar that the driver draws, whatever node the worker runs on."""
 
     def __init__(self, config: SplitConfig):
         self._config = config

@@ -1,4 +1,4 @@
-"""What every config model has in common."""
+"""Base classes of configs and records, and the text of their validation errors."""
 
 from __future__ import annotations
 
@@ -30,17 +30,26 @@ class Frozen(BaseModel):
 
 
 class Record(BaseModel):
-    """A frozen row of what was measured, as files hold it: keys of a newer version are passed over, NaN is a value."""
+    """A frozen record of measurements, as files hold it. Unknown keys are ignored; NaN and infinity are valid."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True, ser_json_inf_nan="constants")
 
 
 def describe(err: ValidationError) -> str:
-    """Return all faults of a pydantic error on one line, `key.path: what is wrong`."""
+    """Return all problems in a pydantic error on one line, each as `key.path: problem`.
+
+    >>> class Point(Frozen):
+    ...     x: float
+    >>> try:
+    ...     Point(x="wide")
+    ... except ValidationError as err:
+    ...     print(describe(err))
+    x: Input should be a valid number, unable to parse string as a number (got 'wide')
+    """
     lines = []
-    for fault in err.errors():
-        path = ".".join(str(part) for part in fault["loc"])
-        text = fault["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+    for problem in err.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
         lines.append(f"{path}: {text}{got}" if path else text)
     return "; ".join(lines)

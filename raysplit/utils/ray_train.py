@@ -1,4 +1,4 @@
-"""How trainers of Ray Train are run: where the user is, and with Ctrl-C told as what it is."""
+"""Run a trainer of Ray Train in the user's working directory, with Ctrl-C as a KeyboardInterrupt."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def fit(trainer: TorchTrainer, location: str) -> Result:
-    """Return what `trainer.fit()` does; its workers stay in the working directory, so that relative paths hold.
+    """Return the result of `trainer.fit()`; its workers stay in the working directory, so that relative paths work.
 
-    After Ctrl-C, which Ray Train answers by ending the process, raises KeyboardInterrupt with `location`, the folder
-    to go on from. The handler that it leaves behind is taken away again, so that a later Ctrl-C is one.
+    Ray Train ends the process on Ctrl-C; here it raises KeyboardInterrupt with `location`, the folder to resume. The
+    signal handler that Ray Train leaves behind is removed, so that a later Ctrl-C works as usual.
     """
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     before = signal.getsignal(signal.SIGINT)
@@ -25,6 +25,6 @@ def fit(trainer: TorchTrainer, location: str) -> Result:
     except SystemExit:
         raise KeyboardInterrupt(location) from None
     finally:
-        # None: a handler that Python did not set, and cannot put back.
+        # None: a handler that Python did not install and cannot restore.
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)

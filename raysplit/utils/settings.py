@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from raysplit.errors import ConfigError, nearest
-from raysplit.utils.frozen import Frozen, describe
+from raysplit.utils.frozen import describe
 
-Config = TypeVar("Config", bound=Frozen)
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def parse(kind: type[Config], tree: Any, where: str) -> Config:

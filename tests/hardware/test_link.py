@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import ConfigError
-from raysplit.hardware.link import NAMED, Link, Micro, check_seconds, get_link, train_seconds
+from raysplit.hardware.link import NAMED, Link, MicroBatchCost, evaluation_seconds, get_link, train_seconds
 
 LINK = Link(name="test", up_bit_s=8e6, down_bit_s=4e6, round_trip_s=0.02, message_bytes=1000)
-MICRO = Micro(up_bytes=99_000, down_bytes=49_000, forward_s=0.01, backward_s=0.02, server_s=0.05)
+MICRO = MicroBatchCost(up_bytes=99_000, down_bytes=49_000, forward_s=0.01, backward_s=0.02, server_s=0.05)
 START, END = 0.03, 0.01  # the epoch's opening call, the first request on its way; the last answer on its way
 
 
@@ -38,7 +38,7 @@ def test_two_in_flight_bound_by_the_server():
 def test_nothing_crosses():
     still = replace(MICRO, up_bytes=0, down_bytes=0)
     assert train_seconds(LINK, 10, 2, still) == pytest.approx(10 * 2 * 0.08)
-    assert check_seconds(LINK, 4, 0, 0.06) == pytest.approx(4 * 0.06)
+    assert evaluation_seconds(LINK, 4, 0, 0.06) == pytest.approx(4 * 0.06)
 
 
 def test_nothing_comes_down():
@@ -60,18 +60,18 @@ def test_nothing_comes_down_over_a_long_way():
 
 def test_evaluation_is_lock_step():
     # 99 kB up with framing, an empty request down, a round trip.
-    assert check_seconds(LINK, 4, 99_000, 0.06) == pytest.approx(4 * (0.02 + 0.1 + 0.002 + 0.06))
+    assert evaluation_seconds(LINK, 4, 99_000, 0.06) == pytest.approx(4 * (0.02 + 0.1 + 0.002 + 0.06))
 
 
 def test_a_call_without_a_message_still_takes_its_way():
     # The framing of an empty request down, that of a small answer up, a round trip.
     assert LINK.call_s(0) == pytest.approx(0.02 + 0.002 + 0.001)
-    assert check_seconds(LINK, 4, 99_000, 0.06) == pytest.approx(4 * (LINK.call_s(99_000) + 0.06))
+    assert evaluation_seconds(LINK, 4, 99_000, 0.06) == pytest.approx(4 * (LINK.call_s(99_000) + 0.06))
 
 
 seconds = st.floats(0, 2)
 sizes = st.integers(0, 10**7)
-micros = st.builds(Micro, sizes, sizes, seconds, seconds, seconds)
+micros = st.builds(MicroBatchCost, sizes, sizes, seconds, seconds, seconds)
 rates = st.floats(1e4, 1e10)
 links = st.builds(
     Link, name=st.just("any"), up_bit_s=rates, down_bit_s=rates, round_trip_s=seconds, message_bytes=sizes
@@ -87,9 +87,9 @@ def test_monotone_and_deterministic(link, micro, steps, k, factor):
     assert train_seconds(link.replaced(up_bit_s=link.up_bit_s * factor), steps, k, micro) <= took + slack
     assert train_seconds(link.replaced(down_bit_s=link.down_bit_s * factor), steps, k, micro) <= took + slack
     assert train_seconds(link.replaced(round_trip_s=link.round_trip_s * factor), steps, k, micro) >= took - slack
-    checked = check_seconds(link, steps, micro.up_bytes, micro.server_s)
+    checked = evaluation_seconds(link, steps, micro.up_bytes, micro.server_s)
     faster = link.replaced(up_bit_s=link.up_bit_s * factor, round_trip_s=link.round_trip_s / factor)
-    assert check_seconds(faster, steps, micro.up_bytes, micro.server_s) <= checked + slack
+    assert evaluation_seconds(faster, steps, micro.up_bytes, micro.server_s) <= checked + slack
 
 
 def test_named():

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_accuracy_sample(record):
 
 def test_a_family_of_one_level_so_far(record):
     run = read_run(record("a", "family"))
-    del run.rows[2:]
+    run = replace(run, epochs=run.epochs[:2])
     assert "one level so far" in texts(accuracy_sample([run]).axes[1])
 
 
@@ -74,9 +75,9 @@ def test_accuracy_epochs(runs):
 
 
 def test_narrow_bands_are_named_in_the_legend(runs):
-    rows = [dict(runs[1].rows[0], epoch=i, level=f"c{1 + i // 2}·b4/b4·zstd") for i in range(20)]
-    runs[1].rows[:] = rows
-    figure = accuracy_epochs(runs[1:2])
+    first = runs[1].epochs[0]
+    epochs = tuple(replace(first, epoch=i, level=f"c{1 + i // 2}·b4/b4·zstd") for i in range(20))
+    figure = accuracy_epochs([replace(runs[1], epochs=epochs)])
     assert texts(figure.axes[1]) == ["mnist5k_plain"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"c{i}·b4/b4·zstd" for i in range(1, 11)]
 

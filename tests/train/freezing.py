@@ -1,12 +1,12 @@
-"""Freeze-and-cache on digits, and a transport that writes down what crosses."""
+"""Freeze-and-cache on digits, and a device that writes down what crosses."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from raysplit.config import BottleneckConfig, FreezeAndCache, LocalLoss, SplitConfig, Stage, TrainConfig
+from raysplit.train.device import Finished
 from raysplit.train.local_device import LocalDevice
-from raysplit.train.traffic import DOWN, UP
 from raysplit.wire.message import Message, parse
 from tests.train.recipes import plain_config
 
@@ -31,30 +31,28 @@ def freezing_config(epochs: int, local: bool = True, finish: bool = False, **tra
 
 
 class Tap:
-    """A local transport; `calls` holds (verb, arguments, answer) since it was last emptied."""
+    """A local device; `calls` holds (method, arguments, answer) since it was last emptied."""
 
     def __init__(self, config: SplitConfig):
         self.local = LocalDevice(config)
         self.calls: list[tuple[str, tuple, Any]] = []
 
-    def call(self, verb: str, *args: Any) -> Done:
-        done = self.local.call(verb, *args)
-        self.calls.append((verb, args, done.result()))
-        return done
+    def __getattr__(self, method: str) -> Any:
+        def call(*args: Any) -> Finished[Any]:
+            answer = getattr(self.local, method)(*args).result()
+            self.calls.append((method, args, answer))
+            return Finished(answer)
 
-    def verbs(self) -> set[str]:
-        return {verb for verb, _, _ in self.calls}
+        return call
+
+    def methods(self) -> set[str]:
+        return {method for method, _, _ in self.calls}
 
     def down(self) -> list[bytes]:
         """What training brought to the device."""
-        return [args[0] for verb, args, _ in self.calls if verb == "exchange" and args[0] is not None]
+        return [args[0] for method, args, _ in self.calls if method in ("exchange", "backward")]
 
     def up(self) -> list[tuple[Message, Message]]:
         """The activation and labels of each training micro-batch."""
-        answers = [answer for verb, _, answer in self.calls if verb == "exchange" and answer]
-        return [(parse(activation), parse(labels)) for activation, labels in answers]
-
-
-def crossed(row: dict[str, Any]) -> int:
-    """Bytes of training traffic in a row of the record."""
-    return sum(row[kind] for kind in (*UP, *DOWN))
+        sent = [answer for method, _, answer in self.calls if method in ("forward", "exchange")]
+        return [(parse(uplink.activation), parse(uplink.labels)) for uplink in sent]

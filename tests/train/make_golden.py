@@ -17,11 +17,11 @@ def measure() -> dict[str, list]:
     """Return per-step losses, and per-epoch bytes by kind, of the tiny run."""
     config, losses = squeezed_config(), []
     loop = Loop(config, LocalDevice(config), lambda epoch, step, steps, loss: losses.append(loss))
-    rows = list(loop.epochs())
+    records = list(loop.epochs())
     return {
         "losses": losses,
-        "fixed_bytes": [[row[kind] for kind in FIXED] for row in rows],
-        "packed_bytes": [sum(row[kind] for kind in PACKED) for row in rows],
+        "fixed_bytes": [[getattr(record.bytes, kind) for kind in FIXED] for record in records],
+        "packed_bytes": [sum(getattr(record.bytes, kind) for kind in PACKED) for record in records],
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels
 from raysplit.config import UNCOMPRESSED
 from raysplit.data import load
-from raysplit.train.activation_cache import Kept, shifted
+from raysplit.train.activation_cache import ActivationCache, shift_codes
 from raysplit.train.loop import Loop
 from tests.train.freezing import Tap, freezing_config
 
@@ -22,9 +22,9 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def kept(views: int, messages: int) -> Kept:
+def cache(views: int, messages: int) -> ActivationCache:
     """Message m of view v carries the value 100·v + m, and the label m."""
-    made = Kept()
+    made = ActivationCache()
     for view in range(views):
         made.new_view()
         for number in range(messages):
@@ -47,19 +47,19 @@ def values(replay) -> list[list[float]]:
 @pytest.mark.parametrize("messages", [1, 15, 16, 17, 40])
 @pytest.mark.parametrize(("turn", "view"), [(0, 0), (1, 1), (5, 1), (6, 0)])
 def test_a_turn_replays_one_view_whole(messages, turn, view):
-    groups = values(kept(2, messages).replay(turn, seed=7))
+    groups = values(cache(2, messages).replay(turn, seed=7))
     assert sorted(itertools.chain(*groups)) == [100 * view + number for number in range(messages)]
     assert [len(group) for group in groups] == [16] * (messages // 16) + [messages % 16] * (messages % 16 > 0)
 
 
 def test_the_seed_alone_decides_the_order():
-    one = values(kept(1, 40).replay(0, seed=1))
-    assert values(kept(1, 40).replay(0, seed=1)) == one
-    assert values(kept(1, 40).replay(0, seed=2)) != one
+    one = values(cache(1, 40).replay(0, seed=1))
+    assert values(cache(1, 40).replay(0, seed=1)) == one
+    assert values(cache(1, 40).replay(0, seed=2)) != one
 
 
 def test_a_state_brings_everything_back_to_another_which_is_its_own():
-    made, other = kept(2, 3), Kept()
+    made, other = cache(2, 3), ActivationCache()
     made.validation.append((b"z", b"y"))
     other.restore(made.state())
     made.new_view()
@@ -72,13 +72,13 @@ def replayed(config) -> list[list[tuple[float, int]]]:
     """Code sum and label of each sample, in the order in which each epoch trained on it."""
     tap = Tap(config)
     loop, learned = Loop(config, tap), []
-    learn = loop._server._learn
+    learn = loop._server._train
 
     def watch(number, z, target):
         learned.append((number, [(round(code, 3), label) for code, label in _pairs(z, target)]))
         return learn(number, z, target)
 
-    loop._server._learn = watch
+    loop._server._train = watch
     found = []
     for _ in loop.epochs():
         numbers = [number for number, _ in learned]
@@ -111,7 +111,7 @@ def test_shifted_moves_each_sample_by_up_to_one_cell_and_repeats_edges():
     z = torch.arange(64 * 2 * 3 * 4, dtype=torch.float32).reshape(64, 2, 3, 4)
     padded = torch.nn.functional.pad(z, (1, 1, 1, 1), mode="replicate")
     views = [padded[:, :, dy : dy + 3, dx : dx + 4] for dy in range(3) for dx in range(3)]
-    moved = shifted(z, seed=5)
+    moved = shift_codes(z, seed=5)
     matches = torch.stack([(moved == view).flatten(1).all(1) for view in views])
     assert (matches.sum(0) == 1).all() and matches.any(1).all()
-    assert torch.equal(moved, shifted(z, seed=5)) and not torch.equal(moved, shifted(z, seed=6))
+    assert torch.equal(moved, shift_codes(z, seed=5)) and not torch.equal(moved, shift_codes(z, seed=6))

@@ -10,10 +10,10 @@ from raysplit.config import Fixed
 from raysplit.data import load
 from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.loop import Loop
-from raysplit.train.traffic import DOWN
 from raysplit.wire.message import parse
-from tests.train.freezing import HEAD, Tap, crossed, freezing_config
+from tests.train.freezing import HEAD, Tap, freezing_config
 
+DOWN = ("down_gradients", "down_headers")
 SENT = ("up_activations", "up_labels", "up_headers")
 
 
@@ -55,47 +55,47 @@ def story():
     torch.set_num_threads(1)
     made = []
     for row, tap, device, server in epochs(freezing_config(epochs=6, finish=True)):
-        made.append((row, tap.verbs(), tap.down(), tap.up(), device, server))
+        made.append((row, tap.methods(), tap.down(), tap.up(), device, server))
     return made
 
 
 def test_modes_in_order(story):
     modes = ["alone", "frozen", "frozen", "cached", "cached", "joint"]
-    assert [row["mode"] for row, *_ in story] == modes
-    assert [row["level"] for row, *_ in story] == ["c2·b4/b4"] + 4 * ["c4·b8/b8"] + ["c4·b4/b2"]
+    assert [row.mode for row, *_ in story] == modes
+    assert [row.level for row, *_ in story] == ["c2·b4/b4"] + 4 * ["c4·b8/b8"] + ["c4·b4/b2"]
 
 
 def test_an_epoch_alone_sends_nothing_and_trains_the_device_half(story):
-    row, verbs, _, _, device, server = story[0]
-    assert verbs == {"begin_epoch", "learn_alone", "evaluate_alone"}
-    assert crossed(row) == row["evaluation"] == 0
+    row, methods, _, _, device, server = story[0]
+    assert methods == {"begin_epoch", "train_alone", "evaluate_alone"}
+    assert row.traffic == row.bytes.evaluation == 0
     assert "encoder.mix.weight" in device and "encoder.norm.running_mean" in device and not server
-    assert 0 < row["train_loss"] < 10 and 0 < row["val_loss"] < 10
+    assert 0 < row.train_loss < 10 and 0 < row.val_loss < 10
 
 
 @pytest.mark.parametrize("index", [1, 2])
 def test_a_frozen_epoch_sends_activations_and_leaves_the_device_half_alone(story, index):
-    row, verbs, down, up, device, server = story[index]
+    row, methods, down, up, device, server = story[index]
     assert not down and len(up) == 3 and not device
     assert "decoder.mix.weight" in server and "decoder.norm.running_mean" in server
-    assert all(row[kind] > 0 for kind in SENT) and all(row[kind] == 0 for kind in DOWN)
+    assert all(getattr(row.bytes, kind) > 0 for kind in SENT) and row.bytes_down == 0
     # No head crosses where the halves finish together; the validation messages do in the first of them only.
-    assert "hand_over" not in verbs and row["up_weights"] == 0
-    assert ("evaluate" in verbs) == (row["evaluation"] > 0) == (index == 1)
+    assert "hand_over" not in methods and row.bytes.up_weights == 0
+    assert ("evaluate" in methods) == (row.bytes.evaluation > 0) == (index == 1)
 
 
 @pytest.mark.parametrize("index", [3, 4])
 def test_a_cached_epoch_does_not_call_the_device_at_all(story, index):
-    row, verbs, _, _, device, server = story[index]
-    assert verbs == set()
-    assert crossed(row) == row["evaluation"] == row["evaluation_test"] == 0
+    row, methods, _, _, device, server = story[index]
+    assert methods == set()
+    assert row.traffic == row.bytes.evaluation == row.evaluation_test == 0
     assert not device and "decoder.mix.weight" in server
-    assert row["device_s"] == 0 and 0 < row["val_loss"] < 10
+    assert row.device_s == 0 and 0 < row.val_loss < 10
 
 
 def test_the_finish_trains_both_halves_again(story):
     row, _, down, up, device, server = story[5]
-    assert len(down) == len(up) == 3 and all(row[kind] > 0 for kind in (*SENT, *DOWN, "evaluation"))
+    assert len(down) == len(up) == 3 and all(getattr(row.bytes, kind) > 0 for kind in (*SENT, *DOWN, "evaluation"))
     assert "encoder.mix.weight" in device and "decoder.mix.weight" in server
 
 
@@ -105,9 +105,9 @@ def test_validation_in_a_frozen_epoch_is_what_the_device_would_send_now():
     tap = Tap(config)
     loop = Loop(config, tap)
     rows = list(loop.epochs())
-    now = [tap.local.evaluate("val", i).result() for i in range(rows[-1]["val_batches"])]
-    scores = [loop._server.score(i, *map(parse, messages)) for i, messages in enumerate(now)]
-    assert sum(score.correct for score in scores) / sum(score.count for score in scores) == rows[-1]["val_accuracy"]
+    now = [tap.local.evaluate("val", i).result() for i in range(rows[-1].val_batches)]
+    scores = [loop._server.score(i, parse(sent.activation), parse(sent.labels)) for i, sent in enumerate(now)]
+    assert sum(score.correct for score in scores) / sum(score.count for score in scores) == rows[-1].val_accuracy
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])
@@ -115,8 +115,8 @@ def test_local_epochs_bring_no_gradient_down_and_change_both_halves(squeezed, in
     train = squeezed.train.replaced(local_loss=HEAD, in_flight=in_flight)
     config = squeezed.replaced(schedule=Fixed(level="c3.b4/b4"), train=train)
     for row, tap, device, server in epochs(config):
-        assert row["mode"] == "local" and not tap.down() and len(tap.up()) == 3 * in_flight
-        assert all(row[kind] > 0 for kind in SENT) and all(row[kind] == 0 for kind in DOWN)
+        assert row.mode == "local" and not tap.down() and len(tap.up()) == 3 * in_flight
+        assert all(getattr(row.bytes, kind) > 0 for kind in SENT) and row.bytes_down == 0
         assert {"encoder.mix.weight", "encoder.logits"} <= device and "decoder.mix.weight" in server
 
 
@@ -129,7 +129,7 @@ def views(augment):
     )
     made = []
     for row, tap, _, _ in epochs(config):
-        if row["mode"] == "frozen":
+        if row.mode == "frozen":
             codes = torch.cat([extract(activation).flatten(1).sum(1) for activation, _ in tap.up()])
             labels = torch.cat([extract_labels(labels) for _, labels in tap.up()])
             order = codes.argsort()

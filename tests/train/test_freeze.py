@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from raysplit.schedules.decide import foresee
 
 from raysplit.compress.codec import extract
 from raysplit.config import ByteBudget, Plateau
 from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir
+from raysplit.records.epoch import total_traffic
+from raysplit.schedules import foresee
 from raysplit.train.local import train_local
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.local_head import flatten
 from raysplit.train.loop import Loop
 from raysplit.wire.message import parse
-from tests.train.freezing import HEAD, Tap, crossed, freezing_config
+from tests.train.freezing import HEAD, Tap, freezing_config
 
 LADDER = ("c2.b4/b4.zstd", "c8.b4/b4.zstd", "all.b8/b8.zstd")
 
@@ -34,8 +35,8 @@ def untimed(run_dir) -> list[dict]:
     """The rows of a run without what a clock measured."""
     timed = ("_s", "seconds")
     return [
-        {name: value for name, value in row.items() if not name.endswith(timed)}
-        for row in RunDir.at(str(run_dir)).rows()
+        {name: value for name, value in record.to_row().items() if not name.endswith(timed)}
+        for record in RunDir.at(str(run_dir)).records()
     ]
 
 
@@ -48,7 +49,7 @@ def in_pieces(config, run_dir):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train_local(config, run_dir=str(run_dir), watch=stop)
+            train_local(config, run_dir=str(run_dir), on_step=stop)
     return train_local(config, run_dir=str(run_dir))
 
 
@@ -58,7 +59,7 @@ def assert_pieces_equal_the_whole(config, tmp_path):
     assert weights(tmp_path / "pieces") == weights(tmp_path / "whole")
     assert untimed(tmp_path / "pieces") == untimed(tmp_path / "whole")
     for name in ("accuracy", "val_accuracy", "bytes_up", "bytes_down", "bytes_evaluation"):
-        assert pieces[name] == whole[name]
+        assert getattr(pieces, name) == getattr(whole, name)
 
 
 @pytest.mark.parametrize(("local", "finish"), [(True, True), (True, False), (False, False)])
@@ -83,20 +84,20 @@ def with_budget(squeezed, megabytes, in_flight, local=False):
 
 def bounds(config) -> list[int]:
     """Most bytes of an epoch at each level."""
-    course = Loop(config, LocalDevice(config))._course
-    return [course.steps * course.step_bytes(level) for level in config.levels()]
+    context = Loop(config, LocalDevice(config))._context
+    return [context.steps * context.step_bytes(level) for level in config.levels()]
 
 
 def test_a_run_spends_what_zstd_saved_stays_within_its_budget_and_goes_on_after_any_epoch(squeezed, tmp_path):
     _, middle, loose = bounds(with_budget(squeezed, 1.0, 2))
     budget = (4 * middle + loose - 100) / 1e6
     config = with_budget(squeezed, budget, 2)
-    decisions = foresee(config.schedule, Loop(config, LocalDevice(config))._course)
+    decisions = foresee(config.schedule, Loop(config, LocalDevice(config))._context)
     assert [str(decision.level) for decision in decisions] == ["c8·b4/b4·zstd"] * 5
     assert_pieces_equal_the_whole(config, tmp_path)
-    rows = untimed(tmp_path / "whole")
-    assert [row["level"] for row in rows] == ["c8·b4/b4·zstd"] * 4 + ["all·b8/b8·zstd"]
-    assert 0.7 * budget * 1e6 < sum(map(crossed, rows)) <= budget * 1e6
+    records = RunDir.at(str(tmp_path / "whole")).records()
+    assert [record.level for record in records] == ["c8·b4/b4·zstd"] * 4 + ["all·b8/b8·zstd"]
+    assert 0.7 * budget * 1e6 < total_traffic(records) <= budget * 1e6
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -105,8 +106,8 @@ def test_a_run_in_lock_step_stays_within_its_budget(squeezed, local):
     budget = (tight + 4 * middle) / 1e6
     config = with_budget(squeezed, budget, 1, local)
     rows = list(Loop(config, LocalDevice(config)).epochs())
-    assert [row["level"] for row in rows[:2]] == ["c2·b4/b4·zstd", "c8·b4/b4·zstd"]
-    assert 0.7 * budget * 1e6 < sum(map(crossed, rows)) <= budget * 1e6
+    assert [row.level for row in rows[:2]] == ["c2·b4/b4·zstd", "c8·b4/b4·zstd"]
+    assert 0.7 * budget * 1e6 < total_traffic(rows) <= budget * 1e6
 
 
 def test_a_budget_that_cannot_be_kept_ends_the_run_before_it_starts(squeezed, tmp_path):
@@ -126,14 +127,14 @@ def test_the_local_head_crosses_once_and_rests_on_the_server(local, head):
     rows = list(loop.epochs())
     crossing = [args for verb, args, _ in tap.calls if verb == "hand_over"]
     assert len(crossing) == (local and head)
-    sent = [row["up_weights"] for row in rows]
+    sent = [row.bytes.up_weights for row in rows]
     taken = loop._server._half.head
     assert sent[0] == sent[2] == 0 and (sent[1] > 0) == (taken is not None) == (local and head)
     if taken is not None:
         # Two bytes a value.
         assert sent[1] == pytest.approx(2 * len(flatten(taken)), abs=8)
         held = tap.local.hand_over().result()
-        assert torch.equal(extract(parse(held[0])), flatten(taken))
+        assert torch.equal(extract(parse(held)), flatten(taken))
 
 
 def test_answers_are_the_mean_of_both_distributions_and_training_is_the_servers_own():
@@ -153,8 +154,8 @@ def test_what_the_server_takes_over_is_the_devices_head_in_fp16():
     tap = Tap(config)
     loop = Loop(config, tap)
     next(loop.epochs())
-    loop._server.take_over(parse(tap.hand_over().result()[0]))
-    taken, held = flatten(loop._server._half.head), flatten(tap.local._device._head)
+    loop._server.adopt_head(parse(tap.hand_over().result()))
+    taken, held = flatten(loop._server._half.head), flatten(tap.local._side._head)
     torch.testing.assert_close(taken, held, atol=1e-4, rtol=1e-3)
 
 
@@ -162,10 +163,10 @@ def test_each_stage_has_a_learning_rate_schedule_of_its_own():
     """Three steps an epoch, no warm-up: constant at the stage's peak; lr 0.05 times 1, 0.5 and 0.1."""
     config = freezing_config(5, finish=True, lr_schedule="constant")
     rows = list(Loop(config, LocalDevice(config)).epochs())
-    assert [row["lr"] for row in rows] == pytest.approx([0.05, 0.025, 0.025, 0.025, 0.005])
+    assert [row.lr for row in rows] == pytest.approx([0.05, 0.025, 0.025, 0.025, 0.005])
     cosine = freezing_config(5, finish=True, lr_schedule="cosine", warmup=0.0)
     rows = list(Loop(cosine, LocalDevice(cosine)).epochs())
     # At the last step of an epoch: steps 2 of 3; 2, 5 and 8 of 9; 2 of 3.
-    assert [row["lr"] / 0.05 for row in rows] == pytest.approx(
+    assert [row.lr / 0.05 for row in rows] == pytest.approx(
         [0.25, 0.5 * 0.883022, 0.5 * 0.413176, 0.5 * 0.030154, 0.1 * 0.25], rel=1e-4
     )

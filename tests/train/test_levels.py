@@ -9,12 +9,11 @@ from raysplit.compress.codec import Codec, extract, positions
 from raysplit.compress.topk import choose
 from raysplit.config import UNCOMPRESSED, Fixed
 from raysplit.errors import ConfigError, WireError
+from raysplit.train.costs import step_bytes
 from raysplit.train.device_side import DeviceSide
-from raysplit.train.halves import build_parts
+from raysplit.train.halves import build_halves
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.summary import step_bytes
-from raysplit.train.traffic import DOWN, UP
 from raysplit.wire.message import parse
 
 
@@ -37,8 +36,8 @@ def test_it_learns(squeezed, level):
     config = at(squeezed, level, epochs=4, lr=0.03)
     config = config.replaced(data=config.data.replaced(train_rows=640, augment="none"))
     rows = list(Loop(config, LocalDevice(config)).epochs())
-    assert rows[-1]["train_loss"] < 0.92 * rows[0]["train_loss"]
-    assert rows[-1]["val_accuracy"] > 0.3
+    assert rows[-1].train_loss < 0.92 * rows[0].train_loss
+    assert rows[-1].val_accuracy > 0.3
 
 
 @pytest.mark.parametrize(
@@ -48,22 +47,22 @@ def test_it_learns(squeezed, level):
 def test_counted_bytes_are_what_the_plan_promises(squeezed, level, in_flight):
     config = at(squeezed, level, epochs=1, in_flight=in_flight)
     row = next(Loop(config, LocalDevice(config)).epochs())
-    up, down, exact = step_bytes(config, config.schedule.level, (16, 2, 2), 1, 10)
-    assert exact
-    assert sum(row[kind] for kind in UP) == 3 * up and sum(row[kind] for kind in DOWN) == 3 * down
+    step = step_bytes(config, config.schedule.level, (16, 2, 2), 1, 10)
+    assert step.exact
+    assert row.bytes_up == 3 * step.up and row.bytes_down == 3 * step.down
 
 
 def exchanges(config):
     """Train; return the activation and gradient messages of each micro-batch."""
     loop, seen = Loop(config, LocalDevice(config)), []
-    learn = loop._server.learn
+    learn = loop._server.train_step
 
     def watch(number, activation, labels):
         down, score = learn(number, activation, labels)
         seen.append((activation, parse(down.to_bytes())))
         return down, score
 
-    loop._server.learn = watch
+    loop._server.train_step = watch
     list(loop.epochs())
     return seen
 
@@ -79,13 +78,13 @@ def test_gradients_lie_where_the_activations_did(squeezed):
 def test_a_device_refuses_a_gradient_of_other_values(squeezed):
     config = at(squeezed, "all.k5.b4/b4", epochs=1)
     loop = Loop(config, LocalDevice(config))
-    learn = loop._server.learn
+    learn = loop._server.train_step
 
     def dense(number, activation, labels):
         down, score = learn(number, activation, labels)
         return Codec(UNCOMPRESSED, "down").compress(torch.zeros(down.shape), number), score
 
-    loop._server.learn = dense
+    loop._server.train_step = dense
     with pytest.raises(WireError, match="message 0 is not restricted to the positions of its activation"):
         list(loop.epochs())
 
@@ -93,8 +92,8 @@ def test_a_device_refuses_a_gradient_of_other_values(squeezed):
 def test_evaluation_is_plain_top_k_and_training_is_not(squeezed):
     device = DeviceSide(at(squeezed, "all.k5r90.b32/b32"))
     plain = DeviceSide(at(squeezed, "all.b32/b32"))
-    z = extract(parse(plain.evaluate("val", 0)[0]))
-    assert positions(parse(device.evaluate("val", 0)[0])).equal(choose(z, 5))
+    z = extract(parse(plain.evaluate("val", 0).activation))
+    assert positions(parse(device.evaluate("val", 0).activation)).equal(choose(z, 5))
     (activation, _), *_ = exchanges(at(squeezed, "all.k5r90.b32/b32", epochs=1))
     (plainly, _), *_ = exchanges(at(squeezed, "all.k5.b32/b32", epochs=1))
     assert (positions(activation) & positions(plainly)).sum() < 0.5 * positions(plainly).sum()
@@ -104,5 +103,5 @@ def test_evaluation_is_plain_top_k_and_training_is_not(squeezed):
 def test_more_values_than_cross(squeezed, level, values):
     config = at(squeezed, level)
     with pytest.raises(ConfigError, match=rf"level {config.schedule.level} keeps \d+ values of each sample, {values} "):
-        build_parts(config, 10, (1, 8, 8))
-    build_parts(at(squeezed, f"c2.k{values}.b4/b4" if values == 8 else "all.k64.b4/b4"), 10, (1, 8, 8))
+        build_halves(config, 10, (1, 8, 8))
+    build_halves(at(squeezed, f"c2.k{values}.b4/b4" if values == 8 else "all.k64.b4/b4"), 10, (1, 8, 8))

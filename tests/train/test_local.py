@@ -34,11 +34,11 @@ def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at, optimizer
 
     whole = train_local(squeezed, run_dir=str(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        train_local(squeezed, run_dir=str(tmp_path / "stopped"), watch=stop)
+        train_local(squeezed, run_dir=str(tmp_path / "stopped"), on_step=stop)
     assert RunDir.at(str(tmp_path / "stopped")).summary() is None
     resumed = train_local(squeezed, run_dir=str(tmp_path / "stopped"))
     assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
-    assert resumed["accuracy"] == whole["accuracy"] and resumed["bytes_up"] == whole["bytes_up"]
+    assert resumed.accuracy == whole.accuracy and resumed.bytes_up == whole.bytes_up
 
 
 def test_resume_with_error_feedback(squeezed, tmp_path):
@@ -52,7 +52,7 @@ def test_resume_with_error_feedback(squeezed, tmp_path):
 
     train_local(squeezed, run_dir=str(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        train_local(squeezed, run_dir=str(tmp_path / "stopped"), watch=stop)
+        train_local(squeezed, run_dir=str(tmp_path / "stopped"), on_step=stop)
     train_local(squeezed, run_dir=str(tmp_path / "stopped"))
     assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
 
@@ -60,9 +60,9 @@ def test_resume_with_error_feedback(squeezed, tmp_path):
 def test_a_finished_run_is_not_trained_again(squeezed, tmp_path):
     first = train_local(squeezed, run_dir=str(tmp_path))
     steps = []
-    again = train_local(squeezed, run_dir=str(tmp_path), watch=lambda *about: steps.append(about))
+    again = train_local(squeezed, run_dir=str(tmp_path), on_step=lambda *about: steps.append(about))
     assert not steps
-    assert again["accuracy"] == first["accuracy"]
+    assert again.accuracy == first.accuracy
 
 
 def test_a_run_directory_of_another_config_is_refused_and_left_alone(squeezed, plain, tmp_path):
@@ -78,7 +78,7 @@ def test_the_record(squeezed, tmp_path):
     place = RunDir.at(str(tmp_path))
     assert place.config() == squeezed
     assert place.summary() == summary
-    assert [row["epoch"] for row in place.rows()] == [0, 1]
+    assert [row.epoch for row in place.records()] == [0, 1]
     assert len(place.checkpoints()) == 2
     device, server = (load(data) for data in weights(tmp_path))
     assert "encoder.logits" in device and "decoder.mix.weight" in server
@@ -104,12 +104,12 @@ def test_a_checkpoint_that_cannot_be_read_gives_way_to_the_one_before(squeezed, 
     newest = tmp_path / RunDir.at(str(tmp_path)).checkpoints()[-1] / "state.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     expected = weights(tmp_path)
-    assert train_local(squeezed, run_dir=str(tmp_path))["accuracy"] == whole["accuracy"]
+    assert train_local(squeezed, run_dir=str(tmp_path)).accuracy == whole.accuracy
     assert weights(tmp_path) == expected
 
 
 def test_storage_that_cannot_be_used(squeezed, tmp_path):
-    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow opens"):
+    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow can open"):
         train_local(squeezed, run_dir="nowhere://x")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cannot write config.json to .*set ray.storage"):

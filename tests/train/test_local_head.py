@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from raysplit.schedules.decide import Decision
 
 from raysplit.config import Level, LocalLoss
+from raysplit.schedules import Decision
 from raysplit.train.device_side import DeviceSide
 from raysplit.train.local_head import LocalHead
 from tests.train.freezing import HEAD
@@ -72,7 +72,7 @@ def test_the_gradient_is_restricted_to_what_was_sent(squeezed, level, values, mo
 
     side._apply = watch
     side.begin_epoch(0, Decision(Level.model_validate(level), "", mode=mode))
-    side.learn_alone() if mode == "alone" else side.exchange(None, True)
+    side.train_alone() if mode == "alone" else side.forward()
     grad, kept = seen[0]
     assert grad.shape == (32, 16, 2, 2)
     assert (grad != 0).flatten(1).sum(1).max() <= values and (grad != 0).any(0).sum() >= min(values, 5)

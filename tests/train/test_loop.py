@@ -18,15 +18,17 @@ from raysplit.models import build
 from raysplit.split import find_cuts
 from raysplit.torch_utils.optim import lr_at
 from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.costs import step_bytes
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.summary import step_bytes, summarize
-from raysplit.train.traffic import DOWN, UP
+from raysplit.train.summary import summarize
 from tests.split.unsplit import insert_after
 from tests.train.make_golden import measure
 
 GOLDEN = Path(__file__).parent / "golden.json"
 CPU = torch.device("cpu")
+UP = ("up_activations", "up_labels", "up_weights", "up_headers")
+DOWN = ("down_gradients", "down_headers")
 VGG = ModelConfig(name="vgg11", args={"width": 0.125})
 VIT = ModelConfig(
     name="timm:vit_tiny_patch16_224",
@@ -114,41 +116,41 @@ def test_micro_batches_change_the_weights_of_a_net_with_batch_norm(plain):
 def test_counted_bytes_are_what_the_plan_promises(squeezed):
     exact = squeezed.replaced(schedule=Fixed(level="c3.b4/b2"))
     loop, _ = split(exact)
-    up, down, is_exact = step_bytes(exact, exact.schedule.level, (16, 2, 2), 1, 10)
-    assert is_exact
-    assert sum(loop.rows[0][kind] for kind in UP) == 3 * up
-    assert sum(loop.rows[0][kind] for kind in DOWN) == 3 * down
+    step = step_bytes(exact, exact.schedule.level, (16, 2, 2), 1, 10)
+    assert step.exact
+    assert loop.records[0].bytes_up == 3 * step.up
+    assert loop.records[0].bytes_down == 3 * step.down
 
 
 def test_traffic_by_kind_and_the_summary_add_up(squeezed):
     loop, _ = split(squeezed)
     summary = summarize(loop, "somewhere")
-    assert summary["bytes_up"] == sum(row[kind] for row in loop.rows for kind in UP)
-    assert summary["bytes_down"] == sum(row[kind] for row in loop.rows for kind in DOWN)
-    sent = {kind for kind in (*UP, *DOWN) if all(row[kind] > 0 for row in loop.rows)}
+    assert summary.bytes_up == sum(getattr(row.bytes, kind) for row in loop.records for kind in UP)
+    assert summary.bytes_down == sum(getattr(row.bytes, kind) for row in loop.records for kind in DOWN)
+    sent = {kind for kind in (*UP, *DOWN) if all(getattr(row.bytes, kind) > 0 for row in loop.records)}
     assert sent == {*UP, *DOWN} - {"up_weights"}, "no head is handed over in a joint run"
-    assert summary["bytes_raw_upload"] == 96 * 64
+    assert summary.bytes_raw_upload == 96 * 64
     # Plain fp32: 3 steps of 2 × 32 images × 16 channels × 2 × 2 values, and small change for headers.
-    assert summary["bytes_fp32"] == pytest.approx(2 * 3 * 2 * 32 * 64 * 4, rel=0.02)
-    assert summary["times_less"] == summary["bytes_fp32"] / (summary["bytes_up"] + summary["bytes_down"])
+    assert summary.bytes_fp32 == pytest.approx(2 * 3 * 2 * 32 * 64 * 4, rel=0.02)
+    assert summary.times_less == summary.bytes_fp32 / (summary.bytes_up + summary.bytes_down)
     # `split` has brought the device half's weights up; nothing was trained since, so that serves as state too.
     state = loop.state()
-    assert summary["bytes_checkpoint"] == loop.checkpoint_bytes == len(state["device"]) > 1000
+    assert summary.bytes_checkpoint == loop.checkpoint_bytes == len(state["device"]) > 1000
     loop.restore(state)
     assert loop.checkpoint_bytes == 2 * len(state["device"])
 
 
 def test_levels_and_reasons_are_in_the_record(squeezed):
     loop, _ = split(squeezed)
-    assert [row["level"] for row in loop.rows] == ["c2·b4/b4·zstd", "all·b8/b8"]
-    assert [row["reason"] for row in loop.rows] == ["phase 1 of 2", "phase 2 of 2"]
-    assert loop.rows[1]["up_activations"] > 5 * loop.rows[0]["up_activations"]
+    assert [row.level for row in loop.records] == ["c2·b4/b4·zstd", "all·b8/b8"]
+    assert [row.reason for row in loop.records] == ["phase 1 of 2", "phase 2 of 2"]
+    assert loop.records[1].bytes.up_activations > 5 * loop.records[0].bytes.up_activations
 
 
 def test_seconds_add_up_in_lock_step(squeezed):
-    row = split(squeezed)[0].rows[0]
-    assert row["device_s"] > 0 and row["server_s"] > 0
-    assert row["device_s"] + row["server_s"] + row["link_s"] == pytest.approx(row["seconds"], rel=0.01)
+    row = split(squeezed)[0].records[0]
+    assert row.device_s > 0 and row.server_s > 0
+    assert row.device_s + row.server_s + row.link_s == pytest.approx(row.seconds, rel=0.01)
 
 
 def test_the_watch_sees_every_step(plain):
@@ -167,17 +169,17 @@ def test_a_gradient_for_an_unknown_batch_is_refused(plain):
     device = LocalDevice(plain)
     loop = Loop(plain, device)
     down = []
-    learn = loop._server.learn
+    learn = loop._server.train_step
 
     def keep(*given):
         answer = learn(*given)
         down.append(answer[0].to_bytes())
         return answer
 
-    loop._server.learn = keep
+    loop._server.train_step = keep
     list(loop.epochs())
     with pytest.raises(WireError, match="micro-batch 0, which is not under way"):
-        device.call("exchange", down[0], False)
+        device.backward(down[0])
 
 
 @pytest.mark.parametrize(
@@ -193,8 +195,8 @@ def test_a_gradient_for_an_unknown_batch_is_refused(plain):
 def test_an_answer_that_is_not_to_the_question(plain, spoil, text):
     device = LocalDevice(plain)
     loop = Loop(plain, device)
-    learn = loop._server.learn
-    loop._server.learn = lambda number, *messages: learn(number, *spoil(*messages))
+    learn = loop._server.train_step
+    loop._server.train_step = lambda number, *messages: learn(number, *spoil(*messages))
     with pytest.raises(WireError, match=text):
         list(loop.epochs())
 

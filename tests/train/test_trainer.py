@@ -82,13 +82,13 @@ def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, 
     assert result.metrics["recipe"] == config.name and 0 <= result.metrics["accuracy"] <= 1
     place = RunDir.at(result.path)
     assert place.config() == config
-    assert [row["epoch"] for row in place.rows()] == [0, 1]
-    assert place.summary()["bytes_up"] == result.metrics["bytes_up"]
+    assert [row.epoch for row in place.records()] == [0, 1]
+    assert place.summary().bytes_up == result.metrics["bytes_up"]
     local = train_local(config, run_dir=str(tmp_path / "local"))
     for half in ("device", "server"):
-        assert place.read(f"{half}.safetensors") == RunDir.at(local["run_dir"]).read(f"{half}.safetensors")
+        assert place.read(f"{half}.safetensors") == RunDir.at(local.run_dir).read(f"{half}.safetensors")
     timeless = ("recipe", "accuracy", "bytes_up", "bytes_down", "bytes_evaluation", "times_less", "val_accuracy")
-    assert {key: local[key] for key in timeless} == {key: result.metrics[key] for key in timeless}
+    assert all(getattr(local, key) == result.metrics[key] for key in timeless)
 
 
 def test_lost_processes_change_no_weight(on_ray, tmp_path):
@@ -107,8 +107,8 @@ def test_lost_processes_change_no_weight(on_ray, tmp_path):
     result = SplitTrainer(config(near=5, far=5)).fit()
     assert (tmp_path / "near").exists() and (tmp_path / "far").exists()
     place = RunDir.at(result.path)
-    assert [row["epoch"] for row in place.rows()] == [0, 1, 2, 3]
-    undisturbed = RunDir.at(train_local(config(-1, -1), run_dir=str(tmp_path / "undisturbed"))["run_dir"])
+    assert [row.epoch for row in place.records()] == [0, 1, 2, 3]
+    undisturbed = RunDir.at(train_local(config(-1, -1), run_dir=str(tmp_path / "undisturbed")).run_dir)
     for side in ("device", "server"):
         assert place.read(f"{side}.safetensors") == undisturbed.read(f"{side}.safetensors")
 
@@ -168,7 +168,7 @@ def test_a_device_that_does_not_answer_is_named(on_ray):
 
 def test_json_of_metrics_is_plain(on_ray):
     summary = train_local(on_ray, run_dir=str(Path(on_ray.ray.storage) / "plain"))
-    assert json.loads(json.dumps(summary))["recipe"] == on_ray.name
+    assert json.loads(summary.model_dump_json())["recipe"] == on_ray.name
 
 
 class _Holder:

@@ -24,12 +24,12 @@ def test_locations(tmp_path, monkeypatch):
     assert Folder.at("~/x").path == Folder.at("~/x").location == f"{tmp_path}/x"
     uri = Folder.at(f"file://{tmp_path}/x/")
     assert uri.location == f"file://{tmp_path}/x" and uri.local == tmp_path / "x"
-    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow opens"):
+    with pytest.raises(ConfigError, match="'nowhere://x' is not a path or URI that pyarrow can open"):
         Folder.at("nowhere://x")
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=rf"cannot write a to '{tmp_path}/file': .*; choose another place"):
+    with pytest.raises(ConfigError, match=rf"cannot write a to '{tmp_path}/file': .*; choose another location"):
         Folder.at(str(tmp_path / "file")).write("a", b"")
     assert not list(tmp_path.glob("**/*.part"))
