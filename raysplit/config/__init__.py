@@ -20,6 +20,7 @@ from raysplit.config.run import (
     SplitConfig,
     TrainConfig,
 )
+from raysplit.config.search import SearchConfig
 from raysplit.hardware.machine import Machine
 from raysplit.schedules import (
     AnySchedule,
@@ -69,6 +70,7 @@ __all__ = [
     "RayConfig",
     "RetrainConfig",
     "Schedule",
+    "SearchConfig",
     "SplitConfig",
     "Stage",
     "TrainConfig",

@@ -124,7 +124,7 @@ def make_static_plan(
     >>> small = ModelConfig(name="vgg5", args={"width": 0.25})
     >>> plan = make_static_plan(small, DataConfig(name="digits"), platform, [Level("c4.b4/b4")])
     >>> plan.rows[2].cut, plan.rows[2].level, plan.rows[2].bytes_up
-    ('features.0', 'c4·b4/b4', 179)
+    ('features.0', 'c4·b4/b4', 181)
     """
     known = facts(data)
     classes = len(known.classes)
