@@ -238,10 +238,10 @@ def _add_kuberay(verbs: Any) -> None:
 
 def _kuberay(args: argparse.Namespace) -> None:
     from raysplit.ensemble.bundle import load_ensemble
-    from raysplit.serving.kuberay import manifest
+    from raysplit.serving.kuberay import render_manifest
 
     submodels = len(load_ensemble(args.bundle).about.parts)
-    print(manifest(submodels, args.path or args.bundle, args.image), end="")
+    print(render_manifest(submodels, args.path or args.bundle, args.image), end="")
 
 
 if __name__ == "__main__":

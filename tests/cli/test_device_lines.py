@@ -14,8 +14,8 @@ from raysplit.cli.main import main
 from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.serving.args import Access, Limits, SplitArgs
-from raysplit.serving.split.app import SplitRoutes
-from raysplit.serving.split.halves import Halves
+from raysplit.serving.split.routes import SplitRoutes
+from raysplit.serving.split.server_halves import ServerHalves
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,9 @@ def url(family):
 
     os.environ["RAYSPLIT_TEST_KEY"] = "open"
     args = SplitArgs(family="unused", access=Access(api_key_env="RAYSPLIT_TEST_KEY"))
-    server = uvicorn.Server(uvicorn.Config(SplitRoutes(Halves(family, Limits()), args).app, port=0, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(SplitRoutes(ServerHalves(family, Limits()), args).app, port=0, log_level="error")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
