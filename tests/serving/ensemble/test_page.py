@@ -94,10 +94,10 @@ def test_a_picked_image_is_answered(browser, bundle, photo):
         assert [line.split(":")[0] for line in votes] == ["0", "1", "2"]
         times = page.locator("#times tr").all_inner_texts()
         assert len(times) == 3 and all(" ms" in line for line in times)
-        assert page.is_hidden("#degraded") and page.is_hidden("#error") and page.is_visible("#shown")
+        assert page.is_hidden("#degraded") and page.is_hidden("#error") and page.is_visible("#preview")
         if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
             page.screenshot(path=path)
-        playwright.expect(page.locator("#live")).to_contain_text("1 requests")
+        playwright.expect(page.locator("#traffic")).to_contain_text("1 requests")
 
 
 def test_a_dropped_image_is_answered(browser, bundle):
