@@ -17,7 +17,7 @@ from tests.serving.apps import App
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-_KEPT = """
+_RECORDER = """
   const asked = window.fetch;
   window.fetch = async (...args) => {
     const reply = await asked(...args);
@@ -25,7 +25,7 @@ _KEPT = """
     return reply;
   };
 """
-"""Keeps what the server answered, for the test to read."""
+"""Keeps the server's answer for the test."""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 
 
@@ -44,8 +44,8 @@ def browser():
 
 @contextmanager
 def opened(browser, app: App):
-    """Serve an application, open its page, and close both; errors of the page's script fail the test."""
-    server = uvicorn.Server(uvicorn.Config(app.web, port=0, log_level="error"))
+    """Serve an application, open its page, and close both; an error in the page's script fails the test."""
+    server = uvicorn.Server(uvicorn.Config(app.asgi, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
@@ -53,7 +53,7 @@ def opened(browser, app: App):
         time.sleep(0.05)
     page, errors = browser.new_page(), []
     page.on("pageerror", lambda error: errors.append(error))
-    page.add_init_script(_KEPT)
+    page.add_init_script(_RECORDER)
     page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
     try:
         yield page
@@ -71,16 +71,16 @@ def photo(tmp_path):
 
 
 def pick(page, file: str) -> dict:
-    """Pick a file, and return what the server answered."""
+    """Pick a file and return the server's answer."""
     page.evaluate("window.answered = null")
     page.set_input_files("#file", file)
-    # Not wait_for_function: the page's policy forbids eval, which that needs.
+    # Not wait_for_function, which needs eval: the page's security policy forbids it.
     return page.evaluate(
         "async () => { while (!window.answered) await new Promise(next => setTimeout(next, 20)); return answered; }"
     )
 
 
-def test_an_image_that_is_picked_is_answered(browser, bundle, photo):
+def test_a_picked_image_is_answered(browser, bundle, photo):
     with opened(browser, App(bundle)) as page:
         found = pick(page, photo)
         page.wait_for_selector("#answer", state="visible")
@@ -90,17 +90,17 @@ def test_an_image_that_is_picked_is_answered(browser, bundle, photo):
         assert first.split() == [top[0]["name"], f"{100 * top[0]['probability']:.1f}", "%"]
         wide = [bar.bounding_box()["width"] for bar in page.locator("#top .bar > span").all()]
         assert wide == sorted(wide, reverse=True) and wide[0] > 0
-        says = page.locator("#submodels tr").all_inner_texts()
-        assert [line.split(":")[0] for line in says] == ["0", "1", "2"]
+        votes = page.locator("#submodels tr").all_inner_texts()
+        assert [line.split(":")[0] for line in votes] == ["0", "1", "2"]
         times = page.locator("#times tr").all_inner_texts()
         assert len(times) == 3 and all(" ms" in line for line in times)
-        assert page.is_hidden("#degraded") and page.is_hidden("#error") and page.is_visible("#shown")
-        if place := os.environ.get("RAYSPLIT_SCREENSHOT"):
-            page.screenshot(path=place)
-        playwright.expect(page.locator("#live")).to_contain_text("1 requests")
+        assert page.is_hidden("#degraded") and page.is_hidden("#error") and page.is_visible("#preview")
+        if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
+            page.screenshot(path=path)
+        playwright.expect(page.locator("#traffic")).to_contain_text("1 requests")
 
 
-def test_an_image_that_is_dropped_is_answered(browser, bundle):
+def test_a_dropped_image_is_answered(browser, bundle):
     with opened(browser, App(bundle)) as page:
         page.evaluate(
             """async () => {
@@ -116,7 +116,7 @@ def test_an_image_that_is_dropped_is_answered(browser, bundle):
         page.wait_for_selector("#answer", state="visible")
 
 
-def test_what_is_missing_is_shown(browser, bundle, photo):
+def test_missing_sub_models_are_shown(browser, bundle, photo):
     app = App(bundle)
     app.handles["submodel-1"].faults = [RuntimeError("broken"), RuntimeError("broken")]
     with opened(browser, app) as page:
@@ -126,7 +126,7 @@ def test_what_is_missing_is_shown(browser, bundle, photo):
         assert "failed" in page.inner_text("#submodels .missing") and page.locator("#times .missing").count() == 1
 
 
-def test_what_is_no_image_is_refused_in_words(browser, bundle, tmp_path):
+def test_the_error_for_an_invalid_file_is_shown(browser, bundle, tmp_path):
     (tmp_path / "notes.png").write_text("hello")
     with opened(browser, App(bundle)) as page:
         error = pick(page, str(tmp_path / "notes.png"))["error"]

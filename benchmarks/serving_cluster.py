@@ -1,4 +1,4 @@
-"""A Ray of its own with Serve in it: deployed from Serve's config schema, as `serve run FILE` does it."""
+"""A local Ray with Serve, to which applications are deployed by Serve's config schema, as `serve run FILE` does."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ray.serve.schema import ServeDeploySchema
 
 _HOST = "127.0.0.1"
 ANYONE = {"anyone": True}
-"""`access` of applications: they listen on this machine alone, and behind HAProxy cannot tell who asks."""
+"""`access` of applications: they listen on this machine only, and behind HAProxy cannot recognize local clients."""
 _POLL_S = 0.2
 _CPUS = 4
-"""That Ray believes in: replicas reserve 0.1 each and share the machine."""
+"""CPUs that Ray is told to have; replicas reserve 0.1 each and share the machine."""
 MODES: dict[str, dict[str, str]] = {
     "default": {},
     "throughput": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
 }
-"""Environment that Ray is started in: Serve as it comes, or with HAProxy in front and its throughput mode."""
+"""Environment variables for Ray: Serve's defaults, or its throughput mode behind HAProxy."""
 
 
-class Place:
+class ServeCluster:
     """Serve on a free port of this machine."""
 
     def __init__(self, client: Any, port: int):
@@ -45,40 +45,44 @@ class Place:
         return f"http://{self.address}"
 
     def deploy(self, applications: list[dict[str, Any]]) -> None:
-        """Make these the applications, in place where they have the same name; returns before they run."""
+        """Replace all applications, in place if they have the same name; return before they are running."""
         self._deployed = applications
         config = {"http_options": self._http, "applications": applications}
         self._client.deploy_apps(ServeDeploySchema.model_validate(config))
 
-    def wait(self, timeout_s: float) -> float:
-        """Wait until all applications run, and return the seconds it took; TimeoutError, RuntimeError when not."""
+    def wait_until_running(self, timeout_s: float) -> float:
+        """Wait until all applications are running, and return the seconds it took.
+
+        Raises RuntimeError if one fails to start, TimeoutError if it takes too long.
+        """
         start = time.monotonic()
         while time.monotonic() - start < timeout_s:
-            found = serve.status().applications
-            states = {app["name"]: found[app["name"]].status for app in self._deployed if app["name"] in found}
+            overviews = serve.status().applications
+            names = [app["name"] for app in self._deployed]
+            states = {name: overviews[name].status for name in names if name in overviews}
             if len(states) == len(self._deployed) and set(states.values()) == {"RUNNING"}:
                 return time.monotonic() - start
             if failed := [name for name, state in states.items() if state == "DEPLOY_FAILED"]:
-                raise RuntimeError(f"application '{failed[0]}' does not start: {found[failed[0]].message}")
+                raise RuntimeError(f"application '{failed[0]}' failed to start: {overviews[failed[0]].message}")
             time.sleep(_POLL_S)
-        raise TimeoutError(f"applications do not run after {timeout_s:g} s: {serve.status().applications}")
+        raise TimeoutError(f"applications are not running after {timeout_s:g} s: {serve.status().applications}")
 
-    def pids(self, app: str, deployment: str) -> list[int]:
-        """Return the processes of a deployment's replicas that run."""
+    def deployment_pids(self, app: str, deployment: str) -> list[int]:
+        """Return the process ids of a deployment's running replicas."""
         replicas = self._client.get_serve_details()["applications"][app]["deployments"][deployment]["replicas"]
         return [replica["pid"] for replica in replicas if replica["state"] == "RUNNING"]
 
-    def replicas(self, app: str) -> set[int]:
-        """Return the processes of all replicas of an application that run."""
+    def application_pids(self, app: str) -> set[int]:
+        """Return the process ids of all running replicas of an application."""
         deployments = self._client.get_serve_details()["applications"][app]["deployments"]
-        return {process for name in deployments for process in self.pids(app, name)}
+        return {pid for name in deployments for pid in self.deployment_pids(app, name)}
 
 
 @contextmanager
-def serving(mode: str) -> Iterator[Place]:
-    """Start Ray and Serve, in one of `MODES`, and end both with all that they started.
+def start_serve(mode: str) -> Iterator[ServeCluster]:
+    """Start Ray and Serve in one of `MODES`, and shut both down at the end of the block.
 
-    Modules beside the script that was started can be imported in replicas.
+    Replicas can import the modules beside the running script.
     """
     folder = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
     os.environ.pop("RAY_ADDRESS", None)
@@ -98,9 +102,9 @@ def serving(mode: str) -> Iterator[Place]:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         port = _free_port()
         client = serve_start(http_options={"host": _HOST, "port": port, "request_timeout_s": 30.0})
-        yield Place(client, port)
+        yield ServeCluster(client, port)
     finally:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
         for name in MODES[mode]:
@@ -110,4 +114,5 @@ def serving(mode: str) -> Iterator[Place]:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port

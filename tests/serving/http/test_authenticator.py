@@ -1,4 +1,4 @@
-"""Who is answered, with a key and without."""
+"""Which clients are answered, with a key and without."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from raysplit.errors import ConfigError, RequestError
 from raysplit.serving.args import Access
-from raysplit.serving.http.access import Authenticator
+from raysplit.serving.http.authenticator import Authenticator
 
 KEYED = Authenticator(Access(api_key_env="KEY"), {"KEY": "s3cret"})
 LOCAL = ("127.0.0.1", 40_000)
@@ -18,10 +18,10 @@ def scope(client=LOCAL, **headers):
     return {"type": "http", "client": client, "server": ("127.0.0.1", 8000), "headers": pairs}
 
 
-def status(gate, *args, **headers):
-    """Return 200, or the status that a request is refused with."""
+def status(authenticator, *args, **headers):
+    """Return 200, or the status with which a request is refused."""
     try:
-        gate.check(scope(*args, **headers))
+        authenticator.check(scope(*args, **headers))
     except RequestError as err:
         assert "s3cret" not in str(err)
         return err.status
@@ -38,36 +38,36 @@ def test_the_key_decides_wherever_the_client_is(client):
     assert status(KEYED, client, authorization=b"s3cret") == 401
 
 
-def test_two_keys_are_not_one():
+def test_several_keys_are_refused():
     twice = scope() | {"headers": [(b"x-api-key", b"s3cret"), (b"x-api-key", b"other")]}
     with pytest.raises(RequestError) as raised:
         KEYED.check(twice)
     assert raised.value.status == 401
 
 
-def test_what_401_says():
-    with pytest.raises(RequestError, match="a key is needed; send it in the header X-API-Key"):
+def test_a_missing_key_names_the_header():
+    with pytest.raises(RequestError, match="an API key is required; send it in the header X-API-Key"):
         KEYED.check(scope())
 
 
 @pytest.mark.parametrize(
     ("environ", "text"),
     [
-        ({}, "api_key_env: the environment variable 'KEY' is not set where replicas run"),
+        ({}, "api_key_env: the environment variable 'KEY' is not set on the node of a replica"),
         ({"KEY": ""}, "the environment variable 'KEY' is empty"),
-        ({"KEY": "s3cret\n"}, "the environment variable 'KEY' holds what no header can carry"),
-        ({"KEY": " s3cret"}, "holds what no header can carry"),
-        ({"KEY": "schlüssel"}, "holds what no header can carry"),
+        ({"KEY": "s3cret\n"}, "the environment variable 'KEY' holds a key that a header cannot carry"),
+        ({"KEY": " s3cret"}, "holds a key that a header cannot carry"),
+        ({"KEY": "schlüssel"}, "holds a key that a header cannot carry"),
     ],
 )
-def test_no_key_to_compare_with(environ, text):
+def test_a_variable_without_a_usable_key(environ, text):
     with pytest.raises(ConfigError, match=text) as raised:
         Authenticator(Access(api_key_env="KEY", anyone=True), environ)
     assert "s3cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "::1%lo"])
-def test_clients_of_this_machine(host):
+def test_local_clients_are_answered(host):
     assert status(Authenticator(Access(), {}), (host, 1)) == 200
 
 
@@ -84,7 +84,7 @@ def test_clients_of_this_machine(host):
         None,
     ],
 )
-def test_strangers(client):
+def test_remote_clients_are_refused(client):
     assert status(Authenticator(Access(), {}), client) == 403
     assert status(Authenticator(Access(anyone=True), {}), client) == 200
 
@@ -99,24 +99,26 @@ def test_a_scope_without_a_client():
 @pytest.mark.parametrize(
     "name", ["forwarded", "via", "X-Forwarded-For", "x-forwarded-proto", "x-real-ip", "x-envoy-peer"]
 )
-def test_whoever_comes_through_a_proxy_is_not_local(name):
+def test_a_request_through_a_proxy_is_not_local(name):
     assert status(Authenticator(Access(), {}), **{name.replace("-", "_"): b"127.0.0.1"}) == 403
     assert status(Authenticator(Access(anyone=True), {}), **{name.replace("-", "_"): b"127.0.0.1"}) == 200
 
 
-def test_headers_that_say_nothing_of_a_proxy():
+def test_other_headers_are_ignored():
     headers = {"x_request_id": b"1", "accept": b"*/*", "inference_header_content_length": b"2"}
     assert status(Authenticator(Access(), {}), x_api_key=b"", **headers) == 200
 
 
-def test_ha_proxy_hides_clients():
+def test_behind_ha_proxy_a_key_is_required():
     environ = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "KEY": "s3cret"}
-    with pytest.raises(ConfigError, match="RAY_SERVE_ENABLE_HA_PROXY=1 clients .* cannot be told from others"):
+    with pytest.raises(
+        ConfigError, match="RAY_SERVE_ENABLE_HA_PROXY=1, clients .* cannot be distinguished from others"
+    ):
         Authenticator(Access(), environ)
     Authenticator(Access(), environ | {"RAY_SERVE_ENABLE_HA_PROXY": "0"})
     assert status(Authenticator(Access(anyone=True), environ)) == 200
     assert status(Authenticator(Access(api_key_env="KEY"), environ)) == 401
 
 
-def test_a_starlette_request_has_such_a_scope():
+def test_the_scope_of_a_starlette_request():
     Authenticator(Access(), {}).check(Request(scope()).scope)
