@@ -83,7 +83,7 @@ def application(name: str, path: str, args: dict[str, Any]) -> dict[str, Any]:
 
 def applications(bundle: str, n: int, local: Ensemble) -> list[dict[str, Any]]:
     """Return the ways to serve one ensemble."""
-    ours, size = "raysplit.serving.ensemble:build", 2 * local.about.parts[0].features
+    ours, size = "raysplit.serving.ensemble:build", 2 * local.manifest.submodels[0].features
     args = {"bundle": bundle, "missing": "wait", "access": ANYONE}
     return [
         application("app", ours, args),
@@ -113,7 +113,7 @@ def calls(image: np.ndarray) -> dict[str, Call]:
 
 def measure(place: Place, local: Ensemble, rounds: int, seconds: int) -> tuple[dict[str, float], Figures]:
     """Return the figures of this process, and of each way and number of clients in every round."""
-    image = np.random.default_rng(0).integers(0, 256, local.about.shape, dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, local.manifest.shape, dtype=np.uint8)
     asked, figures, inprocess = calls(image), defaultdict(list), defaultdict(list)
     for way in WAYS:
         load(place.address, asked[way], 16, 3)

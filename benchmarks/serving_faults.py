@@ -173,7 +173,7 @@ class Load:
     def _ask(self, index: int) -> None:
         random, session = np.random.default_rng(index), requests.Session()
         while not self._ended.is_set():
-            shape = next(iter(self.bundles.values())).about.shape
+            shape = next(iter(self.bundles.values())).manifest.shape
             images = random.integers(0, 256, (1, *shape), dtype=np.uint8)
             found = self._once(session, images)
             with self._lock:

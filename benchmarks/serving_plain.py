@@ -24,8 +24,8 @@ class SubModel:
         self._ensemble, self._index = load_ensemble(bundle), index
 
     def __call__(self, image: list) -> list[float]:
-        x = self._ensemble.normalised(torch.tensor([image], dtype=torch.uint8))
-        return self._ensemble.answers(self._index, x)[0][0].tolist()
+        x = self._ensemble.normalize(torch.tensor([image], dtype=torch.uint8))
+        return self._ensemble.predict_submodel(self._index, x).features[0].tolist()
 
 
 @serve.deployment(name="Ingress", ray_actor_options=_ACTOR)
@@ -43,7 +43,7 @@ class Fusion:
 
 def build(args: dict[str, Any]) -> Application:
     """Return the composition of a `bundle`'s sub-models."""
-    count = len(load_ensemble(args["bundle"]).about.parts)
+    count = len(load_ensemble(args["bundle"]).manifest.submodels)
     submodel = serve.deployment(ray_actor_options=_ACTOR)(SubModel)
     parts = (submodel.options(name=f"plain-{index}").bind(args["bundle"], index) for index in range(count))
     return Fusion.bind(args["bundle"], *parts)  # type: ignore[attr-defined]

@@ -136,7 +136,7 @@ def _confirmed(knee: Trial, config: SearchConfig, place: SearchDir) -> dict[str,
         equal = all(knee.get(name) in (None, value) for name, value in found.items())
         return {"run_dir": trainer.run_dir, **found, "test_accuracy": summary.accuracy, "equal": equal}
     done = build_ensemble(recipe, location, RayRunner())
-    return {"run_dir": Folder.at(location).location, "test_accuracy": done["accuracy"]}
+    return {"run_dir": Folder.at(location).location, "test_accuracy": done.accuracy}
 
 
 if __name__ == "__main__":

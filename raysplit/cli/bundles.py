@@ -19,8 +19,8 @@ from raysplit.utils.bundle import MANIFEST
 from raysplit.utils.storage import Folder
 from raysplit.utils.text_table import DASH, aligned, called, number, percent
 
-_AT_ONCE = 64
-"""Images that are classified in one batch."""
+_BATCH_SIZE = 64
+"""Images classified at once."""
 _PARTS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
 _LEVELS = ("level", "file", "accuracy", "validation", "bytes up\nper image", "bytes down\nper image", "epochs")
 
@@ -41,7 +41,7 @@ def inspect(location: str) -> dict[str, Any]:
         loaded = family.load_family(location)
         return {"kind": kind, "id": loaded.id} | loaded.about.model_dump(mode="json")
     ensemble = ensembles.load_ensemble(location)
-    found = {"kind": kind, "id": ensemble.id} | ensemble.about.model_dump(mode="json")
+    found = {"kind": kind, "id": ensemble.id} | ensemble.manifest.model_dump(mode="json", by_alias=True)
     for part in found["parts"]:
         if part["file"] not in manifest["files"]:
             raise BundleError(f"bundle '{location}' has no {part['file']}: its {MANIFEST} does not list it")
@@ -107,14 +107,14 @@ def predict(location: str, files: Sequence[str], top: int, missing: Sequence[int
     if top < 1:
         raise ConfigError(f"--top {top} leaves no class to name; give 1 or more")
     ensemble = ensembles.load_ensemble(location)
-    n, classes = len(ensemble.about.parts), ensemble.about.classes
+    n, classes = len(ensemble.manifest.submodels), ensemble.manifest.classes
     for index in missing:
         if not 0 <= index < n:
             raise ConfigError(f"--missing: there is no sub-model {index} in '{location}'; it has 0 to {n - 1}")
     if len(set(missing)) == n:
         raise ConfigError(f"--missing: all {n} sub-models of '{location}' are missing; leave at least one")
-    images = torch.from_numpy(np.stack([_pixels(file, ensemble.about.shape) for file in files]))
-    answers = torch.cat([ensemble.predict(batch, missing) for batch in images.split(_AT_ONCE)])
+    images = torch.from_numpy(np.stack([_pixels(file, ensemble.manifest.shape) for file in files]))
+    answers = torch.cat([ensemble.predict(batch, missing) for batch in torch.split(images, _BATCH_SIZE)])
     best = answers.topk(min(top, len(classes)))
     return [
         {"file": file, "top": [{"class": classes[i], "probability": share} for share, i in zip(*row, strict=True)]}

@@ -240,7 +240,7 @@ def _kuberay(args: argparse.Namespace) -> None:
     from raysplit.ensemble.bundle import load_ensemble
     from raysplit.serving.kuberay import manifest
 
-    submodels = len(load_ensemble(args.bundle).about.parts)
+    submodels = len(load_ensemble(args.bundle).manifest.submodels)
     print(manifest(submodels, args.path or args.bundle, args.image), end="")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,12 +12,14 @@ from typing import Any
 
 from raysplit.compress.bottleneck import code_shape
 from raysplit.config import EnsembleConfig, Prune, SplitConfig
+from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.data import facts
-from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
-from raysplit.ensemble.check import checked
-from raysplit.ensemble.classifier import RECORD, WEIGHTS, facts_of, fit_base
-from raysplit.ensemble.plan import Plan, SubmodelSpec
+from raysplit.ensemble.base_classifier import train_base
+from raysplit.ensemble.build import build_ensemble
+from raysplit.ensemble.check import check_build
+from raysplit.ensemble.context import open_build
 from raysplit.errors import RaysplitError
+from raysplit.folders.build_dir import BASE_RECORD, BASE_WEIGHTS, BuildDir
 from raysplit.hardware.link import Micro, train_seconds
 from raysplit.planner.static_plan import row_of
 from raysplit.records.epoch import ByteCounts, EpochRecord, total_traffic
@@ -30,6 +33,7 @@ from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.utils.storage import Folder
 
+_log = logging.getLogger(__name__)
 Report = dict[str, Any]
 """What a trial has come to after an epoch: `epoch` (from 1), `trained` (epochs that were really trained, not taken from
 another trial), `last`, and every objective as far as it has come."""
@@ -49,11 +53,10 @@ def fault_of(search: SearchConfig, config: Config) -> str | None:
         if isinstance(config, SplitConfig):
             expected(search, config)
             return row_of(config, search.link, search.device, search.server, search.rate)[0].fault
-        classes, shape = facts_of(config.data)
-        seats = checked(config, len(classes), shape).seats
+        specs = check_build(config, facts(config.data)).submodels
     except RaysplitError as err:
         return str(err)
-    mib, seconds = _largest(seats, search)
+    mib, seconds = _largest(specs, search)
     if mib > search.device.memory_mib:
         return f"a sub-model needs {mib:,.1f} MiB, {search.device.name} has {search.device.memory_mib:,.1f}"
     if search.rate is not None and seconds * search.rate > 1:
@@ -64,10 +67,10 @@ def fault_of(search: SearchConfig, config: Config) -> str | None:
     return None
 
 
-def _largest(seats: Sequence[SubmodelSpec], search: SearchConfig) -> tuple[float, float]:
+def _largest(specs: Sequence[SubmodelSpec], search: SearchConfig) -> tuple[float, float]:
     """Return the MiB of the largest sub-model's file, and the seconds of the slowest one on the device."""
-    mib = max(seat.file_bytes for seat in seats) / 2**20
-    return mib, max(seat.flops for seat in seats) / 1e9 / search.device.gflops_per_s
+    mib = max(spec.file_bytes for spec in specs) / 2**20
+    return mib, max(spec.flops for spec in specs) / 1e9 / search.device.gflops_per_s
 
 
 def expected(search: SearchConfig, config: Config) -> dict[str, float] | None:
@@ -102,8 +105,8 @@ def prepare(search: SearchConfig, place: Folder) -> None:
     config = search.recipe
     if isinstance(config, EnsembleConfig) and config.base.weights is None:
         shared = shared_base(config, place)
-        if not shared.has(WEIGHTS):
-            fit_base(config, shared)
+        if not shared.has(BASE_WEIGHTS):
+            train_base(open_build(config, shared.location), _log.info)
 
 
 def shared_base(config: EnsembleConfig, place: Folder) -> Folder:
@@ -186,22 +189,22 @@ def _seconds(search: SearchConfig, config: SplitConfig, cut: CutProfile, record:
 
 def _ensemble(search: SearchConfig, config: EnsembleConfig, place: Folder) -> Report:
     with tempfile.TemporaryDirectory() as folder:
-        built = Folder.at(folder)
+        built = BuildDir.at(folder)
         if config.base.weights is None:
             shared = shared_base(config, place)
-            _copied((WEIGHTS, RECORD), shared, built)
+            _copied((BASE_WEIGHTS, BASE_RECORD), shared, built)
             summary = build_ensemble(config, folder)
-            _copied((RECORD, WEIGHTS), built, shared)
+            _copied((BASE_RECORD, BASE_WEIGHTS), built, shared)
         else:
             summary = build_ensemble(config, folder)
-        history = json.loads(built.find(FUSION_RECORD) or b"")["epochs"]
-        seats = Plan.model_validate_json(built.find(PLAN) or b"").seats
-    size, (mib, seconds) = summary["bytes_per_sample"], _largest(seats, search)
+        epochs, plan = built.fusion_record().epochs, built.plan()
+    assert plan is not None
+    size, (mib, seconds) = summary.bytes_per_sample, _largest(plan.submodels, search)
     return {
         "epoch": epochs_of(config),
         "trained": epochs_of(config),
         "last": True,
-        "accuracy": max(row["val_accuracy"] for row in history),
+        "accuracy": max(epoch.val_accuracy for epoch in epochs),
         "bytes": size,
         "seconds": seconds + search.link.call_s(size),
         "mib": mib,

@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from raysplit.errors import ConfigError, nearest
 from raysplit.utils.frozen import Frozen, describe
 
 Config = TypeVar("Config", bound=Frozen)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def parse(kind: type[Config], tree: Any, where: str) -> Config:
-    """Build a config from plain data; every fault becomes one ConfigError line that names its key."""
+def parse(kind: type[Model], tree: Any, where: str) -> Model:
+    """Build a config or a record from plain data; every fault becomes one ConfigError line that names its key."""
     try:
         return kind.model_validate(tree)
     except ValidationError as err:
         raise ConfigError(f"{where}: {describe(err)}") from None
 
 
-def loads(kind: type[Config], text: str, where: str) -> Config:
-    """Read a config from JSON text, as a run record holds it."""
+def loads(kind: type[Model], text: str, where: str) -> Model:
+    """Read a config or a record from JSON text, as a run record holds it."""
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as err:

@@ -17,7 +17,7 @@ from raysplit.config import (
     PruneConfig,
     RetrainConfig,
 )
-from raysplit.ensemble.classifier import WEIGHTS
+from raysplit.folders.build_dir import BASE_WEIGHTS
 from raysplit.hardware.link import get_link
 from raysplit.hardware.machine import NAMED
 from raysplit.search import trial
@@ -62,17 +62,17 @@ def test_what_cannot_be_is_refused_before_it_is_trained(changes, settings, reaso
 def test_a_base_is_shared_by_trials_that_train_it_alike(tmp_path, monkeypatch):
     search, place = asked(), Folder.at(str(tmp_path))
     prepare(search, place)
-    kept = (tmp_path / "base").glob(f"*/{WEIGHTS}")
+    kept = (tmp_path / "base").glob(f"*/{BASE_WEIGHTS}")
     assert len(list(kept)) == 1
     trained = []
     monkeypatch.setattr(
-        "raysplit.ensemble.build.fit_base",
-        lambda config, folder: (trained.append(config.base.train.epochs), trial.fit_base(config, folder)),
+        "raysplit.ensemble.runner.train_base",
+        lambda context, log: (trained.append(context.config.base.train.epochs), trial.train_base(context, log)),
     )
     [first] = reports(search, CONFIG.with_settings(["fusion.layers=1"]), str(tmp_path))
     assert trained == [] and first["last"] and 0 <= first["accuracy"] <= 1 and first["mib"] > 0
     longer = CONFIG.with_settings(["base.train.epochs=2"])
     list(reports(search, longer, str(tmp_path)))
     list(reports(search, longer.with_settings(["groups.n=5"]), str(tmp_path)))
-    assert trained == [2] and shared_base(longer, place).has(WEIGHTS)
+    assert trained == [2] and shared_base(longer, place).has(BASE_WEIGHTS)
     assert shared_base(longer, place).location != shared_base(CONFIG, place).location

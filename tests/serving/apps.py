@@ -45,7 +45,7 @@ class App:
     def __init__(self, bundle: str, **args: Any):
         self.args = EnsembleArgs.model_validate({"bundle": bundle} | args)
         self.ensemble: Ensemble = load_ensemble(bundle)
-        self.groups = self.args.deployments(len(self.ensemble.about.parts))
+        self.groups = self.args.deployments(len(self.ensemble.manifest.submodels))
         self.handles = {
             name: Direct(SubModels(bundle, self.ensemble.id, indices)) for name, indices in self.groups.items()
         }

@@ -73,7 +73,7 @@ def _opened(builder: _Builder, args: AppArgs) -> tuple[int | None, str | None]:
             relative = "" if location in (path, f"file://{path}") else f" ('{location}' from the working directory)"
             return None, f"there is no folder '{path}'{relative}; build the bundle first, or mend the path"
         if isinstance(args, EnsembleArgs):
-            return len(load_ensemble(location).about.parts), None
+            return len(load_ensemble(location).manifest.submodels), None
         load_family(location)
     except BundleError as err:  # a build's folder has the bundle within
         inner = f"{location.rstrip('/')}/bundle"

@@ -48,7 +48,7 @@ class Ingress:
         self._warm = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        groups, telemetry = self._args.deployments(len(self._ensemble.about.parts)), Telemetry()
+        groups, telemetry = self._args.deployments(len(self._ensemble.manifest.submodels)), Telemetry()
         self._engine = Engine(self._ensemble, self._args, groups, self._handles, telemetry.heard)
         return EnsembleRoutes(self._engine, self._args, groups, telemetry).app
 
@@ -59,7 +59,7 @@ class Ingress:
         """
         if self._engine is None or self._warm:
             return
-        nothing = np.zeros((1, *self._ensemble.about.shape), np.uint8)
+        nothing = np.zeros((1, *self._ensemble.manifest.shape), np.uint8)
         with contextlib.suppress(RequestError, asyncio.TimeoutError):
             answer = await asyncio.wait_for(self._engine.answer(nothing), self._args.branch_timeout_s)
             self._warm = not answer.missing
@@ -72,7 +72,7 @@ def build(args: EnsembleArgs) -> Application:
     """
     ensemble = load_ensemble(args.bundle)
     try:
-        groups = args.deployments(len(ensemble.about.parts))
+        groups = args.deployments(len(ensemble.manifest.submodels))
     except ValueError as err:
         raise ConfigError(f"args of the ensemble '{args.bundle}': {err}") from None
     submodels = serve.deployment(max_ongoing_requests=_BATCHES, max_queued_requests=_BATCHES, ray_actor_options=_ACTOR)(

@@ -65,7 +65,7 @@ class Engine:
         self._watch = watch
         self._fail = args.missing == "fail"
         self._branches = DeploymentFanOut(handles, ensemble.id, args.missing, args.branch_timeout_s)
-        self._dtype = compute_dtype(ensemble.about.precision)
+        self._dtype = compute_dtype(ensemble.manifest.precision)
         self._batcher = Batcher(
             self._answer_all, lambda asked: len(asked[0]), args.max_batch, _AT_ONCE, args.batch_wait_s
         )
@@ -76,7 +76,7 @@ class Engine:
         Raises RequestError, 503, when no sub-model answers, or one does not and `missing` is `fail`.
         """
         answer = await self._batcher((images, time.perf_counter()))
-        if len(answer.missing) == len(self.ensemble.about.parts) or (answer.missing and self._fail):
+        if len(answer.missing) == len(self.ensemble.manifest.submodels) or (answer.missing and self._fail):
             reasons = ", ".join(f"{index} is {reason}" for index, reason in answer.missing.items())
             raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503)
         return answer
@@ -94,7 +94,7 @@ class Engine:
         return answers
 
     def _fuse(self, heard: Sequence[DeploymentResult], count: int) -> FusedPrediction:
-        start, parts = time.perf_counter(), self.ensemble.about.parts
+        start, parts = time.perf_counter(), self.ensemble.manifest.submodels
         missing = dict(sorted((i, one.reason) for one in heard if one.reason for i in self._groups[one.name]))
         said = {one.index: one for branch in heard for one in branch.said}
         features = [
@@ -106,6 +106,6 @@ class Engine:
         if said:
             probabilities = self.ensemble.fuse(features).numpy()
         else:
-            probabilities = np.full((count, len(self.ensemble.about.classes)), np.nan, np.float32)
+            probabilities = np.full((count, len(self.ensemble.manifest.classes)), np.nan, np.float32)
         own = {index: np.frombuffer(one.own, np.float32).reshape(count, -1) for index, one in sorted(said.items())}
         return FusedPrediction(probabilities, own, missing, tuple(heard), time.perf_counter() - start)

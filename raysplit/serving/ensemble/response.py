@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raysplit.config import Frozen
-from raysplit.ensemble.bundle import EnsembleManifest
+from raysplit.ensemble.manifest import EnsembleManifest
 from raysplit.serving.ensemble.engine import FusedPrediction
 from raysplit.serving.ensemble.fan_out import Reason
 from raysplit.serving.oip.protocol import ServedModel
@@ -126,7 +126,7 @@ def _seen(about: EnsembleManifest, answer: FusedPrediction, row: int, file: str 
 
 
 def _says(about: EnsembleManifest, index: int, own: np.ndarray) -> SubmodelVote:
-    part, best = about.parts[index], int(own.argmax())
+    part, best = about.submodels[index], int(own.argmax())
     known = best - part.rest
     name = OTHERS if known < 0 else about.classes[part.classes[known]]
     return SubmodelVote(submodel=index, name=name, probability=float(own[best]))

@@ -38,7 +38,7 @@ class EnsembleRoutes:
     def __init__(self, engine: Engine, args: EnsembleArgs, groups: Mapping[str, tuple[int, ...]], telemetry: Telemetry):
         """Raises ConfigError for a key that is named and not there."""
         self._engine, self._args, self._groups, self._telemetry = engine, args, groups, telemetry
-        self._about = engine.ensemble.about
+        self._about = engine.ensemble.manifest
         self._door = RequestPipeline(args, telemetry)
         self._served = ServedModel(args.name, engine.ensemble.id[:12], self._about.classes, self._about.shape)
         self._probe, self._probed_at = asyncio.Lock(), -_FRESH_S

@@ -62,7 +62,7 @@ class SubModels:
 
     def __init__(self, location: str, bundle_id: str, indices: Sequence[int]):
         self._ensemble, self._indices = open_same(location, bundle_id), tuple(indices)
-        self._shape = self._ensemble.about.shape
+        self._shape = self._ensemble.manifest.shape
         self._worker = ThreadPoolExecutor(1)
         self._running = 0
         self._began: float | None = None
@@ -92,13 +92,13 @@ class SubModels:
         self._began = time.perf_counter()
         waited = self._began - since
         pixels = torch.frombuffer(bytearray(images), dtype=torch.uint8).view(count, *self._shape)
-        x = self._ensemble.normalised(pixels)
+        x = self._ensemble.normalize(pixels)
         reply = Reply(self._ensemble.id, tuple(self._say(index, x) for index in self._indices), waited)
         self._began = None
         return reply
 
     def _say(self, index: int, x: torch.Tensor) -> SubmodelOutput:
         start = time.perf_counter()
-        features, own = self._ensemble.answers(index, x)
-        packed = features.contiguous().view(torch.uint8).numpy().tobytes()
-        return SubmodelOutput(index, packed, own.numpy().tobytes(), time.perf_counter() - start)
+        found = self._ensemble.predict_submodel(index, x)
+        packed = found.features.contiguous().view(torch.uint8).numpy().tobytes()
+        return SubmodelOutput(index, packed, found.probabilities.numpy().tobytes(), time.perf_counter() - start)

@@ -31,8 +31,9 @@ def test_features_and_own_probabilities_are_those_of_the_bundle(replica, ensembl
     reply = asyncio.run(replica.features(IMAGES.numpy().tobytes(), 3))
     assert reply.bundle == ensemble.id and [said.index for said in reply.said] == [2, 0]
     for said in reply.said:
-        features, own = ensemble.answers(said.index, ensemble.normalised(IMAGES))
-        part = ensemble.about.parts[said.index]
+        found = ensemble.predict_submodel(said.index, ensemble.normalize(IMAGES))
+        features, own = found.features, found.probabilities
+        part = ensemble.manifest.submodels[said.index]
         sent = torch.frombuffer(bytearray(said.features), dtype=torch.bfloat16).view(3, part.features)
         assert torch.equal(sent, features)
         np.testing.assert_array_equal(np.frombuffer(said.own, np.float32).reshape(3, -1), own.numpy())
