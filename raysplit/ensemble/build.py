@@ -48,6 +48,10 @@ def build_ensemble(
     progress, a line at a time. Raises ConfigError for a folder that holds a build of another config, and for class
     groups or devices that are impossible; ModelError for a base that cannot be cut, or a training that diverges;
     DataError for data that cannot be used, or that differ from those the build was started with.
+
+    >>> from raysplit.recipes import get_ensemble
+    >>> summary = build_ensemble(get_ensemble("mnist5k_vit_n3"), "ensemble", log=print)  # doctest: +SKIP
+    >>> print(f"fused {summary.accuracy:.1%}, base {summary.base_accuracy:.1%}")  # doctest: +SKIP
     """
     folder, runner = BuildDir.at(location), runner or LocalRunner()
     folder.check_config(config)

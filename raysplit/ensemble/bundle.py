@@ -39,6 +39,10 @@ def load_ensemble(location: str) -> Ensemble:
     """Open an ensemble's bundle by path or URI and check every hash; weights are loaded when they are needed.
 
     Raises BundleError for a bundle of another kind, and for damaged, missing or contradictory files.
+
+    >>> ensemble = load_ensemble("ensemble/bundle")  # doctest: +SKIP
+    >>> ensemble.predict(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), missing=[2]).shape  # doctest: +SKIP
+    torch.Size([1, 10])
     """
     bundle = open_bundle(location, KIND)
     try:

@@ -20,6 +20,20 @@ def preview_build(config: EnsembleConfig) -> str:
     """Return the plan of a build as text for a terminal; the base is built and not trained.
 
     Raises whatever `build_ensemble` would before it trains: ConfigError, ModelError, DataError.
+
+    >>> from raysplit.config import BaseConfig, DataConfig, GroupsConfig, ModelConfig, PruneConfig
+    >>> config = EnsembleConfig(
+    ...     name="mine",
+    ...     data=DataConfig(name="digits"),
+    ...     base=BaseConfig(model=ModelConfig(name="vgg5", args={"width": 0.125})),
+    ...     groups=GroupsConfig(n=2),
+    ...     prune=PruneConfig(keep=0.5),
+    ... )
+    >>> print(preview_build(config).partition("\\n\\n")[2])
+    sub-model  classes        keeps    device  parameters    MiB     GMAC
+    0          0, 2, 5, 6, 9  8 of 16  –            3,982  0.017  <0.0001
+    1          1, 3, 4, 7, 8  8 of 16  –            3,982  0.017  <0.0001
+    total                                           7,964  0.035  0.00012
     """
     data = facts(config.data)
     plan = check_build(config, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from raysplit.config import EnsembleConfig
+from raysplit.config import EnsembleConfig, RetrainConfig
 from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.errors import ConfigError
 from raysplit.folders.build_dir import PLAN, REPORT, SUMMARY, BuildDir
@@ -90,9 +90,9 @@ def _describe_build(config: EnsembleConfig, plan: EnsemblePlan, summary: Ensembl
     training = "not retrained"
     if config.retrain is not None:
         teacher = " with the base as a teacher" * (config.retrain.distill > 0)
-        training = f"retrained for {config.retrain.epochs} epochs{teacher}"
+        training = f"retrained for {_epochs(config.retrain)}{teacher}"
     if config.common is not None:
-        training = f"cut out of a common network of all classes ({config.common.epochs} epochs), {training}"
+        training = f"cut out of a common network of all classes ({_epochs(config.common)}), {training}"
     count = "1 sub-model" if summary.n == 1 else f"{summary.n} sub-models"
     return (
         f"{count} cut out of a {_KINDS[summary.kind]}, {called(config.base.model.model_dump())}, on "
@@ -100,6 +100,10 @@ def _describe_build(config: EnsembleConfig, plan: EnsemblePlan, summary: Ensembl
         f"({keep}), {training}, stored in {summary.precision}. "
         f"Bundle {summary.bundle_id[:12]}: {summary.bundle}"
     )
+
+
+def _epochs(retrain: RetrainConfig) -> str:
+    return "1 epoch" if retrain.epochs == 1 else f"{retrain.epochs} epochs"
 
 
 def _cost_table(summary: EnsembleSummary) -> str:
