@@ -82,7 +82,7 @@ def application(name: str, path: str, args: dict[str, Any]) -> dict[str, Any]:
 
 def applications(bundle: str, n: int, local: Ensemble) -> list[dict[str, Any]]:
     """Return the ways to serve one ensemble."""
-    ours, size = "raysplit.serving.ensemble:build", 2 * local.about.parts[0].features
+    ours, size = "raysplit.serving.ensemble:build", 2 * local.manifest.submodels[0].features
     args = {"bundle": bundle, "missing": "wait", "access": ANYONE}
     return [
         application("app", ours, args),
@@ -112,7 +112,7 @@ def make_calls(image: np.ndarray) -> dict[str, Call]:
 
 def measure(cluster: ServeCluster, local: Ensemble, rounds: int, seconds: int) -> tuple[dict[str, float], Figures]:
     """Return the medians for this process, and the results of each way and number of clients in every round."""
-    image = np.random.default_rng(0).integers(0, 256, local.about.shape, dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, local.manifest.shape, dtype=np.uint8)
     calls, figures, inprocess = make_calls(image), defaultdict(list), defaultdict(list)
     for way in WAYS:
         generate_load(cluster.address, calls[way], 16, 3)

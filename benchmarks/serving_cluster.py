@@ -104,7 +104,7 @@ def start_serve(mode: str) -> Iterator[ServeCluster]:
         client = serve_start(http_options={"host": _HOST, "port": port, "request_timeout_s": 30.0})
         yield ServeCluster(client, port)
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        serve.shutdown()
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
         for name in MODES[mode]:

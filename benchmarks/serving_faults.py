@@ -178,7 +178,7 @@ class Clients:
 
     def _run(self, index: int) -> None:
         random, session = np.random.default_rng(index), requests.Session()
-        shape = next(iter(self.bundles.values())).about.shape
+        shape = next(iter(self.bundles.values())).manifest.shape
         while not self._stopped.is_set():
             counts = self._send(session, random.integers(0, 256, (1, *shape), dtype=np.uint8))
             with self._lock:

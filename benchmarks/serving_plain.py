@@ -24,8 +24,8 @@ class Submodel:
         self._ensemble, self._index = load_ensemble(bundle), index
 
     def __call__(self, image: list[list[list[int]]]) -> list[float]:
-        x = self._ensemble.normalised(torch.tensor([image], dtype=torch.uint8))
-        features: list[float] = self._ensemble.answers(self._index, x)[0][0].tolist()
+        x = self._ensemble.normalize(torch.tensor([image], dtype=torch.uint8))
+        features: list[float] = self._ensemble.predict_submodel(self._index, x).features[0].tolist()
         return features
 
 
@@ -44,7 +44,7 @@ class Fusion:
 
 def build(args: dict[str, Any]) -> Application:
     """Return the composition of the sub-models in a `bundle`."""
-    count = len(load_ensemble(args["bundle"]).about.parts)
+    count = len(load_ensemble(args["bundle"]).manifest.submodels)
     submodel = serve.deployment(ray_actor_options=_ACTOR)(Submodel)
     handles = (submodel.options(name=f"plain-{index}").bind(args["bundle"], index) for index in range(count))
     return cast(Application, Fusion.bind(args["bundle"], *handles))  # type: ignore[attr-defined]

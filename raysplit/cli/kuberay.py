@@ -21,5 +21,5 @@ def run(args: argparse.Namespace) -> None:
     from raysplit.ensemble.bundle import load_ensemble
     from raysplit.serving.kuberay import render_manifest
 
-    submodels = len(load_ensemble(args.bundle).about.parts)
+    submodels = len(load_ensemble(args.bundle).manifest.submodels)
     print(render_manifest(submodels, args.path or args.bundle, args.image), end="")

@@ -47,7 +47,7 @@ class App:
     def __init__(self, bundle: str, **args: Any):
         self.args = EnsembleArgs.model_validate({"bundle": bundle} | args)
         self.ensemble: Ensemble = load_ensemble(bundle)
-        self.deployments = self.args.assign_deployments(len(self.ensemble.about.parts))
+        self.deployments = self.args.assign_deployments(len(self.ensemble.manifest.submodels))
         self.handles = {
             name: LocalHandle(SubmodelDeployment(bundle, self.ensemble.id, indices))
             for name, indices in self.deployments.items()

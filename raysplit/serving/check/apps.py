@@ -87,7 +87,7 @@ def _open_bundle(builder: _Builder, args: AppArgs) -> int | None:
             origin = "" if location in (path, f"file://{path}") else f" ('{location}' from the working directory)"
             raise _UnusableBundle(f"there is no folder '{path}'{origin}; build the bundle first or correct the path")
         if isinstance(args, EnsembleArgs):
-            return len(load_ensemble(location).about.parts)
+            return len(load_ensemble(location).manifest.submodels)
         load_family(location)
     except BundleError as err:
         inner = f"{location.rstrip('/')}/bundle"  # where the folder of a build has its bundle

@@ -50,7 +50,7 @@ class Ingress:
         self._warm = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        deployments = self._args.assign_deployments(len(self._ensemble.about.parts))
+        deployments = self._args.assign_deployments(len(self._ensemble.manifest.submodels))
         on_results = DeploymentMetrics().record_results
         self._engine = Engine(self._ensemble, self._args, deployments, self._handles, on_results)
         return EnsembleRoutes(self._engine, self._args, deployments, Telemetry()).app
@@ -63,7 +63,7 @@ class Ingress:
         """
         if self._engine is None or self._warm:
             return
-        blank = np.zeros((1, *self._ensemble.about.shape), np.uint8)
+        blank = np.zeros((1, *self._ensemble.manifest.shape), np.uint8)
         with contextlib.suppress(RequestError, asyncio.TimeoutError):
             prediction = await asyncio.wait_for(self._engine.predict(blank), self._args.branch_timeout_s)
             self._warm = not prediction.missing
@@ -76,7 +76,7 @@ def build(args: EnsembleArgs) -> Application:
     """
     ensemble = load_ensemble(args.bundle)
     try:
-        deployments = args.assign_deployments(len(ensemble.about.parts))
+        deployments = args.assign_deployments(len(ensemble.manifest.submodels))
     except ValueError as err:
         raise ConfigError(f"args of the ensemble '{args.bundle}': {err}") from None
     submodels = serve.deployment(

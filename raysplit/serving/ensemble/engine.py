@@ -73,7 +73,7 @@ class Engine:
         self.ensemble, self._deployments, self._on_results = ensemble, deployments, on_results
         self._fail = args.missing == "fail"
         self._fan_out = DeploymentFanOut(handles, ensemble.id, args.missing, args.branch_timeout_s)
-        self._dtype = compute_dtype(ensemble.about.precision)
+        self._dtype = compute_dtype(ensemble.manifest.precision)
         self._batcher = Batcher(
             self._predict_batch,
             lambda request: len(request.images),
@@ -89,7 +89,7 @@ class Engine:
         """
         prediction = await self._batcher(_Request(images, time.perf_counter()))
         missing = prediction.missing
-        if len(missing) == len(self.ensemble.about.parts) or (missing and self._fail):
+        if len(missing) == len(self.ensemble.manifest.submodels) or (missing and self._fail):
             reasons = ", ".join(f"{index} is {reason}" for index, reason in missing.items())
             raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503)
         return prediction
@@ -108,7 +108,7 @@ class Engine:
         return predictions
 
     def _fuse(self, results: Sequence[DeploymentResult], count: int) -> FusedPrediction:
-        start, about = time.perf_counter(), self.ensemble.about
+        start, about = time.perf_counter(), self.ensemble.manifest
         missing = {
             index: result.missing
             for result in results
@@ -120,7 +120,7 @@ class Engine:
             torch.frombuffer(bytearray(outputs[index].features), dtype=self._dtype).view(count, part.features)
             if index in outputs
             else None
-            for index, part in enumerate(about.parts)
+            for index, part in enumerate(about.submodels)
         ]
         if outputs:
             probabilities = self.ensemble.fuse(features).numpy()

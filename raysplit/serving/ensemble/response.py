@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from raysplit.ensemble.bundle import EnsembleManifest
+from raysplit.ensemble.manifest import EnsembleManifest
 from raysplit.serving.ensemble.engine import FusedPrediction
 from raysplit.serving.ensemble.fan_out import MissingReason
 from raysplit.serving.oip.protocol import ServedModel
@@ -136,7 +136,7 @@ def _describe_image(
 
 
 def _make_vote(manifest: EnsembleManifest, index: int, probabilities: np.ndarray) -> SubmodelVote:
-    part, best = manifest.parts[index], int(probabilities.argmax())
+    part, best = manifest.submodels[index], int(probabilities.argmax())
     own_class = best - part.rest
     name = OTHERS if own_class < 0 else manifest.classes[part.classes[own_class]]
     return SubmodelVote(submodel=index, name=name, probability=float(probabilities[best]))

@@ -41,7 +41,7 @@ class EnsembleRoutes:
     ):
         """Raises ConfigError if `access.api_key_env` names a variable without a usable key."""
         self._engine, self._args, self._deployments, self._telemetry = engine, args, deployments, telemetry
-        self._manifest = engine.ensemble.about
+        self._manifest = engine.ensemble.manifest
         self._pipeline = RequestPipeline(args, telemetry)
         self._model = ServedModel(args.name, engine.ensemble.id[:12], self._manifest.classes, self._manifest.shape)
         self._probe_lock, self._probed_at = asyncio.Lock(), -_READINESS_TTL_S

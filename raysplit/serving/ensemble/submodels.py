@@ -62,7 +62,7 @@ class SubmodelDeployment:
         Raises BundleError for a damaged bundle, or one with another id than the application's.
         """
         self._ensemble, self._indices = load_deployed_ensemble(location, bundle_id), tuple(indices)
-        self._shape = self._ensemble.about.shape
+        self._shape = self._ensemble.manifest.shape
         self._executor = SerialExecutor()
         self._compute(np.zeros((1, *self._shape), np.uint8).tobytes(), 1, time.perf_counter())
 
@@ -90,12 +90,12 @@ class SubmodelDeployment:
     def _compute(self, images: bytes, count: int, queued_at: float) -> SubmodelReply:
         queue_s = time.perf_counter() - queued_at
         pixels = torch.frombuffer(bytearray(images), dtype=torch.uint8).view(count, *self._shape)
-        x = self._ensemble.normalised(pixels)
+        x = self._ensemble.normalize(pixels)
         outputs = tuple(self._run_submodel(index, x) for index in self._indices)
         return SubmodelReply(self._ensemble.id, outputs, queue_s)
 
     def _run_submodel(self, index: int, x: torch.Tensor) -> SubmodelOutput:
         start = time.perf_counter()
-        features, probabilities = self._ensemble.answers(index, x)
-        packed = features.contiguous().view(torch.uint8).numpy().tobytes()
-        return SubmodelOutput(index, packed, probabilities.numpy().tobytes(), time.perf_counter() - start)
+        output = self._ensemble.predict_submodel(index, x)
+        features = output.features.contiguous().view(torch.uint8).numpy().tobytes()
+        return SubmodelOutput(index, features, output.probabilities.numpy().tobytes(), time.perf_counter() - start)

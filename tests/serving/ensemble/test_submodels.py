@@ -31,8 +31,9 @@ def test_features_and_probabilities_are_those_of_the_bundle(replica, ensemble):
     reply = asyncio.run(replica.features(IMAGES.numpy().tobytes(), 3))
     assert reply.bundle_id == ensemble.id and [output.index for output in reply.outputs] == [2, 0]
     for output in reply.outputs:
-        features, probabilities = ensemble.answers(output.index, ensemble.normalised(IMAGES))
-        part = ensemble.about.parts[output.index]
+        expected = ensemble.predict_submodel(output.index, ensemble.normalize(IMAGES))
+        features, probabilities = expected.features, expected.probabilities
+        part = ensemble.manifest.submodels[output.index]
         sent = torch.frombuffer(bytearray(output.features), dtype=torch.bfloat16).view(3, part.features)
         assert torch.equal(sent, features)
         np.testing.assert_array_equal(
