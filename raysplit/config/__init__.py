@@ -10,6 +10,7 @@ from raysplit.config.ensemble import (
     PruneConfig,
     RetrainConfig,
 )
+from raysplit.config.in_memory import CodecSource
 from raysplit.config.run import (
     BottleneckConfig,
     DataConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "BottleneckConfig",
     "ByteBudget",
     "ClassifierFit",
+    "CodecSource",
     "DataConfig",
     "Deprune",
     "EnsembleConfig",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from raysplit.compress.codec import extract
+from raysplit.compress.quantizing_codec import extract
 from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.device import DeviceClient

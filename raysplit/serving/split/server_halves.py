@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from raysplit.compress.codec import Codec, extract
+from raysplit.compress.quantizing_codec import QuantizingCodec
+from raysplit.config import Level
 from raysplit.errors import ModelError, RequestError, WireError, nearest
 from raysplit.family.bundle import Family
 from raysplit.serving.args import Limits
@@ -71,8 +72,8 @@ class ServerHalves:
         name = self._find_level(level)
         try:
             message = parse(body)
-            self._check_message(message, self._codecs[name])
-            z = extract(message)
+            self._check_message(message, name)
+            z = self._codecs[name].extract(message)
         except WireError as err:
             raise RequestError(f"not a message of this family: {err}") from None
         probabilities = self._forward(name, z)
@@ -93,9 +94,9 @@ class ServerHalves:
             )
         return level
 
-    def _check_message(self, message: Message, codec: Codec) -> None:
-        """Refuse a message that no device half of this family sends at the codec's level."""
-        manifest, level = self._manifest, codec.level
+    def _check_message(self, message: Message, name: str) -> None:
+        """Refuse a message that no device half of this family sends at a level."""
+        manifest, level, codec = self._manifest, self.family.level(name), self._codecs[name]
         if message.kind is not Kind.ACTIVATION or message.shape[1:] != manifest.code_shape:
             raise WireError(
                 f"expected an ACTIVATION of shape (images, {', '.join(map(str, manifest.code_shape))}), got "
@@ -114,13 +115,19 @@ class ServerHalves:
         dtypes = [torch.float32] + [torch.bfloat16] * (self._train.precision == "bf16")
         if message.dtype not in dtypes:
             raise WireError(f"activations must be {' or '.join(map(str, dtypes))}, not {message.dtype}")
+        if isinstance(codec, QuantizingCodec):
+            self._check_layout(message, level, codec.bits)
+
+    def _check_layout(self, message: Message, level: Level, bits: int) -> None:
+        """Refuse a message whose values are not laid out as the built-in codec does at a level."""
+        manifest = self._manifest
         channels = manifest.code_shape[manifest.channel_dim - 1]
         kept_channels = level.channels if level.channels is not None and level.channels < channels else None
-        per_channel = level.per_channel and codec.bits <= 8
-        expected = (codec.bits, kept_channels, level.top, per_channel, manifest.channel_dim)
-        sent_channels = None if message.kept is None else len(message.kept)
+        per_channel = level.per_channel and bits <= 8
+        expected = (bits, kept_channels, level.top, per_channel, manifest.channel_dim)
+        sent_channels = None if message.channels is None else len(message.channels)
         sent = (message.bits, sent_channels, message.top, message.per_channel, message.channel_dim)
-        if sent != expected or message.known:
+        if sent != expected or message.positions_known:
             raise WireError(
                 f"it has {message.bits} bits per value, {'all' if sent_channels is None else sent_channels} channels "
                 f"and {'all' if message.top is None else message.top} values per image, or a layout, that level "

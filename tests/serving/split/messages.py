@@ -25,7 +25,7 @@ def message(family, level: str, count: int):
     x = prepare_batch(images, family.about.mean, family.about.std, "none", 0)
     half, codec = family.device(level), family.codec(level)
     with torch.inference_mode():
-        return codec.compress(half(x), 7, half.encoder.keep(codec.level.channels), None)
+        return codec.compress(half(x), 7, half.encoder.choose_channels(codec.level.channels), None)
 
 
 def post(client: TestClient, family, body: bytes, level: str, **headers):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysplit.compress.codec import extract
+from raysplit.compress.quantizing_codec import extract
 from raysplit.errors import ModelError
 from raysplit.serving.args import Limits, SplitArgs
 from raysplit.serving.split.routes import SplitRoutes

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels, positions
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
 from raysplit.wire.message import Kind, Message, parse
@@ -38,7 +38,9 @@ TENSORS = {
 
 
 def codec(bits, direction="up", channel_dim=1, channels=None, entropy="none"):
-    return Codec(Level(channels=channels, up_bits=bits, down_bits=bits, entropy=entropy), direction, channel_dim)
+    return QuantizingCodec(
+        Level(channels=channels, up_bits=bits, down_bits=bits, entropy=entropy), direction, channel_dim
+    )
 
 
 def over_the_wire(message):
@@ -71,7 +73,7 @@ def test_round_trip_and_size(bits, dtype, name):
         kept = None
         if channels is not None and channels < x.shape[channel_dim]:
             kept = tuple(range(x.shape[channel_dim] - channels, x.shape[channel_dim]))
-        message = over_the_wire(this.compress(x, batch=7, kept=kept, seed=5))
+        message = over_the_wire(this.compress(x, batch=7, channels=kept, seed=5))
         message.expect(Kind.ACTIVATION if direction == "up" else Kind.GRADIENT, 7, tuple(x.shape))
 
         estimate = this.estimate(x.shape)
@@ -98,15 +100,17 @@ def test_layout_does_not_matter(bits):
     for name in ("transposed", "strided", "channels_last"):
         x = TENSORS[name][0](torch.float32)
         assert not x.is_contiguous()
-        assert codec(bits).compress(x, kept=(1, 2)).body == codec(bits).compress(x.contiguous(), kept=(1, 2)).body
+        assert (
+            codec(bits).compress(x, channels=(1, 2)).body == codec(bits).compress(x.contiguous(), channels=(1, 2)).body
+        )
 
 
 @pytest.mark.parametrize(("channel_dim", "shape"), [(1, (2, 8, 3, 3)), (2, (2, 5, 8)), (3, (2, 4, 3, 8)), (1, (4, 8))])
 @pytest.mark.parametrize("kept", [(0,), (7,), (1, 3, 6), tuple(range(8))], ids=str)
 def test_kept_channels(kept, channel_dim, shape):
     x = randn(*shape) + 10
-    message = over_the_wire(codec(32, channel_dim=channel_dim).compress(x, kept=kept))
-    assert message.kept == kept and message.channel_dim == channel_dim
+    message = over_the_wire(codec(32, channel_dim=channel_dim).compress(x, channels=kept))
+    assert message.channels == kept and message.channel_dim == channel_dim
     y = extract(message)
     for channel in range(8):
         expected = x.select(channel_dim, channel) if channel in kept else torch.zeros(())
@@ -115,7 +119,7 @@ def test_kept_channels(kept, channel_dim, shape):
 
 def test_grid_spans_the_kept_channels_only():
     x = torch.stack([torch.linspace(0, 1, 16), torch.linspace(-1000, 1000, 16)])[None]
-    y = extract(codec(8).compress(x, kept=[0]))
+    y = extract(codec(8).compress(x, channels=[0]))
     assert (y[0, 0] - x[0, 0]).abs().max() <= 0.5 / 255 * 1.001
     assert (y[0, 1] == 0).all()
 
@@ -127,8 +131,8 @@ def test_directions():
     assert len(set(bodies["up"])) == 1
     assert bodies["down"][0] == bodies["down"][1] != bodies["down"][2]
     mixed = Level(up_bits=2, down_bits=8)
-    assert (Codec(mixed, "up").bits, Codec(mixed, "down").bits) == (2, 8)
-    assert (Codec(mixed, "up").compress(x).bits, Codec(mixed, "down").compress(x).bits) == (2, 8)
+    assert (QuantizingCodec(mixed, "up").bits, QuantizingCodec(mixed, "down").bits) == (2, 8)
+    assert (QuantizingCodec(mixed, "up").compress(x).bits, QuantizingCodec(mixed, "down").compress(x).bits) == (2, 8)
 
 
 def test_gradient_mean_survives():
@@ -146,7 +150,7 @@ def test_nan_and_inf(bits):
     if bits <= 8:
         with pytest.raises(CodecError, match=r"^2 of 24 values are NaN or infinite"):
             codec(bits).compress(x)
-        assert extract(codec(bits).compress(x, kept=[1])).isfinite().all(), "what is not sent cannot hurt"
+        assert extract(codec(bits).compress(x, channels=[1])).isfinite().all(), "what is not sent cannot hurt"
     else:
         y = extract(over_the_wire(codec(bits).compress(x)))
         assert y.isnan().equal(x.isnan()) and y.isinf().equal(x.isinf())
@@ -163,7 +167,7 @@ def test_entropy_only_if_it_helps():
 def test_compress_leaves_the_tensor_and_graph_alone():
     x = randn(2, 8, 4, 4).requires_grad_()
     before = x.detach().clone()
-    y = extract(codec(4, "down").compress(x, kept=[2]))
+    y = extract(codec(4, "down").compress(x, channels=[2]))
     assert not y.requires_grad and x.detach().equal(before)
 
 
@@ -207,7 +211,7 @@ def assert_within(x, y, bits, direction):
 def test_every_combination_of_stages(case, seed):
     """Both directions of one exchange: bytes, zeros and errors are what the level says."""
     level, x, channel_dim, kept = case
-    up, down = (Codec(level, direction, channel_dim) for direction in ("up", "down"))
+    up, down = (QuantizingCodec(level, direction, channel_dim) for direction in ("up", "down"))
     activation = over_the_wire(up.compress(x, 3, kept, seed))
     mask = positions(activation)
     gradient = over_the_wire(down.compress(x, 3, kept, seed, mask))
@@ -234,7 +238,7 @@ def test_every_combination_of_stages(case, seed):
 def test_top_k_by_hand():
     """Two samples, k = 2, fp32: a bitmap of one byte and four values."""
     x = torch.tensor([[1.0, -5.0, 2.0, 4.0], [0.0, 0.5, -0.25, 0.0]])
-    message = over_the_wire(Codec(Level(top=2), "up").compress(x))
+    message = over_the_wire(QuantizingCodec(Level(top=2), "up").compress(x))
     assert bytes(message.body) == bytes([0b01101010]) + torch.tensor([-5.0, 4.0, 0.5, -0.25]).numpy().tobytes()
     assert extract(message).tolist() == [[0, -5, 0, 4], [0, 0.5, -0.25, 0]]
     assert message.size == 27 + 4 * 2 + 4 + 1 + 16
@@ -244,7 +248,7 @@ def test_top_k_is_chosen_among_the_channels_kept():
     x = randn(3, 6, 4, 4)
     x[:, 1] *= 1000
     level = Level(channels=2, top=5, up_bits=4, entropy="zstd")
-    message = over_the_wire(Codec(level, "up").compress(x, kept=(0, 4)))
+    message = over_the_wire(QuantizingCodec(level, "up").compress(x, channels=(0, 4)))
     mask = positions(message)
     assert mask.shape == (3, 2, 4, 4) and mask.flatten(1).sum(1).tolist() == [5] * 3
     y = extract(message)
@@ -255,7 +259,7 @@ def test_top_k_is_chosen_among_the_channels_kept():
 
 def test_gradient_of_top_k_has_no_bitmap():
     x, g = randn(4, 8, 5, 5), randn(4, 8, 5, 5) * 1e-4
-    up, down = (Codec(Level(top=10, up_bits=8, down_bits=8), direction) for direction in ("up", "down"))
+    up, down = (QuantizingCodec(Level(top=10, up_bits=8, down_bits=8), direction) for direction in ("up", "down"))
     activation = over_the_wire(up.compress(x, batch=9))
     mask = positions(activation)
     gradient = over_the_wire(down.compress(g, batch=9, mask=mask))
@@ -271,8 +275,8 @@ def test_positions_of_all_values():
 
 def test_random_picks_are_for_training():
     """Without a seed an evaluation sends the true top k, whatever the level's share."""
-    x, this = randn(4, 200), Codec(Level(top=20, top_random=30), "up")
-    plain = Codec(Level(top=20), "up").compress(x, seed=1).body
+    x, this = randn(4, 200), QuantizingCodec(Level(top=20, top_random=30), "up")
+    plain = QuantizingCodec(Level(top=20), "up").compress(x, seed=1).body
     assert this.compress(x, seed=None).body == plain != this.compress(x, seed=1).body
     assert this.compress(x, seed=1).body == this.compress(x, seed=1).body != this.compress(x, seed=2).body
 
@@ -285,8 +289,12 @@ def test_without_a_seed_gradients_are_rounded_to_the_nearest():
 def exchange(top=2):
     """A gradient, the mask that it needs, and a gradient of the same shape that holds all values."""
     x = randn(2, 8)
-    mask = positions(Codec(Level(top=top), "up").compress(x))
-    return Codec(Level(top=top), "down").compress(x, mask=mask), mask, Codec(Level(), "down").compress(x)
+    mask = positions(QuantizingCodec(Level(top=top), "up").compress(x))
+    return (
+        QuantizingCodec(Level(top=top), "down").compress(x, mask=mask),
+        mask,
+        QuantizingCodec(Level(), "down").compress(x),
+    )
 
 
 @pytest.mark.parametrize("spoil", [lambda m: None, lambda m: m.T, lambda m: m[:1], lambda m: ~m, lambda m: m & False])
@@ -318,25 +326,30 @@ def test_positions_are_not_in_a_gradient():
 )
 def test_tensors_that_a_level_does_not_fit(level, direction, shape, text):
     with pytest.raises(CodecError, match=text):
-        Codec(Level.model_validate(level), direction).compress(torch.ones(shape))
+        QuantizingCodec(Level.model_validate(level), direction).compress(torch.ones(shape))
 
 
 @pytest.mark.parametrize("level", ["all.k9.b4/b4", "all.b4/b4.ch"])
 def test_estimates_that_a_level_does_not_fit(level):
     with pytest.raises(CodecError, match="level|top-k"):
-        Codec(Level.model_validate(level), "up").estimate((8,))
+        QuantizingCodec(Level.model_validate(level), "up").estimate((8,))
 
 
 def test_ranges_per_channel_pay_where_channels_differ():
     x = randn(4, 3, 8, 8) * torch.tensor([1e-3, 1.0, 1e3]).view(1, 3, 1, 1)
-    together, apart = (extract(Codec(Level.model_validate(t), "up").compress(x)) for t in ("all.b4/b4", "all.b4/b4.ch"))
+    together, apart = (
+        extract(QuantizingCodec(Level.model_validate(t), "up").compress(x)) for t in ("all.b4/b4", "all.b4/b4.ch")
+    )
     assert not (together[:, 0] - together[0, 0, 0, 0]).any(), "one grid has no step for the smallest channel"
     assert (apart[:, 0] - x[:, 0]).abs().max() <= float(x[:, 0].max() - x[:, 0].min()) / 30 * 1.001
 
 
 def test_ranges_per_channel_are_for_the_direction_with_few_bits():
     x, level = randn(2, 3, 4), Level(up_bits=32, down_bits=4, per_channel=True)
-    assert not Codec(level, "up").compress(x).per_channel and Codec(level, "down").compress(x).per_channel
+    assert (
+        not QuantizingCodec(level, "up").compress(x).per_channel
+        and QuantizingCodec(level, "down").compress(x).per_channel
+    )
 
 
 def message(shape, body=b"", bits=32, dtype=torch.float32, kind=Kind.ACTIVATION, **more):
@@ -352,7 +365,7 @@ def zstd(data):
     [
         (dict(shape=(2, 2), body=b"\0" * 15), "body of 15 bytes, shape .* at 32 bits takes 16"),
         (dict(shape=(2, 2), body=b"\0" * 16, bits=4), "body of 16 bytes, shape .* at 4 bits takes 10"),
-        (dict(shape=(2, 2), body=b"\0" * 16, kept=(0,)), "body of 16 bytes, shape .* takes 8"),
+        (dict(shape=(2, 2), body=b"\0" * 16, channels=(0,)), "body of 16 bytes, shape .* takes 8"),
         (dict(shape=(), body=b""), "body of 0 bytes"),
         (dict(shape=(2,), body=b"\0\0", bits=8, dtype=torch.uint8), "carries torch.uint8, not a floating tensor"),
         (dict(shape=(2,), body=b"\0" * 8, kind=Kind.LABELS, dtype=torch.int32), "LABELS carries torch.int32"),
@@ -366,7 +379,7 @@ def zstd(data):
         (dict(shape=(2, 8), body=b"\1\3" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
         (dict(shape=(2, 4), body=b"\1" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
         (dict(shape=(2, 8), body=zstd(b"\0" * 10), zstd=True, top=1), "does not mark 1 values of each sample"),
-        (dict(shape=(2, 8), body=b"\0" * 8, top=1, known=True), "positions are not those at hand"),
+        (dict(shape=(2, 8), body=b"\0" * 8, top=1, positions_known=True), "positions are not those at hand"),
         (dict(shape=(2, 3), body=b"\0" * 29, bits=8, per_channel=True), "body of 29 bytes, shape .* takes 30"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -374,35 +387,3 @@ def zstd(data):
 def test_body_that_its_header_does_not_describe(bad, text):
     with pytest.raises(WireError, match=text):
         extract(message(**bad))
-
-
-@pytest.mark.parametrize(
-    ("classes", "width"), [(2, 1), (10, 1), (256, 1), (257, 2), (1000, 2), (32768, 2), (32769, 4), (100_000, 4)]
-)
-def test_labels(classes, width):
-    labels = torch.tensor([0, classes - 1, classes // 2, 1])
-    packed = pack_labels(labels, 3, classes).expect(Kind.LABELS, 3, (4,))
-    assert len(packed.body) == 4 * width
-    for x in (labels, labels[::2], labels[:0]):
-        y = extract_labels(over_the_wire(pack_labels(x, 3, classes)))
-        assert y.dtype == torch.int64 and y.equal(x)
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        dict(shape=(4,), body=b"\0" * 3, dtype=torch.uint8),
-        dict(shape=(4,), body=b"\0" * 4, dtype=torch.int16),
-        dict(shape=(1 << 31,), body=b"\0" * 4, dtype=torch.int32),
-        dict(shape=(4,), body=b"\0" * 16, dtype=torch.float32),
-        dict(shape=(), body=b"\0", dtype=torch.uint8),
-        dict(shape=(2, 2), body=b"\0" * 4, dtype=torch.uint8),
-        dict(shape=(4,), body=b"\0" * 4, dtype=torch.uint8, zstd=True),
-        dict(shape=(4,), body=b"\0" * 4, dtype=torch.uint8, kept=(1,), channel_dim=0),
-        dict(shape=(4,), body=b"\0" * 4, dtype=torch.uint8, top=1),
-    ],
-    ids=str,
-)
-def test_labels_that_do_not_fit(bad):
-    with pytest.raises(WireError, match=r"labels of dtype .* do not fit"):
-        extract_labels(message(kind=Kind.LABELS, **bad))
