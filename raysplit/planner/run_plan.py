@@ -20,7 +20,7 @@ from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.train.costs import StepBytes, head_bytes, run_context, step_bytes
-from raysplit.train.halves import Parts, build_parts
+from raysplit.train.halves import BuiltHalves, build_halves
 
 _TIMED_VALUES = 600_000
 """Input values of the step that is timed: a whole batch at 32 px, four images at 224."""
@@ -32,7 +32,7 @@ class RunPlan:
 
     config: SplitConfig
     facts: Facts
-    parts: Parts
+    halves: BuiltHalves
     profile: CutProfile
     steps: int
     """Optimiser steps in an epoch."""
@@ -40,19 +40,19 @@ class RunPlan:
     """Compute of one step, both halves, on this machine; without the link."""
 
     def __str__(self) -> str:
-        config, cut, known = self.config, self.parts.cut, self.facts
+        config, cut, known = self.config, self.halves.cut, self.facts
         lines = [
             f"recipe   {config.name}",
             f"data     {known.name}: {known.train_rows:,} training images of {'×'.join(map(str, known.shape))}, "
             f"{len(known.classes)} classes; {known.val_rows:,} validation and {known.test_rows:,} test images",
             f"model    {config.model.name}, cut at {cut.name}: {'×'.join(map(str, cut.shape))} per image; "
-            f"{'×'.join(map(str, self.parts.code_shape))} crosses",
+            f"{'×'.join(map(str, self.halves.code_shape))} crosses",
             f"device   {self.profile.device_gflops:.3f} GFLOPs per image, "
-            f"{_mib(_state_bytes(self.parts.device)):.1f} MiB of weights, "
+            f"{_mib(_state_bytes(self.halves.device)):.1f} MiB of weights, "
             f"{_mib(self.profile.device_peak_bytes * config.train.batch_size):.1f} MiB of activations per batch "
             "(forward)",
             f"server   {self.profile.server_gflops:.3f} GFLOPs per image, "
-            f"{_mib(_state_bytes(self.parts.server)):.1f} MiB of weights",
+            f"{_mib(_state_bytes(self.halves.server)):.1f} MiB of weights",
             f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
             f"{config.train.in_flight} in flight",
         ]
@@ -65,12 +65,12 @@ class RunPlan:
 
     def context(self) -> RunContext:
         """Return what the schedule knows of the run."""
-        shape, channel_dim = self.parts.code_shape, self.parts.cut.channel_dim
+        shape, channel_dim = self.halves.code_shape, self.halves.cut.channel_dim
         return run_context(self.config, shape, channel_dim, len(self.facts.classes), self.steps)
 
     def step_bytes(self, level: Level) -> StepBytes:
         """Return the bytes of one optimiser step of joint training at a level."""
-        return self._step_bytes(level, self.parts.code_shape)
+        return self._step_bytes(level, self.halves.code_shape)
 
     def max_traffic(self, decisions: Sequence[Decision] | None) -> int:
         """Return the most training bytes of the run, both ways.
@@ -86,12 +86,12 @@ class RunPlan:
             step = self.step_bytes(decision.level)
             crossing = {"joint": step.up + step.down, "local": step.up, "frozen": step.up, "alone": 0, "cached": 0}
             total += crossing[decision.mode] * self.steps
-            if decision.hand_over and self.parts.head is not None:
-                total += head_bytes(self.parts.head)
+            if decision.hand_over and self.halves.head is not None:
+                total += head_bytes(self.halves.head)
         return total
 
     def _step_bytes(self, level: Level, shape: Sequence[int]) -> StepBytes:
-        return step_bytes(self.config, level, shape, self.parts.cut.channel_dim, len(self.facts.classes))
+        return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))
 
     def _format_level(self, level: Level, decisions: Sequence[Decision] | None) -> str:
         step = self.step_bytes(level)
@@ -103,7 +103,7 @@ class RunPlan:
 
     def _format_traffic(self, decisions: Sequence[Decision] | None) -> str:
         total = self.max_traffic(decisions)
-        plain = self._step_bytes(UNCOMPRESSED, self.parts.cut.shape)
+        plain = self._step_bytes(UNCOMPRESSED, self.halves.cut.shape)
         fp32 = (plain.up + plain.down) * self.steps * self.config.train.epochs
         images = self.facts.train_rows * math.prod(self.facts.shape)
         exact = decisions is not None and all(level.entropy == "none" for level in self.config.levels())
@@ -122,7 +122,7 @@ def check_run(config: SplitConfig) -> None:
     """
     kind, _, path = config.data.name.partition(":")
     if kind not in ("folder", "parquet") or Path(path).expanduser().exists():
-        _build_parts(config)
+        _build_halves(config)
 
 
 def make_run_plan(config: SplitConfig) -> RunPlan:
@@ -130,15 +130,15 @@ def make_run_plan(config: SplitConfig) -> RunPlan:
 
     Raises as `check_run`.
     """
-    known, parts = _build_parts(config)
+    known, halves = _build_halves(config)
     model = build(config.model, len(known.classes), known.shape)
-    cut = next(cut for cut in profile(model, known.shape) if cut.name == parts.cut.name)
+    cut = next(cut for cut in profile(model, known.shape) if cut.name == halves.cut.name)
     batch = min(max(1, _TIMED_VALUES // math.prod(known.shape)), config.train.batch_size)
-    seconds = _time_step(config, parts, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
-    return RunPlan(config, known, parts, cut, known.train_rows // config.train.batch_size, seconds)
+    seconds = _time_step(config, halves, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
+    return RunPlan(config, known, halves, cut, known.train_rows // config.train.batch_size, seconds)
 
 
-def _build_parts(config: SplitConfig) -> tuple[Facts, Parts]:
+def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
     known = facts(config.data)
     pick_device(config.train.device)
     if known.train_rows < config.train.batch_size:
@@ -146,22 +146,22 @@ def _build_parts(config: SplitConfig) -> tuple[Facts, Parts]:
             f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
             "lower train.batch_size"
         )
-    return known, build_parts(config, len(known.classes), known.shape)
+    return known, build_halves(config, len(known.classes), known.shape)
 
 
-def _time_step(config: SplitConfig, parts: Parts, images: torch.Tensor) -> float:
+def _time_step(config: SplitConfig, halves: BuiltHalves, images: torch.Tensor) -> float:
     device = pick_device(config.train.device)
-    halves = torch.nn.Sequential(parts.device, parts.server).to(device)
+    network = torch.nn.Sequential(halves.device, halves.server).to(device)
     if config.train.channels_last:
-        halves, images = (
-            halves.to(memory_format=torch.channels_last),
+        network, images = (
+            network.to(memory_format=torch.channels_last),
             images.contiguous(memory_format=torch.channels_last),
         )
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         with autocast(device, config.train.precision):
-            loss = halves(images.to(device)).float().square().mean()
+            loss = network(images.to(device)).float().square().mean()
         loss.backward()
         loss.item()
         seconds.append(time.perf_counter() - start)
