@@ -17,9 +17,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--link", default="wifi", help="wifi, lte, ethernet, iot, or a YAML file; default wifi")
     parser.add_argument("--device", default="pi4", help="pi4, jetson, mcu, or a YAML file; default pi4")
     parser.add_argument("--server", default="server", help="server, or a YAML file; default server")
-    parser.add_argument(
-        "--levels", nargs="+", metavar="LEVEL", help="like c4.b4/b4.zstd; default: fp32 and four below"
-    )
+    parser.add_argument("--levels", nargs="+", metavar="LEVEL", help="like c4.b4/b4.zstd; default: fp32 and four below")
     parser.add_argument("--rate", type=float, metavar="R", help="images per second that every part must sustain")
     parser.add_argument("--batch", type=int, default=50, help="images of a training batch, default 50")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
