@@ -73,7 +73,7 @@ class Call(Protocol[T_co]):
 class Device(Protocol):
     """One device as the loop sees it. Calls run in the order in which they are made.
 
-    Micro-batches are numbered through the run: number = step · in_flight + position in the step.
+    MicroBatchCost-batches are numbered through the run: number = step · in_flight + position in the step.
     """
 
     def describe(self) -> Call[DeviceFacts]:

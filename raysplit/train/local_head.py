@@ -45,7 +45,8 @@ class LocalHead(nn.Module):
             z = z.movedim(self._channel_dim, -1)
         x = self.layers(z)
         channel_dim = 1 if self._channel_dim == 1 else x.ndim - 1
-        return self.classify(x.movedim(channel_dim, 1).flatten(2).mean(2) if x.ndim > 2 else x)
+        logits: Tensor = self.classify(x.movedim(channel_dim, 1).flatten(2).mean(2) if x.ndim > 2 else x)
+        return logits
 
 
 def flatten(module: nn.Module) -> Tensor:

@@ -104,20 +104,21 @@ class RayDevice:
     def close(self) -> None:
         ray.kill(self._actor)
 
-    def _call(self, reference: ray.ObjectRef) -> RayCall[Any]:
+    def _call(self, reference: ray.ObjectRef[Any]) -> RayCall[Any]:
         return RayCall(reference, self._name, self._timeout)
 
 
 class RayCall(Generic[T]):
     """A call to an actor that is under way."""
 
-    def __init__(self, reference: ray.ObjectRef, device: str, timeout: float):
+    def __init__(self, reference: ray.ObjectRef[Any], device: str, timeout: float):
         self._reference, self._device, self._timeout = reference, device, timeout
 
     def result(self) -> T:
         """Wait for the answer; raises what the actor raised, or ClusterError after the time that it has."""
         try:
-            return ray.get(self._reference, timeout=self._timeout)
+            answer: T = ray.get(self._reference, timeout=self._timeout)
+            return answer
         except ray.exceptions.GetTimeoutError:
             raise ClusterError(
                 f"{self._device} did not answer within {self._timeout:g} s; "

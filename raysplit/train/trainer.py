@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import posixpath
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 
 from raysplit import errors
-from raysplit.config import SplitConfig, loads
+from raysplit.config import SplitConfig
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
@@ -33,8 +34,11 @@ from raysplit.train.loop import Loop
 from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_room
 from raysplit.train.run import newest, run
 from raysplit.train.summary import epoch_line, summarize
-from raysplit.utils.ray_train import fit
+from raysplit.utils.progress import show_progress
+from raysplit.utils.ray_train import fit, pickle_config
 from raysplit.utils.storage import dated
+
+_log = logging.getLogger(__name__)
 
 
 class SplitTrainer:
@@ -63,7 +67,7 @@ class SplitTrainer:
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
             train_loop_config={
-                "config": self.config.model_dump_json(),
+                "config": pickle_config(self.config),
                 "run_dir": self.run_dir,
                 "bar": sys.stderr.isatty(),
             },
@@ -90,11 +94,12 @@ class SplitTrainer:
 
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
     """The Train worker. Errors that the user caused are returned, not raised: a retry would only repeat them."""
-    config = loads(SplitConfig, job["config"], where="the trainer's config")
+    config: SplitConfig = pickle.loads(job["config"])
     folder = RunDir.at(job["run_dir"])
     use_threads(config)
     # Ray Train logs every report through a logger that its LoggingConfig does not control.
     logging.getLogger().setLevel(logging.WARNING)
+    show_progress()
     try:
         device = RayDevice(config)
         try:
@@ -119,9 +124,7 @@ def _report(loop: Loop, folder: RunDir) -> None:
     metrics: dict[str, Any] = {"epoch": -1}
     if loop.records:
         metrics = loop.records[-1].to_row()
-        # Ray forwards a worker's stdout to the driver. Not print: Ray Train prints that twice.
-        sys.stdout.write(epoch_line(loop.records[-1], loop.config.train.epochs) + "\n")
-        sys.stdout.flush()
+        _log.info(epoch_line(loop.records[-1], loop.config.train.epochs))
     if loop.test is not None:
         metrics |= summarize(loop, folder.location).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as path:
