@@ -12,6 +12,7 @@ from raysplit.config import Machine
 from raysplit.ensemble.cost import NetworkCost
 from raysplit.ensemble.placement import Placement, Shortage, find_placement, fit_sizes, place_submodels
 from raysplit.errors import ConfigError
+from tests.examples import examples
 
 MIB = 2**20
 
@@ -66,7 +67,7 @@ def test_a_device_can_be_filled_to_the_last_byte():
     assert isinstance(find_placement([*full, cost(1, 1)], [device("x", 8)], 1), Shortage)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5),
     st.lists(st.tuples(st.integers(1, 10), st.none() | st.integers(1, 10)), min_size=1, max_size=3),

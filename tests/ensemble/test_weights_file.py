@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import nn
@@ -17,6 +17,7 @@ from raysplit.config import ModelConfig
 from raysplit.ensemble.weights_file import compute_dtype, pack, set_precision, unpack
 from raysplit.errors import BundleError, ModelError
 from raysplit.models import build
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_tokens_and_positions_of_a_vit_have_no_common_scale():
     assert stored["blocks.0.attn.qkv.weight"].dtype == torch.int8
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(2, 6), st.integers(1, 40), st.integers(-30, 30), st.integers(0, 999))
 def test_int8_is_off_by_half_a_scale_at_most(rows, columns, exponent, seed):
     weight = torch.randn(rows, columns, 1, 2, generator=torch.Generator().manual_seed(seed)) * 10.0**exponent

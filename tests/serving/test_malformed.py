@@ -20,17 +20,22 @@ from PIL import Image
 
 from raysplit.device.halves import DeviceHalves
 from raysplit.wire.split_api import FAMILY_HEADER, LEVEL_HEADER, level_to_header
+from tests.examples import examples
 from tests.serving.apps import App
 from tests.serving.split.messages import make_client
 
-many = settings(
-    max_examples=1000,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+
+def many(count: int) -> settings:
+    """Return settings for `count` examples, the same ones in every run."""
+    return examples(
+        count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
 INFER = "/v2/models/raysplit/infer"
 
@@ -91,7 +96,7 @@ def survived(answer) -> None:
         refused(answer)
 
 
-@many
+@many(1000)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_files_that_are_cut_short(client, kind, data):
     whole = FILES[kind]
@@ -100,7 +105,7 @@ def test_files_that_are_cut_short(client, kind, data):
     refused(client.post("/v1/predict", content=whole[:end], headers={"Content-Type": f"image/{kind.lower()}"}))
 
 
-@many
+@many(1000)
 @given(st.sampled_from(sorted(FILES)), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1))
 def test_files_with_bytes_changed(client, kind, changes):
     body = bytearray(FILES[kind])
@@ -109,7 +114,7 @@ def test_files_with_bytes_changed(client, kind, changes):
     survived(client.post("/v1/predict", content=bytes(body), headers={"Content-Type": f"image/{kind.lower()}"}))
 
 
-@many
+@many(1000)
 @given(st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1), st.sampled_from([0, 2, 3, 4, 6]), st.binary(max_size=30))
 def test_huge_images(client, width, height, colours, packed):
     if width * height <= 10_000:
@@ -124,7 +129,7 @@ def test_huge_images(client, width, height, colours, packed):
     refused(client.post("/v1/predict", content=body, headers={"Content-Type": "image/png"}))
 
 
-@many
+@many(1000)
 @given(st.data())
 def test_tensors_with_invalid_fields(client, data):
     tensor = dict(TENSOR)
@@ -137,7 +142,7 @@ def test_tensors_with_invalid_fields(client, data):
     refused(client.post(INFER, content=body, headers={"Content-Type": "application/json"}))
 
 
-@settings(many, max_examples=600)
+@many(600)
 @given(
     st.one_of(st.binary(max_size=200), st.recursive(JUNK, lambda inner: st.lists(inner, max_size=3)).map(json.dumps))
 )
@@ -145,7 +150,7 @@ def test_bodies_of_anything_else(client, body):
     refused(client.post(INFER, content=body, headers={"Content-Type": "application/json"}))
 
 
-@settings(many, max_examples=400)
+@many(400)
 @given(st.integers(-(2**40), 2**40), st.integers(-10, 2000), st.binary(max_size=100))
 def test_binary_tensors_of_another_length(client, header, size, rest):
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "parameters": {"binary_data_size": size}}
@@ -165,7 +170,7 @@ def test_decompression_bombs(client, times):
     assert answer.status_code == 413
 
 
-@settings(many, max_examples=200)
+@many(200)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200), st.integers(0, 100_000))
 def test_headers_of_anything_else(client, text, length):
     for name in ("Content-Type", "Content-Encoding", "Inference-Header-Content-Length", "Content-Length"):
@@ -184,7 +189,7 @@ def split(family):
         yield client, message, {LEVEL_HEADER: level_to_header(level), FAMILY_HEADER: family.id}
 
 
-@settings(many, max_examples=800)
+@many(800)
 @given(st.data())
 def test_messages_that_are_damaged_or_lie(split, data):
     client, message, sent = split

@@ -8,7 +8,7 @@ import os
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
@@ -16,6 +16,7 @@ from raysplit.errors import RequestError
 from raysplit.serving.args import Limits
 from raysplit.serving.http.body import parse_uploads, read_body
 from raysplit.serving.http.images import Upload
+from tests.examples import examples
 
 LIMITS = Limits(body_mib=1 / 16, images=3)
 MAX_BYTES = 2**16
@@ -178,7 +179,7 @@ def test_a_client_that_disconnects():
     )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.binary(max_size=50), max_size=4), st.lists(st.sampled_from(["gzip", "deflate", "identity", "br"])))
 def test_any_stream_is_read_or_refused(chunks, names):
     try:
@@ -274,7 +275,7 @@ def test_bad_forms(sent, fault):
 HEADS = ['form-data; filename="a"', "form-data; name=x", "", "filename=", '"', "é; filename*=utf-8''a"]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(st.tuples(st.sampled_from(HEADS) | st.text(max_size=9), st.binary(max_size=30)), max_size=4),
     st.sampled_from([b"--b0--", b"--b0", b"--b0\r\n", b""]) | st.binary(max_size=9),
@@ -291,7 +292,7 @@ def test_any_form_is_read_or_refused(parts, end, cut):
             assert 1 <= len(found) <= 3
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.binary(max_size=100), st.none() | st.text(max_size=60).map("multipart/form-data; boundary=".__add__) | st.text()
 )

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -17,6 +17,7 @@ from raysplit.errors import RequestError
 from raysplit.serving.args import Limits
 from raysplit.serving.http import images
 from raysplit.serving.http.images import Upload, check_image_count, decode_images
+from tests.examples import examples
 
 LIMITS = Limits(pixels=2000, images=4)
 SHAPE = (3, 12, 20)
@@ -184,7 +185,7 @@ def test_counts(undecoded):
 SEEDS = [encoded(size=(5, 7)), encoded("JPEG", size=(5, 7)), encoded("JPEG", size=(5, 7), progressive=True)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(SEEDS), st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_are_refused_or_decoded(seed, data):
@@ -199,7 +200,7 @@ def test_damaged_files_are_refused_or_decoded(seed, data):
         assert found.shape == (1, *SHAPE)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]), st.binary(max_size=300))
 def test_any_bytes_are_refused(start, data):
     assert refused(start + data)[0] in (400, 413, 415)

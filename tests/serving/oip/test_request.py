@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import RequestError
@@ -15,6 +15,7 @@ from raysplit.serving.http.images import Upload
 from raysplit.serving.oip.protocol import HEADER_LENGTH
 from raysplit.serving.oip.request import InferRequest, RequestedOutput
 from raysplit.serving.oip.response import build_infer_response
+from tests.examples import examples
 from tests.serving.oip.samples import BOTH, IMAGES, MODEL, PIXELS, PROBABILITIES, parse, refused, request
 
 
@@ -184,7 +185,7 @@ REQUEST = keys(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(REQUEST | JSON, st.sampled_from([b"", bytes(24), b"\1\0\0\0a"]) | st.binary(max_size=30), st.booleans())
 def test_any_json_is_answered_or_refused(document, binary, whole):
     header = json.dumps(document).encode()
@@ -196,7 +197,7 @@ def test_any_json_is_answered_or_refused(document, binary, whole):
         build_infer_response(MODEL, found, PROBABILITIES)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=200), st.none() | st.integers(-3, 210).map(str) | st.text(max_size=5))
 def test_any_bytes_are_refused(body, length):
     refused(body, length)
