@@ -25,7 +25,7 @@ import torch
 from meta import meta, save
 from torch.nn.functional import cross_entropy
 
-from raysplit.compress.codec import Codec, extract
+from raysplit.compress import QuantizingCodec, extract
 from raysplit.config import UNCOMPRESSED, DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.data import prepare_batch
 from raysplit.models import build
@@ -107,7 +107,7 @@ def codecs(batch: int, rounds: int) -> dict[str, tuple[float, float, float]]:
     x = torch.relu(torch.randn(batch, 128, 8, 8, generator=generator))
     megabytes, rates = x.numel() * 4 / 1e6, {}
     for name in LEVELS:
-        codec = Codec(Level.model_validate(name), "up")
+        codec = QuantizingCodec(Level.model_validate(name), "up")
         data = codec.compress(x).to_bytes()
         packed = megabytes / _median(partial(_pack, codec, x), rounds)
         unpacked = megabytes / _median(partial(_unpack, data), rounds)
@@ -115,7 +115,7 @@ def codecs(batch: int, rounds: int) -> dict[str, tuple[float, float, float]]:
     return rates
 
 
-def _pack(codec: Codec, x: torch.Tensor) -> bytes:
+def _pack(codec: QuantizingCodec, x: torch.Tensor) -> bytes:
     return codec.compress(x).to_bytes()
 
 
@@ -128,7 +128,7 @@ def codec_seconds(batch: int, rounds: int, level: Level) -> float:
     generator = torch.Generator().manual_seed(0)
     x = torch.relu(torch.randn(batch, 128, 8, 8, generator=generator))
     g = torch.randn(batch, 128, 8, 8, generator=generator) * 1e-4
-    up, down = Codec(level, "up"), Codec(level, "down")
+    up, down = QuantizingCodec(level, "up"), QuantizingCodec(level, "down")
     return _median(lambda: (_unpack(_pack(up, x)), _unpack(_pack(down, g))), rounds)
 
 

@@ -164,7 +164,7 @@ def _confirm(knee: TrialRecord, search: SearchConfig, folder: SearchDir) -> dict
         equal = all(knee.objectives.get(name, value) == value for name, value in reached.items())
         return {"run_dir": trainer.run_dir, **reached, "test_accuracy": summary.accuracy, "equal": equal}
     location = f"{folder.location}/confirmed/{knee.number:04}"
-    return {"run_dir": location, "test_accuracy": build_ensemble(recipe, location, RayRunner())["accuracy"]}
+    return {"run_dir": location, "test_accuracy": build_ensemble(recipe, location, RayRunner()).accuracy}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""What tests of several rooms use."""
+"""What tests of several packages use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import settings
 
 from raysplit.config import (
     BaseConfig,
@@ -15,6 +18,25 @@ from raysplit.config import (
     ModelConfig,
     PruneConfig,
 )
+
+settings.register_profile("slow", deadline=None)
+"""Of `make test-slow`: `tests.examples` draws all examples."""
+
+
+@pytest.fixture
+def shared_ray() -> Iterator[str]:
+    """Start the Ray that tests of this process share, unless it runs already; yield its address for jobs.
+
+    It has two CPUs and one device. Tests that kill nodes, serve, or need other resources start one of their own
+    after `ray.shutdown()`: the next test that shares starts another.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+            ray.init(num_cpus=2, resources={"device": 1}, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
 
 
 @pytest.fixture(scope="session")

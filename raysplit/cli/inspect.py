@@ -12,7 +12,8 @@ from raysplit.errors import BundleError
 from raysplit.utils.text_table import DASH, align_table, format_call, number, percent
 
 if TYPE_CHECKING:
-    from raysplit.ensemble.bundle import Ensemble, SubmodelEntry
+    from raysplit.ensemble.bundle import Ensemble
+    from raysplit.ensemble.manifest import SubmodelEntry
     from raysplit.family.bundle import Family, FamilyLevel
 
 _SUBMODELS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         return
     ensemble = load_ensemble(args.bundle)
     files: dict[str, dict[str, Any]] = manifest["files"]
-    for entry in ensemble.about.parts:
+    for entry in ensemble.manifest.submodels:
         if entry.file not in files:
             raise BundleError(f"bundle '{args.bundle}' has no {entry.file}: its {MANIFEST} does not list it")
     print(_dump(ensemble_to_json(ensemble, files)) if args.json else format_ensemble(ensemble, files))
@@ -73,7 +74,7 @@ def ensemble_to_json(ensemble: Ensemble, files: Mapping[str, Mapping[str, Any]])
     """
     from raysplit.ensemble.bundle import KIND
 
-    data = {"kind": KIND, "id": ensemble.id} | ensemble.about.model_dump(mode="json")
+    data = {"kind": KIND, "id": ensemble.id} | ensemble.manifest.model_dump(mode="json", by_alias=True)
     for part in data["parts"]:
         part |= {key: files[part["file"]][key] for key in ("bytes", "sha256")}
     return data
@@ -83,14 +84,15 @@ def format_ensemble(ensemble: Ensemble, files: Mapping[str, Mapping[str, Any]]) 
     """Return an ensemble as text for a terminal; `files` as in `ensemble_to_json`."""
     from raysplit.ensemble.bundle import FUSION
 
-    about = ensemble.about
+    about = ensemble.manifest
     facts = _common_facts(ensemble.id, about.classes, about.shape) | {
         "mean, std": " ".join(f"{mean:.4g}±{std:.4g}" for mean, std in zip(about.mean, about.std, strict=True)),
         "precision": about.precision,
         "fusion": f"{FUSION}, layers={about.layers}, fill={about.fill}",
     }
     body = [
-        _submodel_cells(str(index), entry, about.classes, files[entry.file]) for index, entry in enumerate(about.parts)
+        _submodel_cells(str(index), entry, about.classes, files[entry.file])
+        for index, entry in enumerate(about.submodels)
     ]
     return "\n".join([f"ensemble {about.recipe}", *_format_facts(facts), "", align_table(_SUBMODELS, body, 7)])
 

@@ -19,7 +19,7 @@ def add_parser(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the manifest."""
     from raysplit.ensemble.bundle import load_ensemble
-    from raysplit.serving.kuberay import manifest
+    from raysplit.serving.kuberay import render_manifest
 
-    submodels = len(load_ensemble(args.bundle).about.parts)
-    print(manifest(submodels, args.path or args.bundle, args.image), end="")
+    submodels = len(load_ensemble(args.bundle).manifest.submodels)
+    print(render_manifest(submodels, args.path or args.bundle, args.image), end="")

@@ -79,13 +79,13 @@ def predict_files(location: str, files: Sequence[str], top: int, missing: Sequen
     from raysplit.ensemble.bundle import load_ensemble
 
     ensemble = load_ensemble(location)
-    count, classes = len(ensemble.about.parts), ensemble.about.classes
+    count, classes = len(ensemble.manifest.submodels), ensemble.manifest.classes
     for index in missing:
         if not 0 <= index < count:
             raise ConfigError(f"--missing: '{location}' has no sub-model {index}; it has 0 to {count - 1}")
     if len(set(missing)) == count:
         raise ConfigError(f"--missing: all {count} sub-models of '{location}' are left out; keep at least one")
-    images = torch.from_numpy(np.stack([_read_image(file, ensemble.about.shape) for file in files]))
+    images = torch.from_numpy(np.stack([_read_image(file, ensemble.manifest.shape) for file in files]))
     batches = images.split(_BATCH_SIZE)
     best = torch.cat([ensemble.predict(batch, missing) for batch in batches]).topk(min(top, len(classes)))
     return [

@@ -1,1 +1,27 @@
-"""What crosses the cut and how small it is: bottleneck, codecs, messages, levels over time."""
+"""What crosses the cut and how small it is: bottleneck, codecs, and both as a layer.
+
+Codecs:     Codec (what a codec does), QuantizingCodec (the package's own), build_codec (the one a config asks for)
+Messages:   extract and positions (of the package's codec, from the message alone), pack_labels and extract_labels
+Bottleneck: Encoder, Decoder, code_shape
+"""
+
+from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
+from raysplit.compress.codec import Codec, Direction, Estimate
+from raysplit.compress.labels import extract_labels, pack_labels
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
+from raysplit.compress.user_codec import build_codec
+
+__all__ = [
+    "Codec",
+    "Decoder",
+    "Direction",
+    "Encoder",
+    "Estimate",
+    "QuantizingCodec",
+    "build_codec",
+    "code_shape",
+    "extract",
+    "extract_labels",
+    "pack_labels",
+    "positions",
+]

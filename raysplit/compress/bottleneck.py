@@ -60,8 +60,8 @@ class Encoder(nn.Module):
         # Into 0..1. Half of a clipped ReLU's values are zero: few bits tell the others apart, and zstd less.
         return torch.sigmoid(x) if self.config.mode == "paper" else (x / 2).clamp(0, 1)
 
-    def keep(self, budget: int | None) -> tuple[int, ...] | None:
-        """Return the `budget` channels with the largest logits, ascending; None for all of them.
+    def choose_channels(self, budget: int | None) -> tuple[int, ...] | None:
+        """Return the indices of the `budget` channels with the largest logits, ascending; None for all of them.
 
         Exactly `budget`: ranking by σ(p)² with a threshold, as the authors' code does, lets ties through.
         """
@@ -75,9 +75,9 @@ class Encoder(nn.Module):
         excess = torch.sigmoid(self.logits).square().sum() - budget
         return 2 * self.config.penalty * torch.cosh(self._sharpness * excess)
 
-    def train_logits(self, wanted: bool) -> None:
-        """Logits learn in budgeted phases only: at full width nothing ranks them."""
-        self.logits.requires_grad_(wanted)
+    def train_logits(self, train: bool) -> None:
+        """Train the logits or not: they learn in budgeted phases only, since at full width nothing ranks them."""
+        self.logits.requires_grad_(train)
 
     @torch.no_grad()
     def reset_logits(self, generator: torch.Generator) -> None:
@@ -132,6 +132,5 @@ def _norm(config: BottleneckConfig, shape: tuple[int, ...], channel_dim: int) ->
 
 
 def _over_channels(norm: nn.Module, x: Tensor, channel_dim: int) -> Tensor:
-    if channel_dim == 1:
-        return norm(x)
-    return norm(x.flatten(0, -2)).view_as(x)
+    normed: Tensor = norm(x) if channel_dim == 1 else norm(x.flatten(0, -2)).view_as(x)
+    return normed

@@ -1,29 +1,19 @@
-"""The codec: tensor to message and back, composed of three stages.
-
-Selection (which channels are sent, which values of them) → values (32, 16 or 1 to 8 bits each) → entropy (zstd,
-if it helps). A schedule picks the level, the caller picks the channels, the codec obeys; `extract` needs neither.
-"""
+"""What turns a tensor into a message and back. Any class with these three methods is a codec (docs/extending.md)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-import numpy as np
-import pyarrow as pa
-import torch
+from torch import Tensor
 
-from raysplit.compress.quantize import channels_size, decode, decode_channels, encode, encode_channels, values_size
-from raysplit.compress.topk import bitmap_size, choose, pack_mask, picks, spread, unpack_mask
-from raysplit.config import Level
-from raysplit.errors import CodecError, WireError
-from raysplit.wire.message import Kind, Message, header_size
+from raysplit.wire.message import Kind, Message
 
-_zstd = pa.Codec("zstd", compression_level=1)
-_ZSTD_MOST = 1 << 15
-"""Bytes that one byte of zstd can stand for: a block of at most 128 KiB takes at least four (RFC 8878)."""
+Direction = Literal["up", "down"]
+"""up: activations, from device to server. down: gradients, from server to device."""
+KINDS: dict[Direction, Kind] = {"up": Kind.ACTIVATION, "down": Kind.GRADIENT}
+"""The kind of message that goes each way."""
 
 
 @dataclass(frozen=True)
@@ -35,200 +25,36 @@ class Estimate:
     """False: an upper bound, because an entropy stage follows."""
 
 
-@dataclass(frozen=True)
-class Codec:
-    """Compresses what goes one way at one level.
+class Codec(Protocol):
+    """Carries tensors in one direction at one level, without state from one message to the next.
 
-    Args:
-        level: how much is sent.
-        direction: `up` (activations, rounded to the nearest code) or `down` (gradients, rounded
-            stochastically, so that their mean survives).
-        channel_dim: dimension of the channels in the batched tensor.
+    A user's own is constructed as `Class(level, direction, channel_dim, **args)`, once on either side of the cut for
+    each direction: what one compresses the other extracts, so that a message must say all that `extract` needs.
     """
-
-    level: Level
-    direction: Literal["up", "down"]
-    channel_dim: int = 1
-
-    @property
-    def bits(self) -> int:
-        return self.level.up_bits if self.direction == "up" else self.level.down_bits
 
     def compress(
         self,
-        tensor: torch.Tensor,
+        tensor: Tensor,
         batch: int = 0,
-        kept: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
         seed: int | None = 0,
-        mask: torch.Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Message:
-        """Return the message for a floating tensor of any shape, on any device.
+        """Return the message for a floating tensor of any shape, on any device; its shape and dtype are the tensor's.
 
         Args:
-            batch: number of the micro-batch.
-            kept: the channels to send, ascending; None: all.
-            seed: decides the stochastic rounding and the random picks; None: nearest codes and plain top-k.
-            mask: for gradients with top-k, the `positions` of the activation of the same number.
-
-        Raises CodecError for NaN or infinite values at 8 bits and below, and for a tensor that does not have
-        the dimensions that the level speaks of.
+            batch: number of the micro-batch; the message's `batch`.
+            channels: indices of the channels that the bottleneck chose, ascending; None: all. A message that leaves
+                the others out lists them in its own `channels`, so that the gradient is restricted to them.
+            seed: decides what is random in training; None: nothing is.
+            mask: of a gradient with top-k, the positions of the values in the activation of the same number.
         """
-        kept = None if kept is None else tuple(kept)
-        sent = tensor.detach().cpu()
-        if kept is not None:
-            sent = sent.index_select(self.channel_dim, torch.tensor(kept, dtype=torch.int64))
-        body = self._encode(sent, seed, mask)
-        zstd = False
-        if self.level.entropy == "zstd":
-            squeezed = _zstd.compress(body, asbytes=True)
-            zstd = len(squeezed) < len(body)
-            body = squeezed if zstd else body
-        return Message(
-            Kind.ACTIVATION if self.direction == "up" else Kind.GRADIENT,
-            batch,
-            tuple(tensor.shape),
-            tensor.dtype,
-            self.bits,
-            body,
-            zstd,
-            kept,
-            self.channel_dim,
-            top=self.level.top,
-            known=self._known,
-            per_channel=self._per_channel,
-        )
+        ...
+
+    def extract(self, message: Message, mask: Tensor | None = None) -> Tensor:
+        """Return the tensor of a message, of its shape and dtype, on the CPU; zeros in what was not sent."""
+        ...
 
     def estimate(self, shape: Sequence[int]) -> Estimate:
-        """Return the bytes of a message for a batched tensor of `shape`, without making it."""
-        sent, channel_bitmap = list(shape), 0
-        if self.level.channels is not None:
-            channels = shape[self.channel_dim]
-            if self.level.channels < channels:
-                sent[self.channel_dim] = self.level.channels
-                channel_bitmap = bitmap_size(channels)
-        ranges = self._check_channels(sent) if self._per_channel else None
-        body = _body_size(sent, self.bits, self.level.top, self._known, ranges)
-        size = header_size(len(shape), channel_bitmap, self.level.top is not None) + body
-        return Estimate(size, exact=self.level.entropy == "none")
-
-    @property
-    def _known(self) -> bool:
-        """Whether the receiver knows the positions already: the device has chosen them."""
-        return self.level.top is not None and self.direction == "down"
-
-    @property
-    def _per_channel(self) -> bool:
-        return self.level.per_channel and self.bits <= 8
-
-    def _encode(self, sent: torch.Tensor, seed: int | None, mask: torch.Tensor | None) -> bytes:
-        """Bitmap, where there is one, and values."""
-        noise = None
-        if self.direction == "down" and seed is not None:
-            noise = np.random.Generator(np.random.SFC64(seed))
-        if self._per_channel:
-            self._check_channels(sent.shape)
-            return encode_channels(sent, self.channel_dim, self.bits, noise)
-        if self.level.top is None:
-            return encode(sent.reshape(-1), self.bits, noise)
-        if self._known:
-            if mask is None or mask.shape != sent.shape:
-                raise CodecError(f"a gradient at level {self.level} needs the positions of its activation")
-            return encode(sent[mask], self.bits, noise)
-        random = self.level.top_random if seed is not None else 0
-        chosen = choose(sent, self.level.top, random, seed or 0)
-        return pack_mask(chosen) + encode(sent[chosen], self.bits, noise)
-
-    def _check_channels(self, shape: Sequence[int]) -> int:
-        if self.channel_dim >= len(shape):
-            raise CodecError(f"level {self.level} has a range for each channel, shape {tuple(shape)} has none")
-        return shape[self.channel_dim]
-
-
-def extract(message: Message, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Return the tensor that a message carries: its shape and dtype, zeros in what was not sent.
-
-    `mask` are the `positions` of the activation that a gradient answers; None where it had none. Raises
-    WireError when the body is not what the header says, or the mask is not what the message needs.
-    """
-    shape = message.sent_shape
-    body = memoryview(_inflate(message))
-    if message.known:
-        if mask is None or tuple(mask.shape) != shape or int(mask.sum()) != picks(shape, message.top or 0):
-            raise WireError(f"message {message.batch} answers an activation whose positions are not those at hand")
-    elif mask is not None:
-        raise WireError(f"message {message.batch} is not restricted to the positions of its activation")
-    elif message.top is not None:
-        front = bitmap_size(math.prod(shape))
-        mask, body = unpack_mask(body[:front], shape, message.top), body[front:]
-    if message.per_channel:
-        sent = decode_channels(body, shape, message.channel_dim, message.bits, message.dtype)
-    elif message.top is not None and mask is not None:
-        sent = spread(decode(body, picks(shape, message.top), message.bits, message.dtype), mask)
-    else:
-        sent = decode(body, math.prod(shape), message.bits, message.dtype).reshape(shape)
-    if message.kept is None:
-        return sent
-    whole = torch.zeros(message.shape, dtype=message.dtype)
-    return whole.index_copy_(message.channel_dim, torch.tensor(message.kept, dtype=torch.int64), sent)
-
-
-def positions(message: Message) -> torch.Tensor | None:
-    """Return which values an activation message holds: a bool mask over the channels sent; None: all of them."""
-    if message.top is None:
-        return None
-    if message.known:
-        raise WireError(f"message {message.batch} does not say where its values lie")
-    shape = message.sent_shape
-    return unpack_mask(memoryview(_inflate(message))[: bitmap_size(math.prod(shape))], shape, message.top)
-
-
-def pack_labels(labels: torch.Tensor, batch: int, classes: int) -> Message:
-    """Return the message for int64 class labels, shape (n,), in the narrowest of 1, 2 or 4 bytes each."""
-    dtype, bits = next(
-        (dtype, bits)
-        for dtype, bits, limit in (
-            (torch.uint8, 8, 1 << 8),
-            (torch.int16, 16, 1 << 15),
-            (torch.int32, 32, 1 << 31),
-        )
-        if classes <= limit
-    )
-    return Message(Kind.LABELS, batch, tuple(labels.shape), dtype, bits, labels.to(dtype).numpy().tobytes())
-
-
-def extract_labels(message: Message) -> torch.Tensor:
-    """Return int64 labels, shape (n,), from a message that `pack_labels` made."""
-    width = {torch.uint8: 1, torch.int16: 2, torch.int32: 4}.get(message.dtype)
-    plain = len(message.shape) == 1 and not message.zstd and message.kept is None and message.top is None
-    if width is None or not plain or len(message.body) != width * message.shape[0]:
-        raise WireError(f"labels of dtype {message.dtype} in {len(message.body)} bytes do not fit {message.shape}")
-    if not message.body:
-        return torch.zeros(0, dtype=torch.int64)
-    return torch.frombuffer(bytearray(message.body), dtype=message.dtype).to(torch.int64)
-
-
-def _body_size(shape: Sequence[int], bits: int, top: int | None, known: bool, ranges: int | None) -> int:
-    """Bytes before the entropy stage of a tensor that is sent in `shape`, with `ranges` ranges (None: one)."""
-    count = math.prod(shape)
-    if top is not None:
-        return (0 if known else bitmap_size(count)) + values_size(picks(shape, top), bits)
-    return values_size(count, bits) if ranges is None else channels_size(count, ranges, bits)
-
-
-def _inflate(message: Message) -> bytes | memoryview:
-    """Undo the entropy stage; WireError unless it leaves as many bytes as the header asks for."""
-    if not message.dtype.is_floating_point:
-        raise WireError(f"message of kind {message.kind.name} carries {message.dtype}, not a floating tensor")
-    shape, body = message.sent_shape, message.body
-    ranges = shape[message.channel_dim] if message.per_channel else None
-    size = _body_size(shape, message.bits, message.top, message.known, ranges)
-    if message.zstd:
-        if size > len(body) * _ZSTD_MOST:
-            raise WireError(f"a zstd body of {len(body)} bytes cannot hold {size}")
-        try:
-            body = _zstd.decompress(body, size, asbytes=True)
-        except (OSError, pa.ArrowException) as err:
-            raise WireError(f"the zstd body cannot be read: {err}") from None
-    if len(body) != size:
-        raise WireError(f"body of {len(body)} bytes, shape {message.shape} at {message.bits} bits takes {size}")
-    return body
+        """Return the bytes of a message for a batched tensor of `shape`, header included, without making it."""
+        ...

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysplit.compress.codec import Codec, extract
+from raysplit.compress.codec import Codec
 from raysplit.config import Level
 from raysplit.wire.message import Message
 
@@ -36,7 +36,7 @@ class Feedback:
             self._level, self._residual = str(level), None
 
     def compress(
-        self, codec: Codec, gradient: Tensor, batch: int, kept: Sequence[int] | None, mask: Tensor | None
+        self, codec: Codec, gradient: Tensor, batch: int, channels: Sequence[int] | None, mask: Tensor | None
     ) -> Message:
         """Return the message for a gradient and what is left of those before it, rounded to the nearest codes.
 
@@ -48,8 +48,8 @@ class Feedback:
         if before is None or before.shape != owed.shape:
             before = torch.zeros_like(owed)
         owed = owed + before
-        message = codec.compress(owed.to(gradient.dtype), batch, kept, seed=None, mask=mask)
-        lost = owed - extract(message, mask).to(torch.float32)
+        message = codec.compress(owed.to(gradient.dtype), batch, channels, seed=None, mask=mask)
+        lost = owed - codec.extract(message, mask).to(torch.float32)
         self._residual = torch.where(_sent(message, mask), lost, before)
         return message
 
@@ -65,7 +65,7 @@ class Feedback:
 def _sent(message: Message, mask: Tensor | None) -> Tensor:
     """Return which values of the whole tensor the message carries, bool, of its shape."""
     sent = torch.ones(message.sent_shape, dtype=torch.bool) if mask is None else mask
-    if message.kept is None:
+    if message.channels is None:
         return sent
     whole = torch.zeros(message.shape, dtype=torch.bool)
-    return whole.index_copy_(message.channel_dim, torch.tensor(message.kept, dtype=torch.int64), sent)
+    return whole.index_copy_(message.channel_dim, torch.tensor(message.channels, dtype=torch.int64), sent)

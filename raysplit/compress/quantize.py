@@ -155,7 +155,8 @@ def _by_channel(shape: Sequence[int], channel_dim: int) -> tuple[int, int, int]:
 def _dither(count: int, noise: np.random.Generator) -> Floats:
     """Uniform on the 256 midpoints of [0, 1): one random byte a value, an eighth of a float's cost."""
     u = noise.integers(0, 1 << 64, size=-(-count // 8), dtype=np.uint64).view(np.uint8)[:count]
-    return (u + np.float32(0.5)) * np.float32(1 / 256)
+    dither: Floats = (u + np.float32(0.5)) * np.float32(1 / 256)
+    return dither
 
 
 def _half_scale(x: Floats) -> float:

@@ -10,6 +10,7 @@ from raysplit.config.ensemble import (
     PruneConfig,
     RetrainConfig,
 )
+from raysplit.config.in_memory import CodecSource
 from raysplit.config.run import (
     BottleneckConfig,
     DataConfig,
@@ -20,6 +21,7 @@ from raysplit.config.run import (
     SplitConfig,
     TrainConfig,
 )
+from raysplit.config.search import SearchConfig
 from raysplit.hardware.machine import Machine
 from raysplit.schedules import (
     AnySchedule,
@@ -47,6 +49,7 @@ __all__ = [
     "BottleneckConfig",
     "ByteBudget",
     "ClassifierFit",
+    "CodecSource",
     "DataConfig",
     "Deprune",
     "EnsembleConfig",
@@ -69,6 +72,7 @@ __all__ = [
     "RayConfig",
     "RetrainConfig",
     "Schedule",
+    "SearchConfig",
     "SplitConfig",
     "Stage",
     "TrainConfig",

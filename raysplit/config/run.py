@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
-from raysplit.schedules import AnySchedule, Fixed, Prune
+from raysplit.config.in_memory import PREFIX, AnyCodec, InMemoryData, is_dataset, is_module, read_dataset, read_module
+from raysplit.errors import ConfigError
+from raysplit.schedules import AnySchedule, Fixed, Phased, Prune, ScheduleRecord, UserSchedule, list_levels
 from raysplit.utils.frozen import Frozen
 from raysplit.utils.settings import with_settings
 from raysplit.wire.level import Level
 
 
 class DataConfig(Frozen):
+    """Which images, and how they are split, resized and augmented.
+
+    In place of a name it takes a data set in memory: `DataConfig(dataset=mine)`, or `SplitConfig(data=mine, …)`.
+    """
+
     name: str
-    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`."""
+    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` of one in memory."""
     root: str | None = None
     """Where downloads are kept; None: the user's cache."""
     size: Annotated[int, Field(ge=8)] | None = None
@@ -29,13 +36,60 @@ class DataConfig(Frozen):
     split_seed: int = 0
     augment: Literal["none", "crop", "crop_flip"] = "none"
     on_bad_rows: Literal["raise", "skip"] = "raise"
+    dataset: Annotated[InMemoryData | None, PlainValidator(read_dataset), Field(exclude=True, repr=False)] = None
+    """A map-style data set of (image, label), a tuple (train, test) or a dict of both (docs/extending.md). Of a single
+    one a fifth, drawn with a fixed seed, is the test split. It is not written to `config.json`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_dataset(cls, value: Any) -> Any:
+        given = isinstance(value, Iterable) and not isinstance(value, str | dict | Frozen)
+        if given or is_dataset(value) or (isinstance(value, dict) and "name" not in value and "train" in value):
+            value = {"dataset": value}
+        if isinstance(value, dict) and value.get("dataset") is not None:
+            dataset = read_dataset(value["dataset"])
+            assert dataset is not None
+            value = {"name": dataset.name, **value, "dataset": dataset}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if self.dataset is not None and not self.name.startswith(PREFIX):
+            raise ValueError(f"name is '{self.name}' and a data set is given; replace all of it: {{name: {self.name}}}")
+        return self
 
 
 class ModelConfig(Frozen):
+    """Which network.
+
+    In place of a name it takes a module in memory: `ModelConfig(module=net)`, or `SplitConfig(model=net, …)`.
+    """
+
     name: str
-    """`vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or `path.py:function`."""
+    """`vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or `path.py:function`;
+    `object:CLASS` of one in memory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
+    module: Annotated[Any, PlainValidator(read_module), Field(exclude=True, repr=False)] = None
+    """A torch module that maps images (B, C, H, W) to logits (B, classes). Training starts from its weights, on a
+    copy. It is not written to `config.json`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_module(cls, value: Any) -> Any:
+        if is_module(value):
+            value = {"module": value}
+        if isinstance(value, dict) and value.get("module") is not None:
+            value = {"name": f"{PREFIX}{type(value['module']).__name__}", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if self.module is not None and not self.name.startswith(PREFIX):
+            raise ValueError(f"name is '{self.name}' and a module is given; replace all of it: {{name: {self.name}}}")
+        if self.module is not None and self.args:
+            raise ValueError("args are for a builder and a module is given; leave one of them out")
+        return self
 
 
 class BottleneckConfig(Frozen):
@@ -123,24 +177,37 @@ class SplitConfig(Frozen):
     bottleneck: BottleneckConfig | None = BottleneckConfig()
     """None: nothing is put at the cut, and the halves compose to the plain network."""
     schedule: AnySchedule = Fixed()
+    """One of `raysplit.schedules`, or a user's own: `path.py:Class`, or an object with `levels` and `decide`."""
+    codec: AnyCodec = None
+    """None: the package's own. A user's: `path.py:Class`, or the class itself (docs/extending.md)."""
     train: TrainConfig = TrainConfig()
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
-    def _levels_fit(self) -> SplitConfig:
-        for level in self.levels():
-            if level.channels is not None and self.bottleneck is None:
-                raise ValueError(f"level {level} keeps {level.channels} channels, which needs a bottleneck")
-        phases = len(getattr(self.schedule, "phases", ()))
-        if phases > self.train.epochs:
-            raise ValueError(f"{phases} phases do not fit into train.epochs={self.train.epochs}")
+    def _schedule_fits(self) -> SplitConfig:
+        # A user's file runs when a run is planned or started, not whenever its record is read.
+        if not isinstance(self.schedule, UserSchedule | ScheduleRecord):
+            try:
+                self.levels()
+            except ConfigError as err:
+                raise ValueError(str(err)) from None
+        if isinstance(self.schedule, Phased) and len(self.schedule.phases) > self.train.epochs:
+            raise ValueError(f"{len(self.schedule.phases)} phases do not fit into train.epochs={self.train.epochs}")
         if isinstance(self.schedule, Prune) and self.train.local_loss is not None:
             raise ValueError("a prune family is trained jointly; set train.local_loss to null")
         return self
 
     def levels(self) -> tuple[Level, ...]:
-        """Return every level that the schedule can choose, without repeats, in order."""
-        return self.schedule.levels()
+        """Return every level that the schedule can choose, without repeats, in order.
+
+        Raises ConfigError for a level that keeps some of the channels without a bottleneck to rank them, and for a
+        user's own schedule that cannot be loaded.
+        """
+        levels = list_levels(self.schedule)
+        for level in levels:
+            if level.channels is not None and self.bottleneck is None:
+                raise ConfigError(f"level {level} keeps {level.channels} channels, which needs a bottleneck")
+        return levels
 
     def with_settings(self, settings: Iterable[str]) -> SplitConfig:
         """Return a copy with `key.path=value` settings applied; values are read as YAML.

@@ -10,25 +10,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 import torch
 from filelock import FileLock
 
 from raysplit.config import DataConfig
-from raysplit.data.decode import decode
-from raysplit.data.schema import BadRow, Part, check_label
+from raysplit.data.decoded import Decoded, decode_rows
+from raysplit.data.schema import Part
 from raysplit.errors import DataError
 
 _FORMAT = 1
 """Part of every key; raise it when the same source would decode to other pixels."""
-
-
-class Decoded(NamedTuple):
-    images: torch.Tensor
-    labels: torch.Tensor
-    skipped: int
 
 
 def cache_dir() -> Path:
@@ -80,50 +74,27 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _build(part: Part, config: DataConfig, channels: int | None, stem: Path) -> None:
     labels: list[int] = []
-    skipped = 0
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = ()
     with replacing(stem.with_suffix(".images.npy")) as file:
-        for row in part.rows():
-            try:
-                label = check_label(row.label, len(part.classes))
-                pixels = decode(row.image, config.size, channels)
-            except BadRow as err:
-                if config.on_bad_rows == "raise":
-                    raise DataError(f"{row.where}: {err}. data.on_bad_rows=skip leaves such rows out") from None
-                skipped += 1
+        for row in decode_rows(part, config, channels):
+            if row is None:
                 continue
-            if shape is None:
+            pixels, label = row
+            if not labels:
                 shape = pixels.shape
                 _write_header(file, (part.count, *shape))
-            elif pixels.shape != shape:
-                raise DataError(_odd_shape(row.where, pixels.shape, shape))
             file.write(pixels.tobytes())
             labels.append(label)
-        if shape is None:
-            raise DataError(f"{part.where} has no good row: {skipped} bad ones were skipped")
         file.seek(0)
         _write_header(file, (len(labels), *shape))
     with replacing(stem.with_suffix(".labels.npy")) as file:
         np.save(file, np.array(labels, dtype=np.int64))
     # Written last: an entry is there when this file is.
     with replacing(stem.with_suffix(".json")) as file:
-        file.write(json.dumps({"source": part.where, "skipped": skipped}).encode())
+        file.write(json.dumps({"source": part.where, "skipped": part.count - len(labels)}).encode())
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     # NumPy pads this header to the same length for any number of rows, so it can be written again.
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _odd_shape(where: str, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
-    if shape[0] != first[0]:
-        kinds = {1: "grey", 3: "RGB"}
-        return (
-            f"{where}: the image is {kinds[shape[0]]}, those before it are {kinds[first[0]]}; "
-            "set data.channels=1 or data.channels=3 to convert all"
-        )
-    return (
-        f"{where}: the image has {shape[1]}×{shape[2]} pixels (height×width), those before it have "
-        f"{first[1]}×{first[2]}; set data.size={min(first[1:])} or another size to resize all"
-    )

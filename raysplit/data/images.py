@@ -12,6 +12,7 @@ from raysplit.config import DataConfig
 from raysplit.data.cache import fetch
 from raysplit.data.catalogue import CATALOGUE
 from raysplit.data.decode import decode
+from raysplit.data.memory import data_in_memory, decode_memory, memory_part
 from raysplit.data.named import imagenet100_folder, named_part
 from raysplit.data.schema import BadRow, Part, Source
 from raysplit.data.sources import folder_part, parquet_part
@@ -83,13 +84,16 @@ def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet
 
 
 def whole(config: DataConfig, split: Source) -> ImageSet:
-    """Return a source's split as it is, memory-mapped, before validation is cut."""
-    part = _part(config, split)
-    decoded = fetch(part, config, _channels(config))
+    """Return a source's split before validation is cut; memory-mapped, unless the config holds it in memory."""
+    part, memory = _part(config, split), data_in_memory(config)
+    decoded = fetch(part, config, _channels(config)) if memory is None else decode_memory(memory, config, split)
     return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped)
 
 
 def _part(config: DataConfig, split: Source) -> Part:
+    memory = data_in_memory(config)
+    if memory is not None:
+        return memory_part(memory, config, split)
     kind, _, path = config.name.partition(":")
     if path and kind == "folder":
         return folder_part(Path(path).expanduser(), split)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from raysplit.errors import DataError
@@ -17,6 +18,10 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMN = "label"
 METADATA_KEY = b"huggingface"
 
+MOST_UNNAMED_CLASSES = 100_000
+_TEST_SHARE = 0.2
+Pixels = npt.NDArray[np.uint8]
+"""Of one image: (H, W) or (H, W, 3)."""
 Source = Literal["train", "test"]
 """The splits that a source has; validation is cut from train later."""
 
@@ -26,11 +31,20 @@ class BadRow(ValueError):
 
 
 class Row(NamedTuple):
+    """One image and its label, not yet decoded."""
+
     where: str
     """File and row (counted from 0), as errors name it."""
-    image: bytes | Path | np.ndarray | None
-    """An encoded image, the file that holds one, or uint8 pixels (H, W) or (H, W, 3)."""
+    image: object
+    """An encoded image, the file that holds one, pixels, or any other image that `raysplit.data.decode` takes."""
     label: int | None
+
+
+def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
+    """Return which of `count` rows are the test split of a source without one: a fifth, drawn with a fixed seed."""
+    # NumPy promises that RandomState's stream never changes, so neither do the test rows.
+    drawn = np.random.RandomState(0).permutation(count)[: round(count * _TEST_SHARE)]
+    return np.isin(np.arange(count), drawn)
 
 
 @dataclass(frozen=True)

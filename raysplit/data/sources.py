@@ -6,17 +6,24 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysplit.data.schema import LABEL_COLUMN, Part, Row, Source, class_names, file_identity, image_column
+from raysplit.data.schema import (
+    LABEL_COLUMN,
+    MOST_UNNAMED_CLASSES,
+    Part,
+    Row,
+    Source,
+    class_names,
+    draw_test_rows,
+    file_identity,
+    image_column,
+)
 from raysplit.errors import DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_MOST_UNNAMED_CLASSES = 100_000
-_TEST_SHARE = 0.2
 
 
 def folder_part(path: Path, split: Source) -> Part:
@@ -70,9 +77,8 @@ def parquet_part(path: Path, split: Source) -> Part:
     identity = tuple(file_identity(file) for file in here)
     if not path.is_file():
         return Part(f"{path} ({split})", classes, identity, count, lambda: _parquet_rows(here))
-    # NumPy promises that RandomState's stream never changes, so neither do the test rows.
-    test = np.random.RandomState(0).permutation(count)[: round(count * _TEST_SHARE)]
-    keep = np.isin(np.arange(count), test, invert=split == "train")
+    test = draw_test_rows(count)
+    keep = test if split == "test" else ~test
     return Part(
         f"{path} ({split})",
         classes,
@@ -119,10 +125,10 @@ def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
         return next(iter(named.values()))
     tops = [pc.max(_opened(file).read([LABEL_COLUMN])[LABEL_COLUMN]).as_py() for file in files]
     top = max(0, *(top for top in tops if top is not None))
-    if top >= _MOST_UNNAMED_CLASSES:
+    if top >= MOST_UNNAMED_CLASSES:
         raise DataError(
             f"{files[0]}: the largest label is {top} and there are no class names; "
-            f"without names, labels must be below {_MOST_UNNAMED_CLASSES}"
+            f"without names, labels must be below {MOST_UNNAMED_CLASSES}"
         )
     return tuple(str(i) for i in range(top + 1))
 

@@ -27,8 +27,8 @@ class DeviceHalves:
         for level, half in self._halves.items():
             if self._train.channels_last:
                 half.to(memory_format=torch.channels_last)
-            budget = self._codecs[level].level.channels
-            self._kept[level] = None if half.encoder is None else half.encoder.keep(budget)
+            budget = family.level(level).channels
+            self._kept[level] = None if half.encoder is None else half.encoder.choose_channels(budget)
             self.message(torch.zeros(1, *self._about.shape, dtype=torch.uint8), level)  # the first pass is slow
 
     def message(self, images: torch.Tensor, level: str) -> Message:

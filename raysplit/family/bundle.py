@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from raysplit.compress.codec import Codec
+from raysplit.compress.user_codec import build_codec
 from raysplit.config import Frozen, Level, Prune, SplitConfig, describe, loads
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.folders.run_dir import RunDir, level_file
@@ -63,8 +64,9 @@ class FamilyManifest(Frozen):
 def prune_of(config: SplitConfig) -> Prune:
     """Return the schedule of a recipe that trains a family; ConfigError for any other schedule."""
     if not isinstance(config.schedule, Prune):
+        kind = getattr(config.schedule, "kind", type(config.schedule).__name__)
         raise ConfigError(
-            f"recipe {config.name} has a {config.schedule.kind} schedule, a family is trained by prune "
+            f"recipe {config.name} has a {kind} schedule, a family is trained by prune "
             "(for example --recipe mnist5k_vgg11_prune)"
         )
     return config.schedule
@@ -83,7 +85,7 @@ def write_family(run_dir: str, out: str) -> str:
     parts = build_parts(config, len(summary.classes), summary.shape)
     levels: list[dict[str, Any]] = []
     for index, member in enumerate(level_records(place.records(), config.train.batch_size)):
-        codec = _codec(member.level, parts.cut.channel_dim)
+        codec = build_codec(config.codec, Level(member.level), "up", parts.cut.channel_dim)
         size = codec.estimate((1, *parts.code_shape))
         image = {"bytes_per_image": size.bytes, "bytes_per_image_exact": size.exact}
         levels.append({"level": member.level, "file": level_file(index)} | asdict(member) | image)
@@ -162,7 +164,11 @@ class Family:
 
     def codec(self, level: str) -> Codec:
         """Return the codec that brings activations up at a level."""
-        return _codec(self._entry(level).level, self.about.channel_dim)
+        return build_codec(self.config.codec, self.level(level), "up", self.about.channel_dim)
+
+    def level(self, level: str) -> Level:
+        """Return a level of the family, given as it prints; BundleError for one that is not in the family."""
+        return Level(self._entry(level).level)
 
     def _parts(self) -> Parts:
         return build_parts(self.config, len(self.about.classes), self.about.shape)
@@ -192,7 +198,3 @@ class Family:
             ) from None
         half.eval()
         return half
-
-
-def _codec(level: str, channel_dim: int) -> Codec:
-    return Codec(Level.model_validate(level), "up", channel_dim)

@@ -30,9 +30,9 @@ class DeviceProgram(nn.Module):
 
     def __init__(self, family: Family, level: str):
         super().__init__()
-        about, budget = family.about, family.codec(level).level.channels
+        about, budget = family.about, family.level(level).channels
         self.network = family.device(level)
-        kept = None if self.network.encoder is None else self.network.encoder.keep(budget)
+        kept = None if self.network.encoder is None else self.network.encoder.choose_channels(budget)
         self.dim = about.channel_dim
         self.register_buffer("kept", None if kept is None else torch.tensor(kept))
         self.register_buffer("mean", torch.tensor(about.mean).view(-1, 1, 1))
@@ -76,7 +76,7 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> dic
     if ending not in ("pt2", "onnx"):
         raise ConfigError(f"'{out}' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them")
     family = load_family(location)
-    name = family.codec(level or family.levels[0].level).level
+    name = family.level(level or family.levels[0].level)
     device = DeviceProgram(family, str(name)).eval()
     images = torch.zeros(2, *family.about.shape, dtype=torch.uint8)
     program: nn.Module = device if side == "device" else ServerProgram(family, str(name), device.kept).eval()

@@ -1,18 +1,21 @@
-"""Build a model from its name: ours, torchvision's, timm's or a user's function."""
+"""Build a model: ours, torchvision's or timm's by name, a user's function, or a copy of a module in memory."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from raysplit.config import ModelConfig
+from raysplit.config.in_memory import PREFIX
 from raysplit.errors import ModelError, nearest
 from raysplit.models.vgg import NAMES, VGG
-from raysplit.utils.user_code import load_function
+from raysplit.utils.user_code import load_function, lost_object
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
 OWN = (*NAMES, *_SPIKING, "vit")
@@ -23,66 +26,102 @@ _TORCHVISION_DEFAULTS = {"googlenet": _NO_AUX, "inception_v3": _NO_AUX}
 
 
 def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.Module:
-    """Return a freshly initialised model that maps (B, *shape) floats to (B, classes) logits.
+    """Return a model that maps (B, *shape) floats to (B, classes) logits, freshly initialised.
 
     `shape` is (channels, height, width). A name is looked up among ours, torchvision's and timm's, in
     this order; `torchvision:NAME` and `timm:NAME` force a library, `path.py:function` calls
-    `function(classes=…, shape=…, **args)`. The weights depend on torch's global seed alone.
+    `function(classes=…, shape=…, **args)`. The weights depend on torch's global seed alone; those of a module in
+    memory are its own, and the model is a copy of it on the CPU.
     Raises ModelError for an unknown name, an argument that the model does not take, a model that fails
-    to build, or a number of channels that it cannot take; ConfigError for a faulty `path.py:function`;
-    MissingExtra for a spiking model without SpikingJelly. A library is imported when a name may be its own: a device
-    has no use for the others.
+    to build, a number of channels that it cannot take, or a module with another number of outputs; ConfigError for a
+    faulty `path.py:function` and for a module in memory that only its record is left of; MissingExtra for a spiking
+    model without SpikingJelly. A library is imported when a name may be its own: a device has no use for the others.
+
+    >>> model = build(ModelConfig(name="vgg5", args={"width": 0.125}), classes=10, shape=(1, 28, 28))
+    >>> model(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
+    name = config.name
+    if config.module is not None:
+        model = _copy(config.module, name, classes, shape)
+    elif name.startswith(PREFIX):
+        raise lost_object("model", name.removeprefix(PREFIX), "name it as path.py:function")
+    else:
+        model = _named(config, classes, shape)
+    vars(model).setdefault("name", name)  # what errors about its cuts call it
+    return model
+
+
+def _named(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.Module:
     name = config.name
     library, _, bare = name.rpartition(":")
     if ".py:" in name:
-        model = _call(name, load_function(name), {"classes": classes, "shape": shape, **config.args})
-        if not isinstance(model, nn.Module):
-            raise ModelError(f"{name} returned a {type(model).__name__}, expected a torch.nn.Module")
-    elif library not in ("", "torchvision", "timm"):
+        return _call(name, load_function(name), {"classes": classes, "shape": shape, **config.args})
+    if library not in ("", "torchvision", "timm"):
         raise ModelError(f"model '{name}': '{library}' is not a library; write torchvision: or timm:")
-    elif not library and bare in NAMES:
-        model = _call(name, VGG, {"name": bare, "classes": classes, "in_channels": shape[0], **config.args})
-    elif name in _SPIKING:
+    if not library and bare in NAMES:
+        return _call(name, VGG, {"name": bare, "classes": classes, "in_channels": shape[0], **config.args})
+    if name in _SPIKING:
         from raysplit.models.spiking import SpikingVGG  # SpikingJelly is an extra
 
-        model = _call(name, SpikingVGG, {"name": name, "classes": classes, "in_channels": shape[0], **config.args})
-    elif name == "vit":
+        return _call(name, SpikingVGG, {"name": name, "classes": classes, "in_channels": shape[0], **config.args})
+    if name == "vit":
         from raysplit.models.vit import vit
 
-        model = _call(name, vit, {"classes": classes, "shape": shape, **config.args})
-    elif library != "timm" and bare in _torchvision_names():
-        model = _torchvision(name, bare, classes, shape, config.args)
-    elif library != "torchvision" and _timm_has(bare):
-        model = _timm(name, bare, classes, shape, config.args)
-    else:
-        ours = () if library else OWN
-        known = [
-            *ours,
-            *(_torchvision_names() if library != "timm" else ()),
-            *(_timm_names() if library != "torchvision" else ()),
-        ]
-        raise ModelError(f"there is no model '{name}'. {nearest(bare, dict.fromkeys(known))}")
-    vars(model).setdefault("name", name)  # what errors about its cuts call it
-    return model
+        return _call(name, vit, {"classes": classes, "shape": shape, **config.args})
+    if library != "timm" and bare in _torchvision_names():
+        return _torchvision(name, bare, classes, shape, config.args)
+    if library != "torchvision" and _timm_has(bare):
+        return _timm(name, bare, classes, shape, config.args)
+    ours = () if library else OWN
+    known = [
+        *ours,
+        *(_torchvision_names() if library != "timm" else ()),
+        *(_timm_names() if library != "torchvision" else ()),
+    ]
+    raise ModelError(f"there is no model '{name}'. {nearest(bare, dict.fromkeys(known))}")
+
+
+def _copy(module: nn.Module, name: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """Return a copy of a module in memory, on the CPU, whose outputs are as many as the classes."""
+    try:
+        model = copy.deepcopy(module).cpu()
+    except Exception as err:
+        raise ModelError(f"model {name} cannot be copied: {type(err).__name__}: {_first_line(err)}") from err
+    training = model.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = model.eval()(torch.zeros(2, *shape))
+    except Exception as err:
+        raise ModelError(
+            f"model {name} cannot take images of shape {shape}: {type(err).__name__}: {_first_line(err)}"
+        ) from err
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if found != (2, classes):
+        raise ModelError(
+            f"model {name} returns {found} for 2 images, expected the logits of {classes} classes, (2, {classes})"
+        )
+    return model.train(training)
 
 
 def _torchvision_names() -> list[str]:
     import torchvision.models as zoo
 
-    return zoo.list_models(module=zoo)
+    names: list[str] = zoo.list_models(module=zoo)
+    return names
 
 
 def _timm_has(bare: str) -> bool:
     import timm
 
-    return timm.is_model(bare)
+    return bool(timm.is_model(bare))
 
 
 def _timm_names() -> list[str]:
     import timm
 
-    return timm.list_models()
+    names: list[str] = timm.list_models()
+    return names
 
 
 def _torchvision(name: str, bare: str, classes: int, shape: tuple[int, int, int], args: dict[str, Any]) -> nn.Module:
@@ -113,10 +152,10 @@ def _timm(name: str, bare: str, classes: int, shape: tuple[int, int, int], args:
     return _call(name, create, {**geometry, **args})
 
 
-def _call(name: str, builder: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+def _call(name: str, builder: Callable[..., Any], kwargs: dict[str, Any]) -> nn.Module:
     """Call a builder; whatever it raises becomes one ModelError line, which names a wrong argument."""
     try:
-        return builder(**kwargs)
+        model = builder(**kwargs)
     except Exception as err:
         wrong = re.search(r"unexpected keyword argument '(\w+)'", str(err))
         if isinstance(err, TypeError) and wrong:
@@ -127,5 +166,11 @@ def _call(name: str, builder: Callable[..., Any], kwargs: dict[str, Any]) -> Any
             ]
             hint = nearest(wrong[1], named)
             raise ModelError(f"model {name} takes no argument '{wrong[1]}'. {hint}".rstrip()) from err
-        reason = str(err).strip().partition("\n")[0]
-        raise ModelError(f"model {name} cannot be built: {type(err).__name__}: {reason}") from err
+        raise ModelError(f"model {name} cannot be built: {type(err).__name__}: {_first_line(err)}") from err
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{name} returned a {type(model).__name__}, expected a torch.nn.Module")
+    return model
+
+
+def _first_line(err: Exception) -> str:
+    return str(err).strip().partition("\n")[0]

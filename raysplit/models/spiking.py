@@ -74,14 +74,16 @@ class SpikingVGG(nn.Module):
         with _at_rest(self.features):
             # Up to the first neurons all steps are the same, batch statistics too: one step is enough.
             current = self.features[:2](x[None])
-            return self.features[2:](current.expand(self.steps, *current.shape[1:]))
+            spikes: Tensor = self.features[2:](current.expand(self.steps, *current.shape[1:]))
+            return spikes
 
     def forward_head(self, z: Tensor, pre_logits: bool = False) -> Tensor:
         rates = z.mean((3, 4))
         if pre_logits:
             return rates.mean(0)
         with _at_rest(self.classifier):
-            return self.classifier(rates)
+            logits: Tensor = self.classifier(rates)
+            return logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x)).mean(0)
@@ -110,7 +112,10 @@ def spike_rate(model: SpikingVGG, x: Tensor) -> float:
 
 
 def _neurons() -> nn.Module:
-    return neuron.LIFNode(tau=4 / 3, surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m")
+    neurons: nn.Module = neuron.LIFNode(
+        tau=4 / 3, surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m"
+    )
+    return neurons
 
 
 @contextmanager

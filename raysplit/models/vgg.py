@@ -70,11 +70,15 @@ class VGG(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        return self.features(x)
+        maps: Tensor = self.features(x)
+        return maps
 
     def forward_head(self, z: Tensor, pre_logits: bool = False) -> Tensor:
-        features = self.flatten(self.pool(z))
-        return features if pre_logits else self.classifier(features)
+        features: Tensor = self.flatten(self.pool(z))
+        if pre_logits:
+            return features
+        logits: Tensor = self.classifier(features)
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from raysplit.compress.codec import Codec
+from raysplit.compress.quantizing_codec import QuantizingCodec
 from raysplit.config import DEFAULT_LEVEL
 from raysplit.split import CutProfile, profile
 from raysplit.utils.text_table import align_table
@@ -40,7 +40,7 @@ def price_cuts(model: nn.Module, shape: tuple[int, int, int]) -> list[CutCost]:
     """
     costs = []
     for cut in profile(model, shape):
-        estimate = Codec(DEFAULT_LEVEL, "up", cut.channel_dim).estimate((1, *cut.shape))
+        estimate = QuantizingCodec(DEFAULT_LEVEL, "up", cut.channel_dim).estimate((1, *cut.shape))
         costs.append(CutCost(cut, estimate.bytes, estimate.exact))
     return costs
 

@@ -11,13 +11,14 @@ from typing import Any
 from torch import nn
 
 from raysplit.compress.bottleneck import code_shape
-from raysplit.compress.codec import Codec
+from raysplit.compress.user_codec import build_codec
 from raysplit.config import DataConfig, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.data import facts
 from raysplit.errors import ConfigError, CutError, nearest
 from raysplit.hardware.link import Link
 from raysplit.hardware.platform import Platform
 from raysplit.models import build
+from raysplit.schedules import Phased
 from raysplit.split import CutProfile, profile
 from raysplit.split.profile import count_flops
 from raysplit.train.costs import step_bytes
@@ -124,7 +125,7 @@ def make_static_plan(
     >>> small = ModelConfig(name="vgg5", args={"width": 0.25})
     >>> plan = make_static_plan(small, DataConfig(name="digits"), platform, [Level("c4.b4/b4")])
     >>> plan.rows[2].cut, plan.rows[2].level, plan.rows[2].bytes_up
-    ('features.0', 'c4·b4/b4', 179)
+    ('features.0', 'c4·b4/b4', 181)
     """
     known = facts(data)
     classes = len(known.classes)
@@ -164,8 +165,8 @@ def plan_cut(config: SplitConfig, platform: Platform, rate: float | None = None)
 
 def final_level(config: SplitConfig) -> Level:
     """Return the level that a run ends with; of a ladder, the loosest, which it may not reach."""
-    phases = getattr(config.schedule, "phases", None)
-    return phases[-1].level if phases else config.levels()[-1]
+    schedule = config.schedule
+    return schedule.phases[-1].level if isinstance(schedule, Phased) else config.levels()[-1]
 
 
 @lru_cache(maxsize=8)
@@ -177,7 +178,7 @@ def _make_row(
     config: SplitConfig, cut: CutProfile, shape: tuple[int, ...], level: Level, classes: int, platform: Platform
 ) -> PlanRow:
     """Return the row of a cut at a level; `shape` is what crosses, without the batch dimension."""
-    image = Codec(level, "up", cut.channel_dim).estimate((1, *shape))
+    image = build_codec(config.codec, level, "up", cut.channel_dim).estimate((1, *shape))
     step = step_bytes(config, level, shape, cut.channel_dim, classes)
     return PlanRow(
         cut=cut.name,

@@ -3,24 +3,20 @@
 Each is a frozen config with `levels()` and `decide(context, history)`; a class of your own needs only those two.
 """
 
-from typing import Annotated
-
-from pydantic import Field
-
-from raysplit.schedules.base import Decision, History, RunContext, Schedule, foresee
+from raysplit.schedules.base import Decision, History, RunContext, Schedule, foresee, list_levels, next_decision
 from raysplit.schedules.byte_budget import ByteBudget
 from raysplit.schedules.deprune import Deprune
+from raysplit.schedules.field import AnySchedule
 from raysplit.schedules.fixed import Fixed
 from raysplit.schedules.freeze_and_cache import FreezeAndCache
 from raysplit.schedules.link_aware import LinkAware
 from raysplit.schedules.phases import Phase, Stage, phase_starts
 from raysplit.schedules.plateau import Plateau
 from raysplit.schedules.prune import Prune
+from raysplit.schedules.user import ScheduleRecord, UserSchedule
 
-AnySchedule = Annotated[
-    Fixed | Deprune | Prune | Plateau | LinkAware | ByteBudget | FreezeAndCache, Field(discriminator="kind")
-]
-"""The schedules of this package, told apart by `kind`."""
+Phased = Deprune | Prune | FreezeAndCache
+"""The schedules with `phases`, each a level and a share of the epochs."""
 
 __all__ = [
     "AnySchedule",
@@ -32,11 +28,16 @@ __all__ = [
     "History",
     "LinkAware",
     "Phase",
+    "Phased",
     "Plateau",
     "Prune",
     "RunContext",
     "Schedule",
+    "ScheduleRecord",
     "Stage",
+    "UserSchedule",
     "foresee",
+    "list_levels",
+    "next_decision",
     "phase_starts",
 ]

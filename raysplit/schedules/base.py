@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from raysplit.errors import ConfigError
 from raysplit.records.epoch import ByteCounts, EpochRecord, Mode
 from raysplit.wire.level import Level
 
@@ -17,7 +18,7 @@ History = Sequence[EpochRecord]
 class Decision:
     """How the next epoch trains.
 
-    >>> Decision(Level("c4.b4/b4"), "as told").mode
+    >>> Decision(Level("c4.b4/b4"), "tightest first").mode
     'joint'
     """
 
@@ -44,7 +45,7 @@ class RunContext:
     """What a schedule knows of the run."""
 
     epochs: int
-    """That the run trains in all."""
+    """Total number of epochs."""
     steps: int
     """Optimiser steps in an epoch."""
     step_bytes: Callable[[Level], int]
@@ -60,35 +61,109 @@ class RunContext:
 
 @runtime_checkable
 class Schedule(Protocol):
-    """Picks a level for each epoch. Any class with these two methods is one (docs/methods.md#schedules)."""
+    """Picks a level for each epoch. Any class with these two methods is a schedule (docs/extending.md).
+
+    One whose decisions depend on what the run measures, not on levels and bytes alone, says so by an attribute
+    `measures = True`: its plan is then an upper bound.
+    """
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that can be chosen, without repeats."""
         ...
 
     def decide(self, context: RunContext, history: History) -> Decision:
-        """Return how the next epoch trains; a pure function of its arguments.
+        """Return how the next epoch trains; a pure function of its arguments, since a resumed run asks again.
 
         Raises ConfigError when no level will do.
         """
         ...
 
 
+def check_schedule(value: object) -> Schedule:
+    """Return an object that is a schedule; ValueError, which names what is missing, for any other.
+
+    >>> check_schedule("tight")
+    Traceback (most recent call last):
+    ValueError: str is not a schedule: it has no method levels, decide
+    """
+    name = getattr(value, "__name__", type(value).__name__)
+    missing = [method for method in ("levels", "decide") if not callable(getattr(value, method, None))]
+    if missing:
+        raise ValueError(f"{name} is not a schedule: it has no method {', '.join(missing)}")
+    if isinstance(value, type):
+        raise ValueError(f"{name} is a class, a schedule is an object of it: write {name}(…)")
+    assert isinstance(value, Schedule)
+    return value
+
+
+def list_levels(schedule: Schedule) -> tuple[Level, ...]:
+    """Return every level that a schedule can choose, without repeats, in its order.
+
+    Raises ConfigError for a schedule of a user's that lists none, or what are no levels.
+
+    >>> from raysplit.schedules import Fixed
+    >>> [str(level) for level in list_levels(Fixed(level="c4.b4/b4"))]
+    ['c4·b4/b4']
+    """
+    levels = schedule.levels()
+    if not isinstance(levels, list | tuple) or not levels or not all(isinstance(level, Level) for level in levels):
+        raise ConfigError(
+            f"schedule {_name(schedule)}: levels() must return a tuple of one or more raysplit.config.Level, it "
+            f"returned {levels!r}"
+        )
+    return tuple(dict.fromkeys(levels))
+
+
+def next_decision(schedule: Schedule, context: RunContext, history: History) -> Decision:
+    """Return how the next epoch trains, checked against the levels that the schedule lists.
+
+    Raises ConfigError for an answer that is no decision, and for a level that `levels()` does not list.
+
+    >>> from raysplit.schedules import Fixed
+    >>> context = RunContext(epochs=3, steps=10, step_bytes=lambda level: 1_000)
+    >>> str(next_decision(Fixed(level="c4.b4/b4"), context, []).level)
+    'c4·b4/b4'
+    """
+    decision = schedule.decide(context, history)
+    if not isinstance(decision, Decision):
+        raise ConfigError(
+            f"schedule {_name(schedule)}: decide must return a raysplit.schedules.Decision, it returned a "
+            f"{type(decision).__name__}"
+        )
+    levels = list_levels(schedule)
+    if decision.level not in levels:
+        raise ConfigError(
+            f"schedule {_name(schedule)}: decide chose the level {decision.level}, levels() lists "
+            f"{', '.join(map(str, levels))}; add it there"
+        )
+    return decision
+
+
 def foresee(schedule: Schedule, context: RunContext) -> list[Decision] | None:
     """Return the decisions of all epochs before the run, or None where they depend on what it will measure.
 
-    What is known ahead are levels and the upper bound of each message: a byte budget may in truth loosen earlier.
-    A schedule that depends on more says so with an attribute `measures = True`.
+    Only levels and the upper bound of each message are known in advance: a byte budget may loosen earlier than this.
+
+    >>> from raysplit.schedules import Fixed, Plateau
+    >>> context = RunContext(epochs=2, steps=10, step_bytes=lambda level: 1_000)
+    >>> [decision.reason for decision in foresee(Fixed(), context)]
+    ['fixed', 'fixed']
+    >>> foresee(Plateau(ladder=("c4.b4/b4", "all.b4/b4")), context) is None
+    True
     """
     if getattr(schedule, "measures", False):
         return None
     decisions: list[Decision] = []
     history: list[EpochRecord] = []
     for epoch in range(context.epochs):
-        decision = schedule.decide(context, history)
+        decision = next_decision(schedule, context, history)
         decisions.append(decision)
         bound = ByteCounts(up_activations=context.steps * context.step_bytes(decision.level))
         history.append(
             EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=context.steps, bytes=bound)
         )
     return decisions
+
+
+def _name(schedule: Schedule) -> str:
+    return str(getattr(schedule, "target", type(schedule).__name__))

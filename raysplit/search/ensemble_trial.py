@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import tempfile
 from collections.abc import Sequence
 
 from raysplit.config import EnsembleConfig
+from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.config.search import SearchConfig
-from raysplit.ensemble.build import FUSION_RECORD, PLAN, build_ensemble
-from raysplit.ensemble.check import checked
-from raysplit.ensemble.classifier import RECORD, WEIGHTS, facts_of, fit_base
-from raysplit.ensemble.plan import Plan, SubmodelSpec
+from raysplit.data import facts
+from raysplit.ensemble.base_classifier import train_base
+from raysplit.ensemble.build import build_ensemble
+from raysplit.ensemble.check import check_build
+from raysplit.ensemble.context import open_build
+from raysplit.folders.build_dir import BASE_RECORD, BASE_WEIGHTS, BuildDir
 from raysplit.hardware.machine import Machine
 from raysplit.records.trial import TrialReport
 from raysplit.utils.storage import Folder
 
 BASE = "base"
+_log = logging.getLogger(__name__)
 
 
 def count_submodel_epochs(config: EnsembleConfig) -> int:
@@ -30,8 +34,7 @@ def find_ensemble_fault(search: SearchConfig, config: EnsembleConfig) -> str | N
 
     Raises RaysplitError for a config that cannot be built at all.
     """
-    classes, shape = facts_of(config.data)
-    submodels = checked(config, len(classes), shape).seats
+    submodels = check_build(config, facts(config.data)).submodels
     device, mib, seconds = search.device, _largest_mib(submodels), _slowest_s(submodels, search.device)
     if mib > device.memory_mib:
         return f"a sub-model needs {mib:,.1f} MiB, {device.name} has {device.memory_mib:,.1f}"
@@ -47,8 +50,8 @@ def train_shared_base(config: EnsembleConfig, folder: Folder) -> None:
     """Train the recipe's own base before the trials that share it; `folder` is the search's."""
     if config.base.weights is None:
         shared = open_shared_base(config, folder)
-        if not shared.has(WEIGHTS):
-            fit_base(config, shared)
+        if not shared.has(BASE_WEIGHTS):
+            train_base(open_build(config, shared.location), _log.info)
 
 
 def open_shared_base(config: EnsembleConfig, folder: Folder) -> Folder:
@@ -60,23 +63,23 @@ def open_shared_base(config: EnsembleConfig, folder: Folder) -> Folder:
 def run_ensemble_trial(search: SearchConfig, config: EnsembleConfig, folder: Folder) -> TrialReport:
     """Build an ensemble in a temporary folder and report once; `folder` is the search's."""
     with tempfile.TemporaryDirectory() as path:
-        build = Folder.at(path)
+        build = BuildDir.at(path)
         if config.base.weights is None:
             shared = open_shared_base(config, folder)
-            _copy_missing((WEIGHTS, RECORD), shared, build)
+            _copy_missing((BASE_WEIGHTS, BASE_RECORD), shared, build)
             summary = build_ensemble(config, path)
-            _copy_missing((RECORD, WEIGHTS), build, shared)
+            _copy_missing((BASE_RECORD, BASE_WEIGHTS), build, shared)
         else:
             summary = build_ensemble(config, path)
-        fusion_epochs = json.loads(build.find(FUSION_RECORD) or b"")["epochs"]
-        submodels = Plan.model_validate_json(build.find(PLAN) or b"").seats
-    size, epochs = summary["bytes_per_sample"], count_submodel_epochs(config)
+        fusion_epochs, plan = build.fusion_record().epochs, build.plan()
+    assert plan is not None
+    submodels, size, epochs = plan.submodels, summary.bytes_per_sample, count_submodel_epochs(config)
     return TrialReport(
         epoch=epochs,
         trained=epochs,
         last=True,
         objectives={
-            "accuracy": max(row["val_accuracy"] for row in fusion_epochs),
+            "accuracy": max(epoch.val_accuracy for epoch in fusion_epochs),
             "bytes": size,
             "seconds": _slowest_s(submodels, search.device) + search.link.call_s(size),
             "mib": _largest_mib(submodels),

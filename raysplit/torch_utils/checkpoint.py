@@ -17,4 +17,5 @@ def pack_state(state: dict[str, Any]) -> bytes:
 
 def unpack_state(data: bytes) -> dict[str, Any]:
     """Read back what `pack_state` wrote, onto the CPU."""
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state

@@ -112,8 +112,8 @@ class HalfOptimizer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         return self._optimizer.state_dict()
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from raysplit.compress.codec import Codec, pack_labels
+from raysplit.compress.labels import pack_labels
+from raysplit.compress.quantizing_codec import QuantizingCodec
+from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, SplitConfig
 from raysplit.schedules.base import RunContext
 from raysplit.train.local_head import LocalHead, flatten
@@ -30,8 +32,8 @@ def step_bytes(config: SplitConfig, level: Level, shape: Sequence[int], channel_
     """
     k = config.train.in_flight
     micro = config.train.batch_size // k
-    up = Codec(level, "up", channel_dim).estimate((micro, *shape))
-    down = Codec(level, "down", channel_dim).estimate((micro, *shape))
+    up = build_codec(config.codec, level, "up", channel_dim).estimate((micro, *shape))
+    down = build_codec(config.codec, level, "down", channel_dim).estimate((micro, *shape))
     labels = pack_labels(torch.zeros(micro, dtype=torch.int64), 0, classes).size
     return StepBytes(k * (up.bytes + labels), k * down.bytes, up.exact)
 
@@ -49,4 +51,4 @@ def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, cla
 
 def head_bytes(head: LocalHead) -> int:
     """Return the bytes of the message that hands the device's head over to the server, in fp16."""
-    return Codec(Level(up_bits=16), "up").estimate(flatten(head).shape).bytes
+    return QuantizingCodec(Level(up_bits=16), "up").estimate(flatten(head).shape).bytes

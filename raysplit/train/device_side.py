@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from raysplit.compress.codec import Codec, extract, pack_labels, positions
+from raysplit.compress.labels import pack_labels
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
+from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import WireError
@@ -48,7 +50,7 @@ class DeviceSide:
         self._optimizer = HalfOptimizer(trained, self._train, self._steps * self._train.epochs, paper)
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
         self._mode: Mode = "joint"
-        self._codec = Codec(config.levels()[0], "up", self._cut.channel_dim)
+        self._use_level(config.levels()[0])
         self._busy = 0.0
 
     def describe(self) -> DeviceFacts:
@@ -79,7 +81,7 @@ class DeviceSide:
         self._next = self._first
         self._pending.clear()
         self._mode = decision.mode
-        self._codec = Codec(decision.level, "up", self._cut.channel_dim)
+        self._use_level(decision.level)
         first, epochs = decision.span or (0, self._train.epochs)
         self._optimizer.plan(first * self._steps, epochs * self._steps, decision.lr_scale)
         if decision.fresh_optimizer:
@@ -109,7 +111,7 @@ class DeviceSide:
                 raise WireError(f"gradient for micro-batch {message.batch}, which is not under way")
             z, penalty, mask = self._pending.pop(message.batch)
             message.expect(Kind.GRADIENT, message.batch, tuple(z.shape))
-            self._apply(message.batch, z, penalty, extract(message, mask))
+            self._apply(message.batch, z, penalty, self._down.extract(message, mask))
 
     def exchange(self, gradient: bytes) -> Uplink:
         """Take a gradient, then send the next micro-batch."""
@@ -131,7 +133,7 @@ class DeviceSide:
         """Return the packed weights message of the local head, in fp16."""
         with self._timing():
             assert self._head is not None
-            message = Codec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
+            message = QuantizingCodec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
         return self._stamp(message).to_bytes()
 
     @torch.no_grad()
@@ -140,7 +142,7 @@ class DeviceSide:
         start = time.perf_counter()
         z, labels = self._encode_batch(split, index)
         message = self._compress(z, index)
-        logits = self._local_logits(extract(message).to(z), training=False)
+        logits = self._local_logits(self._up.extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
         loss = cross_entropy(logits.float(), target).item()
         correct = int((logits.argmax(1) == target).sum())
@@ -158,16 +160,21 @@ class DeviceSide:
         head = None if self._head is None else self._head.state_dict()
         state = {"half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
-        return pack_state(state | {"level": str(self._codec.level)})
+        return pack_state(state | {"level": str(self._level)})
 
     def restore(self, packed: bytes) -> None:
         """Go back to a state that `state` returned."""
         state = unpack_state(packed)
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
-        self._codec = Codec(Level.model_validate(state["level"]), "up", self._cut.channel_dim)
+        self._use_level(Level(state["level"]))
         if self._head is not None:
             self._head.load_state_dict(state["head"])
+
+    def _use_level(self, level: Level) -> None:
+        self._level, channel_dim = level, self._cut.channel_dim
+        self._up = build_codec(self._config.codec, level, "up", channel_dim)
+        self._down = build_codec(self._config.codec, level, "down", channel_dim)
 
     def _shape(self) -> tuple[int, int, int]:
         _, channels, height, width = self._sets["train"].images.shape
@@ -186,7 +193,7 @@ class DeviceSide:
             self._autocast(),
         ):
             z = self._half(images)
-        budget, encoder = self._codec.level.channels, self._half.encoder
+        budget, encoder = self._level.channels, self._half.encoder
         penalty = None if frozen or budget is None or encoder is None else encoder.penalty(budget)
         return number, z, penalty, data.labels[rows]
 
@@ -213,7 +220,7 @@ class DeviceSide:
 
         Like the server's, the gradient is restricted to the values that would have been sent.
         """
-        code = extract(message).to(self._torch_device).requires_grad_()
+        code = self._up.extract(message).to(self._torch_device).requires_grad_()
         target = labels.to(self._torch_device)
         with seeded(mix(self._train.seed, "head", number), self._torch_device):
             logits = self._local_logits(code, training=True)
@@ -221,7 +228,9 @@ class DeviceSide:
         (loss / self._train.in_flight).backward()
         assert code.grad is not None
         mask, level = positions(message), UNCOMPRESSED.replaced(top=message.top)
-        kept = Codec(level, "down", self._cut.channel_dim).compress(code.grad, number, message.kept, mask=mask)
+        kept = QuantizingCodec(level, "down", self._cut.channel_dim).compress(
+            code.grad, number, message.channels, mask=mask
+        )
         return extract(kept, mask), (loss.item(), int((logits.argmax(1) == target).sum()))
 
     def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
@@ -240,8 +249,8 @@ class DeviceSide:
     def _compress(self, z: torch.Tensor, number: int, seed: int | None = None) -> Message:
         """Return the message for a code; `seed` draws the random picks of training."""
         encoder = self._half.encoder
-        kept = None if encoder is None else encoder.keep(self._codec.level.channels)
-        return self._codec.compress(z, number, kept, seed)
+        kept = None if encoder is None else encoder.choose_channels(self._level.channels)
+        return self._up.compress(z, number, kept, seed)
 
     def _send(self, message: Message, labels: torch.Tensor) -> Uplink:
         label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()

@@ -12,7 +12,7 @@ import torch
 from raysplit.config import SplitConfig
 from raysplit.errors import DataError
 from raysplit.records.epoch import EpochRecord, Mode
-from raysplit.schedules.base import Decision
+from raysplit.schedules.base import Decision, next_decision
 from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
@@ -118,7 +118,7 @@ class Loop:
 
     def _epoch(self, epoch: int) -> EpochRecord:
         start = time.perf_counter()
-        decision = self.config.schedule.decide(self._context, self.records)
+        decision = next_decision(self.config.schedule, self._context, self.records)
         traffic, clock = Traffic(), Clock()
         trained = self.train_epoch(epoch, decision, traffic, clock)
         train_s, train_compute_s = time.perf_counter() - start, clock.device + clock.server

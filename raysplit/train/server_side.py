@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysplit.compress.codec import Codec, extract, extract_labels, positions
 from raysplit.compress.error_feedback import Feedback
-from raysplit.config import FreezeAndCache, SplitConfig
+from raysplit.compress.labels import extract_labels
+from raysplit.compress.quantizing_codec import extract, positions
+from raysplit.compress.user_codec import build_codec
+from raysplit.config import FreezeAndCache, Level, SplitConfig
 from raysplit.errors import WireError
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.compute import autocast, pick_device
@@ -36,7 +38,8 @@ class ServerSide:
         self._config = config.train
         self._classes = classes
         self._torch_device = pick_device(config.train.device)
-        self._channel_dim = built.cut.channel_dim
+        self._codec, self._channel_dim = config.codec, built.cut.channel_dim
+        self._use_level(config.levels()[0])
         self._code_shape = built.code_shape
         self._half = built.half.to(self._torch_device)
         if self._config.channels_last:
@@ -52,12 +55,17 @@ class ServerSide:
         first, epochs = decision.span or (0, self._config.epochs)
         steps = self._steps // self._config.epochs
         self._optimizer.plan(first * steps, epochs * steps, decision.lr_scale)
-        self._codec = Codec(decision.level, "down", self._channel_dim)
+        self._use_level(decision.level)
         self._feedback.begin(decision.level)
         if decision.mode not in ("frozen", "cached"):
             self.cache = ActivationCache()  # the device half changes: what was cached is out of date
         if decision.fresh_optimizer:
             self._optimizer.reset()
+
+    def _use_level(self, level: Level) -> None:
+        self._level = level
+        self._up = build_codec(self._codec, level, "up", self._channel_dim)
+        self._down = build_codec(self._codec, level, "down", self._channel_dim)
 
     def lr(self, step: int) -> float:
         """Return the learning rate of optimizer step `step` of the run."""
@@ -72,11 +80,11 @@ class ServerSide:
         z, target = self._receive(number, activation, labels)
         score = self._train(number, z.requires_grad_(), target)
         assert z.grad is not None
-        kept, mask = activation.kept, positions(activation)
-        if self._codec.level.feedback:
-            return self._feedback.compress(self._codec, z.grad, number, kept, mask), score
+        channels, mask = activation.channels, positions(activation)
+        if self._level.feedback:
+            return self._feedback.compress(self._down, z.grad, number, channels, mask), score
         seed = mix(self._config.seed, "round", number)
-        return self._codec.compress(z.grad, number, kept, seed, mask), score
+        return self._down.compress(z.grad, number, channels, seed, mask), score
 
     def adopt_head(self, weights: Message) -> None:
         """Load the device's local head into this half."""
@@ -147,7 +155,7 @@ class ServerSide:
         rows = min(activation.shape[0] if activation.shape else 0, self._config.batch_size)
         activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
         labels.expect(Kind.LABELS, number, (rows,))
-        z, target = extract(activation).to(self._torch_device), extract_labels(labels)
+        z, target = self._up.extract(activation).to(self._torch_device), extract_labels(labels)
         if not 0 <= int(target.min()) <= int(target.max()) < self._classes:
             raise WireError(f"labels of batch {number} are outside 0 to {self._classes - 1}")
         if self._config.channels_last and z.ndim == 4:

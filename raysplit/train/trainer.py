@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import posixpath
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 
 from raysplit import errors
-from raysplit.config import SplitConfig, loads
+from raysplit.config import SplitConfig
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
@@ -34,7 +35,7 @@ from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_
 from raysplit.train.run import newest, run
 from raysplit.train.summary import epoch_line, summarize
 from raysplit.utils.progress import show_progress
-from raysplit.utils.ray_train import fit
+from raysplit.utils.ray_train import fit, pickle_config
 from raysplit.utils.storage import dated
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class SplitTrainer:
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
             train_loop_config={
-                "config": self.config.model_dump_json(),
+                "config": pickle_config(self.config),
                 "run_dir": self.run_dir,
                 "bar": sys.stderr.isatty(),
             },
@@ -93,7 +94,7 @@ class SplitTrainer:
 
 def _worker(job: dict[str, Any]) -> dict[str, Any]:
     """The Train worker. Errors that the user caused are returned, not raised: a retry would only repeat them."""
-    config = loads(SplitConfig, job["config"], where="the trainer's config")
+    config: SplitConfig = pickle.loads(job["config"])
     folder = RunDir.at(job["run_dir"])
     use_threads(config)
     # Ray Train logs every report through a logger that its LoggingConfig does not control.

@@ -11,9 +11,14 @@ from raysplit.errors import nearest
 
 
 class Frozen(BaseModel):
-    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
+    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    A field with an alias has that name in files, and either name in Python.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, populate_by_name=True
+    )
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, validated like a new one."""
@@ -23,9 +28,10 @@ class Frozen(BaseModel):
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
         if isinstance(value, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for key in value:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), cls.model_fields)}")
+                if key not in known and key not in cls.model_fields:
+                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), known)}")
         return value
 
 

@@ -1,11 +1,14 @@
-"""Run a trainer of Ray Train in the user's working directory, with Ctrl-C as a KeyboardInterrupt."""
+"""What every trainer of Ray Train needs: a config that travels, the user's working directory, Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from raysplit.utils.user_code import USER_MODULE
 
 if TYPE_CHECKING:
     from ray.train import Result
@@ -28,3 +31,22 @@ def fit(trainer: TorchTrainer, location: str) -> Result:
         # None: a handler that Python did not install and cannot restore.
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+def pickle_config(config: Any) -> bytes:
+    """Pickle a config for another process of the cluster, with the objects that it holds in memory.
+
+    Classes that come from a user's file, which no other process can import, travel with it; those of modules are
+    imported there.
+    """
+    from ray import cloudpickle
+
+    own = [module for name, module in sys.modules.items() if name.startswith(USER_MODULE)]
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        pickled: bytes = cloudpickle.dumps(config)
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
+    return pickled

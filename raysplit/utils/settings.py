@@ -61,12 +61,13 @@ def named_or_file(kind: type[Config], named: Mapping[str, Config], text: str, wh
 def with_settings(config: Config, settings: Iterable[str], where: str) -> Config:
     """Return a copy with `key.path=value` settings applied; values are read as YAML.
 
-    Raises ConfigError for a setting without `=`, an unknown key or a value of the wrong kind.
+    Objects that the config holds in memory stay where they are, unless a setting replaces them. Raises ConfigError
+    for a setting without `=`, an unknown key or a value of the wrong kind.
     """
-    tree = config.model_dump(mode="json")
+    tree = dict(config)
     for setting in settings:
-        path, eq, text = setting.partition("=")
-        if not eq:
+        path, equals, text = setting.partition("=")
+        if not equals:
             raise ConfigError(f"setting '{setting}' has no '='; write key.path=value")
         _put(tree, path, _value(setting, text))
     return parse(type(config), tree, where)
@@ -86,21 +87,36 @@ def _value(setting: str, text: str) -> Any:
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set one value; every node on the way to it becomes a dict or list of its own, all others stay as they are."""
     keys = path.split(".")
-    here: Any = tree
-    for depth, key in enumerate(keys):
+    node: Any = tree
+    for depth, name in enumerate(keys):
         last = depth == len(keys) - 1
-        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
-            place: Any = int(key)
-        elif isinstance(here, dict) and (key in here or (last and keys[-3:-1] == ["model", "args"])):
-            place = key
+        if isinstance(node, list) and name.isdigit() and int(name) < len(node):
+            key: Any = int(name)
+        elif isinstance(node, dict) and (name in node or (last and depth and keys[depth - 1] == "args")):
+            key = name
         else:
-            known = [str(i) for i in range(len(here))] if isinstance(here, list) else list(here) if here else []
-            at = ".".join(keys[:depth]) or "the recipe"
-            if here is None:
-                raise ConfigError(f"{at} is null, so {path} cannot be set; set all of it: '{at}={{{key}: …}}'")
-            raise ConfigError(f"unknown key '{key}' in {at} (setting {path}). {nearest(key, known)}")
+            raise _unknown(node, name, ".".join(keys[:depth]), path)
         if last:
-            here[place] = value
+            node[key] = value
         else:
-            here = here[place] if isinstance(here, list) else here.get(place)
+            node[key] = node = _editable(node[key])
+
+
+def _editable(node: Any) -> Any:
+    """Return a copy of a node whose entries can be set: a dict, a list, or the node itself where it has none."""
+    if isinstance(node, BaseModel | dict):
+        return dict(node)
+    return list(node) if isinstance(node, list | tuple) else node
+
+
+def _unknown(node: Any, key: str, at: str, path: str) -> ConfigError:
+    if node is None:
+        return ConfigError(f"{at} is null, so {path} cannot be set; set all of it: '{at}={{{key}: …}}'")
+    if not isinstance(node, dict | list | str | int | float):
+        return ConfigError(
+            f"{at} is an object in memory ({type(node).__name__}), so {path} cannot be set; replace {at}"
+        )
+    known = map(str, range(len(node))) if isinstance(node, list) else node if isinstance(node, dict) else ()
+    return ConfigError(f"unknown key '{key}' in {at or 'the recipe'} (setting {path}). {nearest(key, known)}".rstrip())

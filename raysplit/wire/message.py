@@ -1,7 +1,7 @@
 """The message: the only thing that crosses the cut, in either direction.
 
 Layout, little-endian: a fixed header, the dimensions (uint32 each), with top-k the number of values per sample
-(uint32), the bitmap of the channels kept, the checksum, the body.
+(uint32), the bitmap of the channels sent, the checksum, the body.
 
     magic "RS" | version | kind | batch u32 | micros u32 | dtype | bits | flags | ndim | channel_dim |
     bitmap bytes u16 | body bytes u32 | CRC-32 of everything else u32
@@ -59,12 +59,12 @@ class Message:
     bits: int
     body: bytes | memoryview
     zstd: bool = False
-    kept: tuple[int, ...] | None = None
+    channels: tuple[int, ...] | None = None
     """Indices of the channels in the body, ascending; None: all."""
     channel_dim: int = 1
     top: int | None = None
     """Values of each sample in the body; None: all. Where they lie is in a bitmap in front of them."""
-    known: bool = False
+    positions_known: bool = False
     """The bitmap is left out: the values lie where those of the activation with the same number did."""
     per_channel: bool = False
     """Each channel sent has a range of its own."""
@@ -78,9 +78,9 @@ class Message:
     @property
     def sent_shape(self) -> tuple[int, ...]:
         """Shape of the channels that are sent."""
-        if self.kept is None:
+        if self.channels is None:
             return self.shape
-        return (*self.shape[: self.channel_dim], len(self.kept), *self.shape[self.channel_dim + 1 :])
+        return (*self.shape[: self.channel_dim], len(self.channels), *self.shape[self.channel_dim + 1 :])
 
     @property
     def size(self) -> int:
@@ -90,9 +90,9 @@ class Message:
     def to_bytes(self) -> bytes:
         flags = (
             _ZSTD * self.zstd
-            | _CHANNELS * (self.kept is not None)
+            | _CHANNELS * (self.channels is not None)
             | _TOP * (self.top is not None)
-            | _KNOWN * self.known
+            | _KNOWN * self.positions_known
             | _RANGES * self.per_channel
         )
         fixed = _FIXED.pack(
@@ -133,11 +133,11 @@ class Message:
         return self
 
     def _bitmap_size(self) -> int:
-        return 0 if self.kept is None else -(-self.shape[self.channel_dim] // 8)
+        return 0 if self.channels is None else -(-self.shape[self.channel_dim] // 8)
 
     def _bitmap(self) -> bytes:
         bitmap = bytearray(self._bitmap_size())
-        for channel in self.kept or ():
+        for channel in self.channels or ():
             bitmap[channel // 8] |= 1 << channel % 8
         return bytes(bitmap)
 
@@ -177,9 +177,9 @@ def parse(data: bytes) -> Message:
     # A dimension of zero must not hide others whose strides overflow.
     if math.prod(max(size, 1) for size in shape) > _MAX_VALUES:
         raise WireError(f"message of shape {shape} holds more than {_MAX_VALUES} values")
-    kept = None
+    channels = None
     if flags & _CHANNELS:
-        kept = _channels(bytes(view[head - bitmap_size : head]), shape, channel_dim)
+        channels = _channels(bytes(view[head - bitmap_size : head]), shape, channel_dim)
     elif bitmap_size:
         raise WireError("message has a channel bitmap that its flags do not announce")
     message = Message(
@@ -190,10 +190,10 @@ def parse(data: bytes) -> Message:
         bits,
         body,
         zstd=bool(flags & _ZSTD),
-        kept=kept,
+        channels=channels,
         channel_dim=channel_dim,
         top=sizes[ndim] if top else None,
-        known=bool(flags & _KNOWN),
+        positions_known=bool(flags & _KNOWN),
         per_channel=bool(flags & _RANGES),
         micros=micros,
     )
@@ -206,7 +206,7 @@ def _check(message: Message) -> None:
     sent = message.sent_shape
     if message.top is not None and not (sent and 1 <= message.top <= math.prod(sent[1:])):
         raise WireError(f"{message.top} values of each sample are said to be in a tensor of shape {sent}")
-    if message.known and message.top is None:
+    if message.positions_known and message.top is None:
         raise WireError("message leaves out positions although it holds all values")
     if message.per_channel and (message.top is not None or message.bits > 8 or message.channel_dim >= len(sent)):
         raise WireError(
@@ -218,9 +218,9 @@ def _check(message: Message) -> None:
 def _channels(bitmap: bytes, shape: tuple[int, ...], channel_dim: int) -> tuple[int, ...]:
     if channel_dim >= len(shape) or len(bitmap) != -(-shape[channel_dim] // 8):
         raise WireError(f"channel bitmap of {len(bitmap)} bytes does not fit shape {shape}")
-    kept = tuple(8 * i + bit for i, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1)
-    if not kept:
+    channels = tuple(8 * i + bit for i, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1)
+    if not channels:
         raise WireError(f"no channel of shape {shape} is marked as sent")
-    if kept[-1] >= shape[channel_dim]:
-        raise WireError(f"channel {kept[-1]} is marked as sent, the tensor has {shape[channel_dim]}")
-    return kept
+    if channels[-1] >= shape[channel_dim]:
+        raise WireError(f"channel {channels[-1]} is marked as sent, the tensor has {shape[channel_dim]}")
+    return channels

@@ -1,19 +1,19 @@
-"""The serving benchmarks: what `wrk` prints is read right, and the faults' short form, on real replicas."""
+"""The serving benchmarks: the output of `wrk`, and a short run of the faults on real replicas."""
 
 from __future__ import annotations
 
 import pytest
 
 
-def test_figures_of_wrk():
+def test_output_of_wrk():
     import serving_load
 
     counted = '"answers": 100, "us": 2000000, "refused": 10, "broken": 3, "degraded": 5'
     line = f'{{{counted}, "p50": 1500, "p95": 2e3, "p99": 3e3}}'
-    found = serving_load.figures(f"Running 2s test\n\nFIGURES {line}\n")
-    assert found == serving_load.Load(ips=42.5, p50_ms=1.5, p95_ms=2.0, p99_ms=3.0, bad=18)
-    with pytest.raises(RuntimeError, match="had no answer: unable to connect"):
-        serving_load.figures("unable to connect")
+    result = serving_load.parse_output(f"Running 2s test\n\nFIGURES {line}\n")
+    assert result == serving_load.LoadResult(ips=42.5, p50_ms=1.5, p95_ms=2.0, p99_ms=3.0, bad=18)
+    with pytest.raises(RuntimeError, match="got no response: unable to connect"):
+        serving_load.parse_output("unable to connect")
 
 
 @pytest.mark.ray

@@ -14,8 +14,8 @@ from raysplit.cli.main import main
 from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.serving.args import Access, Limits, SplitArgs
-from raysplit.serving.split.app import SplitRoutes
-from raysplit.serving.split.halves import ServerHalves
+from raysplit.serving.split.routes import SplitRoutes
+from raysplit.serving.split.server_halves import ServerHalves
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def test_inspect_an_ensemble(capsys, bundle, tiny_ensemble):
         "classes:   10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in facts
         and "fusion:    fusion.safetensors, layers=3, fill=mean" in facts
     )
-    mean, std = load_ensemble(bundle).about.mean[0], load_ensemble(bundle).about.std[0]
+    mean, std = load_ensemble(bundle).manifest.mean[0], load_ensemble(bundle).manifest.std[0]
     assert f"mean, std: {mean:.4g}±{std:.4g}" in facts
     parts = json.loads((tiny_ensemble / "summary.json").read_text())["submodels"]
     files = (tiny_ensemble / "bundle" / f"submodels/{index}.safetensors" for index in range(3))
@@ -44,7 +44,7 @@ def test_inspect_an_ensemble_as_json(capsys, bundle, tiny_ensemble):
     assert main(["inspect", bundle, "--json"]) == 0
     found, ensemble = json.loads(capsys.readouterr().out), load_ensemble(bundle)
     assert found["kind"] == "ensemble" and found["id"] == ensemble.id
-    assert found["mean"] == list(ensemble.about.mean) and found["shape"] == [1, 8, 8]
+    assert found["mean"] == list(ensemble.manifest.mean) and found["shape"] == [1, 8, 8]
     sizes = [(tiny_ensemble / "bundle" / part["file"]).stat().st_size for part in found["parts"]]
     assert [part["bytes"] for part in found["parts"]] == sizes
 

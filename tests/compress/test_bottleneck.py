@@ -134,21 +134,21 @@ def test_logits_start_between_0_and_15():
     ],
 )
 def test_keep_is_exactly_the_budget(logits, budget, kept):
-    assert encoder_with(logits).keep(budget) == kept
+    assert encoder_with(logits).choose_channels(budget) == kept
 
 
 @pytest.mark.parametrize("budget", [1, 4, 63, 100])
 def test_keep_breaks_all_ties_by_the_lowest_index(budget):
     """Sorts that are not stable scramble ties only in long tensors."""
     encoder = encoder_with([15.0] * 128)
-    assert encoder.keep(budget) == tuple(range(budget))
+    assert encoder.choose_channels(budget) == tuple(range(budget))
     encoder.reset_logits(seeded())
-    assert encoder.keep(budget) == tuple(range(budget))
+    assert encoder.choose_channels(budget) == tuple(range(budget))
 
 
 def test_keep_takes_the_largest():
     encoder = Encoder(PLAIN, (64, 2, 2), 1)
-    assert set(encoder.keep(10)) == set(encoder.logits.topk(10).indices.tolist())
+    assert set(encoder.choose_channels(10)) == set(encoder.logits.topk(10).indices.tolist())
 
 
 def test_penalty_by_hand():

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.compress.codec import Codec, extract, positions
 from raysplit.compress.error_feedback import Feedback
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.config import Level
 
 SHAPE = (4, 6, 3, 3)
@@ -45,7 +45,7 @@ LEVELS = [
 def test_the_sum_is_conserved(text, dtype, seed):
     """All that was sent, and the residual, are all gradients that were to be sent; channels and positions change."""
     level = Level.model_validate(text)
-    codec, up, feedback = Codec(level, "down"), Codec(level, "up"), begun(level)
+    codec, up, feedback = QuantizingCodec(level, "down"), QuantizingCodec(level, "up"), begun(level)
     owed, got = torch.zeros(SHAPE, dtype=torch.float64), torch.zeros(SHAPE, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     for number, g in enumerate(gradients(12, seed, dtype)):
@@ -54,7 +54,7 @@ def test_the_sum_is_conserved(text, dtype, seed):
             kept = tuple(sorted(torch.randperm(SHAPE[1], generator=generator)[: level.channels].tolist()))
         mask = positions(up.compress(g, number, kept, seed=number))
         message = feedback.compress(codec, g, number, kept, mask)
-        assert message.batch == number and message.kept == kept
+        assert message.batch == number and message.channels == kept
         owed += torch.where(where(kept, mask), g, torch.zeros_like(g)).double()
         got += extract(message, mask).double()
     residual = feedback.state()["residual"]
@@ -65,7 +65,7 @@ def test_the_sum_is_conserved(text, dtype, seed):
 
 def test_the_residual_of_what_is_not_sent_waits():
     level = Level.model_validate("c1.b32/b2.ef")
-    codec, feedback, (g, h) = Codec(level, "down"), begun(level), gradients(2)
+    codec, feedback, (g, h) = QuantizingCodec(level, "down"), begun(level), gradients(2)
     feedback.compress(codec, g, 0, (0,), None)
     first = feedback.state()["residual"]
     assert not first[:, 1:].any() and first[:, 0].any()
@@ -76,7 +76,7 @@ def test_the_residual_of_what_is_not_sent_waits():
 def test_a_small_gradient_gets_through_in_time():
     """A value of a tenth of a step is rounded away each time; with feedback it is sent every tenth time."""
     level = Level.model_validate("all.b32/b2.ef")
-    codec, feedback = Codec(level, "down"), begun(level)
+    codec, feedback = QuantizingCodec(level, "down"), begun(level)
     g = torch.tensor([[-3.0, 0.0, 0.1, 3.0]]) + torch.tensor([[0.0, 1.0, 1.0, 0.0]])
     plain = extract(codec.compress(g, seed=None))
     mean = torch.stack([extract(feedback.compress(codec, g, n, None, None)) for n in range(200)]).mean(0)
@@ -87,7 +87,7 @@ def test_a_small_gradient_gets_through_in_time():
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_what_is_carried_does_not_grow(bits):
     level = Level(down_bits=bits, feedback=True)
-    codec, feedback, sizes = Codec(level, "down"), begun(level), []
+    codec, feedback, sizes = QuantizingCodec(level, "down"), begun(level), []
     for number, g in enumerate(gradients(300)):
         feedback.compress(codec, g, number, None, None)
         sizes.append(float(feedback.state()["residual"].abs().max()))
@@ -97,7 +97,7 @@ def test_what_is_carried_does_not_grow(bits):
 def test_a_new_level_starts_afresh():
     level, other = Level.model_validate("all.b4/b4.ef"), Level.model_validate("all.b2/b2.ef")
     feedback = begun(level)
-    feedback.compress(Codec(level, "down"), gradients(1)[0], 0, None, None)
+    feedback.compress(QuantizingCodec(level, "down"), gradients(1)[0], 0, None, None)
     feedback.begin(level)
     assert feedback.state()["residual"] is not None
     feedback.begin(other)
@@ -106,7 +106,7 @@ def test_a_new_level_starts_afresh():
 
 def test_another_shape_starts_afresh():
     level = Level.model_validate("all.b4/b4.ef")
-    codec, feedback, g = Codec(level, "down"), begun(level), gradients(1)[0]
+    codec, feedback, g = QuantizingCodec(level, "down"), begun(level), gradients(1)[0]
     feedback.compress(codec, g, 0, None, None)
     message = feedback.compress(codec, g[:2], 1, None, None)
     assert message.body == codec.compress(g[:2], seed=None).body
@@ -115,7 +115,7 @@ def test_another_shape_starts_afresh():
 
 def test_restore_goes_on_as_if_nothing_had_happened():
     level = Level.model_validate("all.b4/b3.ef")
-    codec, whole, again = Codec(level, "down"), begun(level), Feedback()
+    codec, whole, again = QuantizingCodec(level, "down"), begun(level), Feedback()
     one, two, three = gradients(3)
     whole.compress(codec, one, 0, None, None)
     whole.compress(codec, two, 1, None, None)
@@ -130,5 +130,5 @@ def test_the_gradient_is_left_alone():
     level, (g,) = Level.model_validate("all.b4/b4.ef"), gradients(1)
     feedback, before = begun(level), g.clone()
     for number in range(2):
-        feedback.compress(Codec(level, "down"), g, number, None, None)
+        feedback.compress(QuantizingCodec(level, "down"), g, number, None, None)
     assert g.equal(before)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from raysplit.compress.codec import extract
+from raysplit.compress.quantizing_codec import extract
 from raysplit.data import load, mean_std, prepare_batch
 from raysplit.errors import BundleError, ConfigError
 from raysplit.family.bundle import Family, load_family, write_family
@@ -63,7 +63,7 @@ def accuracy(family: Family, level: str) -> float:
         x = prepare_batch(images.images[rows], family.about.mean, family.about.std, "none", 0)
         with torch.no_grad(), autocast(torch.device("cpu"), config.train.precision):
             z = device(x.to(memory_format=torch.channels_last))
-            message = codec.compress(z, index, device.encoder.keep(codec.level.channels), None)
+            message = codec.compress(z, index, device.encoder.choose_channels(codec.level.channels), None)
             y = extract(parse(message.to_bytes())).to(memory_format=torch.channels_last)
             correct += int((server(y).argmax(1) == images.labels[rows]).sum())
     return correct / len(images.labels)
@@ -105,7 +105,7 @@ def test_an_image_costs_what_the_manifest_says(stored):
     x = torch.randn(1, *family.about.shape)
     for entry in family.levels:
         device, codec = family.device(entry.level), family.codec(entry.level)
-        size = codec.compress(device(x), 0, device.encoder.keep(codec.level.channels)).size
+        size = codec.compress(device(x), 0, device.encoder.choose_channels(codec.level.channels)).size
         assert size == entry.bytes_per_image if entry.bytes_per_image_exact else size <= entry.bytes_per_image
 
 

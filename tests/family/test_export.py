@@ -26,7 +26,7 @@ def expected(family, level: str, images):
     about, half, server = family.about, family.device(level), family.server(level)
     with torch.inference_mode():
         z = half(prepare_batch(images, about.mean, about.std, "none", 0))
-        kept = half.encoder.keep(family.codec(level).level.channels)
+        kept = half.encoder.choose_channels(family.codec(level).level.channels)
         if kept is None:
             return z, server(z)
         full = torch.zeros_like(z)

@@ -18,7 +18,7 @@ from raysplit.config import (
     RetrainConfig,
 )
 from raysplit.config.search import SearchConfig
-from raysplit.ensemble.classifier import WEIGHTS
+from raysplit.folders.build_dir import BASE_WEIGHTS
 from raysplit.hardware.machine import NAMED
 from raysplit.search import ensemble_trial
 from raysplit.search.ensemble_trial import open_shared_base
@@ -62,12 +62,18 @@ def test_an_infeasible_config_is_refused_before_it_is_trained(changes, settings,
 def test_trials_that_train_a_base_alike_share_it(tmp_path, monkeypatch):
     search, folder = make_search(), Folder.at(str(tmp_path))
     prepare_trials(search, folder)
-    kept = (tmp_path / "base").glob(f"*/{WEIGHTS}")
+    kept = (tmp_path / "base").glob(f"*/{BASE_WEIGHTS}")
     assert len(list(kept)) == 1
     trained = []
     monkeypatch.setattr(
-        "raysplit.ensemble.build.fit_base",
-        lambda config, build: (trained.append(config.base.train.epochs), ensemble_trial.fit_base(config, build)),
+        "raysplit.ensemble.runner.train_base",
+        lambda context, log: (
+            trained.append(context.config.base.train.epochs),
+            ensemble_trial.train_base(context, log),
+        ),
+            trained.append(context.config.base.train.epochs),
+            ensemble_trial.train_base(context, log),
+        ),
     )
     [report] = run_trial(search, CONFIG.with_settings(["fusion.layers=1"]), folder)
     assert trained == [] and report.last
@@ -75,5 +81,5 @@ def test_trials_that_train_a_base_alike_share_it(tmp_path, monkeypatch):
     longer = CONFIG.with_settings(["base.train.epochs=2"])
     list(run_trial(search, longer, folder))
     list(run_trial(search, longer.with_settings(["groups.n=5"]), folder))
-    assert trained == [2] and open_shared_base(longer, folder).has(WEIGHTS)
+    assert trained == [2] and open_shared_base(longer, folder).has(BASE_WEIGHTS)
     assert open_shared_base(longer, folder).location != open_shared_base(CONFIG, folder).location

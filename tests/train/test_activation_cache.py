@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 import torch
 
-from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels
+from raysplit.compress.labels import extract_labels, pack_labels
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract
 from raysplit.config import UNCOMPRESSED
 from raysplit.data import load
 from raysplit.train.activation_cache import ActivationCache, shift_codes
@@ -29,7 +30,10 @@ def cache(views: int, messages: int) -> ActivationCache:
         made.new_view()
         for number in range(messages):
             z = torch.full((2, 1, 1, 1), 100.0 * view + number)
-            made.add(Codec(UNCOMPRESSED, "up").compress(z, number), pack_labels(torch.full((2,), number), number, 100))
+            made.add(
+                QuantizingCodec(UNCOMPRESSED, "up").compress(z, number),
+                pack_labels(torch.full((2,), number), number, 100),
+            )
     return made
 
 

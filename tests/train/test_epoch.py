@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysplit.compress.codec import extract, extract_labels
+from raysplit.compress.labels import extract_labels
+from raysplit.compress.quantizing_codec import extract
 from raysplit.config import Fixed
 from raysplit.data import load
 from raysplit.torch_utils.checkpoint import unpack_state

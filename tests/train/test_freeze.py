@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysplit.compress.codec import extract
+from raysplit.compress.quantizing_codec import extract
 from raysplit.config import ByteBudget, Plateau
 from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysplit.compress.codec import Codec, extract, positions
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.compress.topk import choose
 from raysplit.config import UNCOMPRESSED, Fixed
 from raysplit.errors import ConfigError, WireError
@@ -70,8 +70,8 @@ def exchanges(config):
 def test_gradients_lie_where_the_activations_did(squeezed):
     for activation, gradient in exchanges(at(squeezed, "c4.k5r30.b4/b8.zstd", epochs=1, in_flight=2)):
         mask = positions(activation)
-        assert activation.kept == gradient.kept and gradient.known and mask.sum() == 16 * 5
-        y = extract(gradient, mask)[:, list(gradient.kept)]
+        assert activation.channels == gradient.channels and gradient.positions_known and mask.sum() == 16 * 5
+        y = extract(gradient, mask)[:, list(gradient.channels)]
         assert not y[~mask].any() and y[mask].any()
 
 
@@ -82,7 +82,7 @@ def test_a_device_refuses_a_gradient_of_other_values(squeezed):
 
     def dense(number, activation, labels):
         down, score = learn(number, activation, labels)
-        return Codec(UNCOMPRESSED, "down").compress(torch.zeros(down.shape), number), score
+        return QuantizingCodec(UNCOMPRESSED, "down").compress(torch.zeros(down.shape), number), score
 
     loop._server.train_step = dense
     with pytest.raises(WireError, match="message 0 is not restricted to the positions of its activation"):

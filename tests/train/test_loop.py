@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysplit.compress.codec import pack_labels
+from raysplit.compress.labels import pack_labels
 from raysplit.config import Fixed, ModelConfig, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import DataError, WireError

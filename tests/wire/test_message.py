@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.compress.codec import Codec, extract, extract_labels, pack_labels, positions
+from raysplit.compress.labels import extract_labels, pack_labels
+from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.config import Level
 from raysplit.errors import WireError
 from raysplit.wire.message import Kind, Message, header_size, parse
+from tests.examples import examples
 
 FIXED = struct.Struct("<2sBBIIBBBBBHI")
 ZSTD, CHANNELS, TOP, KNOWN, RANGES = 1, 2, 4, 8, 16
@@ -53,17 +55,21 @@ def read(data):
     message = parse(data)
     if message.kind is Kind.LABELS:
         return message, extract_labels(message)
-    return message, extract(message, MASK if message.known else None)
+    return message, extract(message, MASK if message.positions_known else None)
 
 
 def samples():
     x = torch.arange(2 * 9 * 3, dtype=torch.float32).reshape(2, 9, 3)
-    up = Codec(Level(up_bits=4), "up").compress(x, batch=5)
-    down = Codec(Level(down_bits=8, entropy="zstd"), "down").compress(torch.zeros(2, 9, 30), batch=6, kept=(0, 8))
+    up = QuantizingCodec(Level(up_bits=4), "up").compress(x, batch=5)
+    down = QuantizingCodec(Level(down_bits=8, entropy="zstd"), "down").compress(
+        torch.zeros(2, 9, 30), batch=6, channels=(0, 8)
+    )
     assert down.zstd
-    sparse = Codec(Level(top=7, up_bits=3), "up").compress(x, batch=8, kept=(1, 2, 5))
-    answer = Codec(Level(top=7, down_bits=3), "down").compress(x, batch=8, kept=(1, 2, 5), mask=positions(sparse))
-    ranges = Codec(Level(channels=2, up_bits=2, per_channel=True), "up").compress(x, kept=(3, 4))
+    sparse = QuantizingCodec(Level(top=7, up_bits=3), "up").compress(x, batch=8, channels=(1, 2, 5))
+    answer = QuantizingCodec(Level(top=7, down_bits=3), "down").compress(
+        x, batch=8, channels=(1, 2, 5), mask=positions(sparse)
+    )
+    ranges = QuantizingCodec(Level(channels=2, up_bits=2, per_channel=True), "up").compress(x, channels=(3, 4))
     return {
         "sparse": sparse,
         "answer": answer,
@@ -71,7 +77,7 @@ def samples():
         "up": up.spent(1.5),
         "down": down,
         "labels": pack_labels(torch.tensor([1, 2, 3]), 7, 10),
-        "scalar": Codec(Level(), "up").compress(torch.tensor(1.0)),
+        "scalar": QuantizingCodec(Level(), "up").compress(torch.tensor(1.0)),
     }
 
 
@@ -90,7 +96,7 @@ def test_round_trip(message):
 def test_layout():
     """The layout is the wire format: it may not change without a new version."""
     message = Message(
-        Kind.GRADIENT, 2, (1, 9), torch.float16, 16, b"body", zstd=True, kept=(0, 8), channel_dim=1, micros=3
+        Kind.GRADIENT, 2, (1, 9), torch.float16, 16, b"body", zstd=True, channels=(0, 8), channel_dim=1, micros=3
     )
     expected = raw((1, 9), b"body", kind=2, batch=2, micros=3, dtype=FLOAT16, bits=16, flags=3, bitmap=b"\x01\x01")
     assert message.to_bytes() == expected
@@ -98,8 +104,8 @@ def test_layout():
 
 
 def test_layout_of_top_k_and_ranges():
-    common = dict(shape=(2, 9, 3), dtype=torch.float32, kept=(0, 8))
-    answer = Message(Kind.GRADIENT, 4, bits=16, body=b"body", top=5, known=True, **common)
+    common = dict(shape=(2, 9, 3), dtype=torch.float32, channels=(0, 8))
+    answer = Message(Kind.GRADIENT, 4, bits=16, body=b"body", top=5, positions_known=True, **common)
     expected = raw(
         (2, 9, 3), b"body", kind=2, batch=4, bits=16, flags=CHANNELS | TOP | KNOWN, top=5, bitmap=b"\x01\x01"
     )
@@ -121,7 +127,7 @@ def messages(draw):
     sent = [len(kept) if kept is not None and i == channel_dim else size for i, size in enumerate(shape)]
     most, extra = math.prod(sent[1:]) if sent else 0, {}
     if most and draw(st.booleans()):
-        extra = dict(top=draw(st.integers(1, most)), known=draw(st.booleans()))
+        extra = dict(top=draw(st.integers(1, most)), positions_known=draw(st.booleans()))
     elif bits <= 8 and channel_dim < len(shape):
         extra = dict(per_channel=draw(st.booleans()))
     return Message(
@@ -133,7 +139,7 @@ def messages(draw):
         body=draw(st.binary(max_size=40)),
         **extra,
         zstd=draw(st.booleans()),
-        kept=kept,
+        channels=kept,
         channel_dim=channel_dim,
         micros=draw(st.integers(0, 2**32 - 1)),
     )
@@ -263,7 +269,7 @@ def reads_or_refuses(data):
 SIZES = st.sampled_from([0, 1, 1, 2, 3, 8, 9, 1 << 16, 1 << 31, (1 << 32) - 1])
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     st.fixed_dictionaries(
         {},
@@ -285,7 +291,7 @@ def test_any_fields_with_a_right_checksum(fields):
     reads_or_refuses(raw(**fields))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(sorted(SAMPLES)), st.data())
 def test_changed_bytes_with_the_checksum_made_right(name, data):
     message = bytearray(SAMPLES[name].to_bytes())

@@ -1,0 +1,82 @@
+"""A part's rows as tensors: every image decoded, bad rows refused or skipped, all of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from raysplit.config import DataConfig
+from raysplit.data.decode import decode
+from raysplit.data.schema import BadRow, Part, Pixels, check_label
+from raysplit.errors import DataError
+
+
+class Decoded(NamedTuple):
+    """A part's images, uint8 (N, C, H, W), its labels, int64 (N,), and how many bad rows were skipped."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    skipped: int
+
+
+def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterator[tuple[Pixels, int] | None]:
+    """Yield pixels (C, H, W) and label of each row, None for a bad one that is skipped.
+
+    Raises DataError for a bad row (unless config.on_bad_rows is "skip"), for images that differ in shape and for a
+    part without a good row.
+    """
+    if not part.count:
+        raise DataError(f"{part.where} has no rows")
+    shape: tuple[int, ...] | None = None
+    skipped = 0
+    for row in part.rows():
+        try:
+            label = check_label(row.label, len(part.classes))
+            pixels = decode(row.image, config.size, channels)
+        except BadRow as err:
+            if config.on_bad_rows == "raise":
+                raise DataError(f"{row.where}: {err}. data.on_bad_rows=skip leaves such rows out") from None
+            skipped += 1
+            yield None
+            continue
+        if shape is None:
+            shape = pixels.shape
+        elif pixels.shape != shape:
+            raise DataError(_odd_shape(row.where, pixels.shape, shape))
+        yield pixels, label
+    if shape is None:
+        raise DataError(f"{part.where} has no good row: {skipped} bad ones were skipped")
+
+
+def decode_part(part: Part, config: DataConfig, channels: int | None) -> Decoded:
+    """Decode a part into memory; raises as `decode_rows`."""
+    images: Pixels | None = None
+    labels: list[int] = []
+    skipped = 0
+    for row in decode_rows(part, config, channels):
+        if row is None:
+            skipped += 1
+            continue
+        pixels, label = row
+        if images is None:
+            images = np.empty((part.count, *pixels.shape), np.uint8)
+        images[len(labels)] = pixels
+        labels.append(label)
+    assert images is not None
+    return Decoded(torch.from_numpy(images[: len(labels)]), torch.tensor(labels), skipped)
+
+
+def _odd_shape(where: str, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+    if shape[0] != first[0]:
+        kinds = {1: "grey", 3: "RGB"}
+        return (
+            f"{where}: the image is {kinds[shape[0]]}, those before it are {kinds[first[0]]}; "
+            "set data.channels=1 or data.channels=3 to convert all"
+        )
+    return (
+        f"{where}: the image has {shape[1]}×{shape[2]} pixels (height×width), those before it have "
+        f"{first[1]}×{first[2]}; set data.size={min(first[1:])} or another size to resize all"
+    )

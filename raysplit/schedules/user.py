@@ -1,0 +1,46 @@
+"""A user's own schedule: a class in a file, or an object in memory."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from raysplit.errors import ConfigError
+from raysplit.schedules.base import Decision, History, RunContext, Schedule, check_schedule
+from raysplit.utils.user_code import ObjectRecord, UserClass
+from raysplit.wire.level import Level
+
+
+class UserSchedule(UserClass):
+    """A schedule in a user's own file, `path.py:Class`. The file runs when the schedule is first used."""
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return every level that the user's schedule lists; ConfigError when it cannot be loaded."""
+        return self._schedule.levels()
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        """Return what the user's schedule decides."""
+        return self._schedule.decide(context, history)
+
+    @property
+    def measures(self) -> bool:
+        """Whether its decisions depend on what the run measures."""
+        return bool(getattr(self._schedule, "measures", False))
+
+    @cached_property
+    def _schedule(self) -> Schedule:
+        try:
+            return check_schedule(self.create())
+        except ValueError as err:
+            raise ConfigError(f"schedule {self.target}: {err}") from None
+
+
+class ScheduleRecord(ObjectRecord):
+    """The record of a schedule that was an object in memory: reports can name it, a run cannot use it."""
+
+    def levels(self) -> tuple[Level, ...]:
+        """Raise ConfigError: the object is lost."""
+        raise self.lost("schedule")
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        """Raise ConfigError: the object is lost."""
+        raise self.lost("schedule")
