@@ -46,7 +46,7 @@ def shared_ray_for_jobs(shared_ray: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def own_ray() -> Iterator[None]:
-    """End the shared Ray, for a test that starts one of its own in this process; the next that shares starts another."""
+    """End the shared Ray: the test starts one of its own in this process."""
     import ray
 
     ray.shutdown()
