@@ -91,6 +91,8 @@ def knee_point(trials: Sequence[Mapping[str, Any]], objectives: Objectives) -> K
     front = pareto_front(trials, objectives)
     if not front:
         raise ConfigError("no trial has a number for every objective, so there is no front; look at why they failed")
+    if len(front) == 1:
+        return KneePoint(front[0], "the only trial on the front")
     costs = _costs(trials, objectives)[front]
     span = np.ptp(costs, axis=0)
     scaled = (costs - costs.min(0)) / np.where(span > 0, span, 1.0)

@@ -63,7 +63,9 @@ def storage_bytes(value: Any) -> dict[int, int]:
 class _DrawDetector(TorchDispatchMode):
     """Notices operations that draw random numbers."""
 
-    drew = False
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.drew = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.drew |= torch.Tag.nondeterministic_seeded in func.tags

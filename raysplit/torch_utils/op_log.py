@@ -32,7 +32,7 @@ class TensorRef:
     def of(tensor: Tensor, storage: int) -> TensorRef:
         if tensor.layout is not torch.strided or tensor.is_conj() or tensor.is_neg():
             raise ReplayError(f"a tensor of layout {tensor.layout}, or one that is conjugated lazily")
-        return TensorRef(storage, tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype)
+        return TensorRef(storage, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
     def on(self, storage: torch.UntypedStorage) -> Tensor:
         """Return the tensor on a storage that holds values."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import ConfigError
-from raysplit.search.pareto import extract_metrics, hypervolume, knee_point, pareto_front
+from raysplit.search.pareto import KneePoint, extract_metrics, hypervolume, knee_point, pareto_front
 
 TWO = {"accuracy": "max", "bytes": "min"}
 THREE = TWO | {"seconds": "min"}
@@ -66,7 +66,7 @@ def test_the_knee_is_where_the_front_bends():
     curve = [{"accuracy": 0.9 - 0.4 / (1 + size), "bytes": size} for size in range(0, 40, 2)]
     found = knee_point(curve, TWO)
     assert curve[found.index]["bytes"] in (4, 6) and "of the 20 on the front" in found.reason
-    assert knee_point([curve[3]], TWO).index == 0
+    assert knee_point([curve[3]], TWO) == KneePoint(0, "the only trial on the front")
 
 
 def test_units_do_not_move_the_knee():

@@ -167,10 +167,10 @@ def written_constant() -> nn.Module:
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (forked, "state was put back"),
-        (with_own_generator, "a generator of its own"),
-        (with_large_tensor, "10000 values that it did not compute itself"),
-        (on_meta, "on the meta device"),
+        (forked, "puts the state of torch's generator back"),
+        (with_own_generator, "draws from a generator of its own"),
+        (with_large_tensor, "10000 values on cpu that it has not computed"),
+        (on_meta, "uses the meta device itself"),
         (written_constant, "writes into a constant"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_tensor_that_only_a_closure_holds_is_refused():
         return nn.Linear(3, 3)
 
     model, deferred = build_deferred(build)
-    with pytest.raises(ReplayError, match="held outside of the module"):
+    with pytest.raises(ReplayError, match="a tensor outside of its modules"):
         deferred.materialize([model])
 
 
