@@ -18,7 +18,6 @@ from raysplit.errors import ConfigError
 from raysplit.models import build
 from raysplit.split import Cut, SplitModel, split_model
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
-from raysplit.torch_utils.op_log import ReplayError
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.local_head import LocalHead
 
@@ -109,9 +108,12 @@ def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
     cross.
 
     >>> from raysplit import recipes
-    >>> built = build_device_half(recipes.get("mnist5k_vgg11_prune"), classes=10, shape=(1, 28, 28))
-    >>> built.cut.name, built.code_shape
-    ('features.7', (128, 7, 7))
+    >>> from raysplit.config import ModelConfig
+    >>> small = ModelConfig(name="vgg5", args={"width": 0.5})
+    >>> config = recipes.get("mnist5k_vgg11_prune").replaced(model=small, cut="features.3")
+    >>> built = build_device_half(config, classes=10, shape=(1, 28, 28))
+    >>> built.cut.shape, built.code_shape
+    ((32, 14, 14), (32, 14, 14))
     """
     return _build_alone(config, classes, shape, _Draft.device, init_weights)
 
@@ -178,7 +180,9 @@ def _build_alone(
     """Build the half that `take` returns, without memory for the other one."""
     deferred = DeferredInit(mix(config.train.seed, "init"))
     try:
-        split, built = _take(_draft(config, classes, shape, deferred), take)
+        draft = _draft(config, classes, shape, deferred)
+        split, built = draft.split, take(draft)
+        del draft  # and what neither half holds
         other = split.server if built.half.body is split.device else split.device
         _materialize(deferred, built.half, other, init_weights)
         return built
@@ -191,19 +195,12 @@ def _build_alone(
     return built
 
 
-def _take(draft: _Draft, take: Callable[[_Draft], Built]) -> tuple[SplitModel, Built]:
-    return draft.split, take(draft)
-
-
 def _materialize(deferred: DeferredInit, half: nn.Module, other: nn.Module, init_weights: bool) -> None:
     """Give `half` its values, and `other` only those that both hold."""
     own = _storages(held_tensors(half))
     leave = [tensor for tensor in held_tensors(other) if tensor.untyped_storage()._cdata not in own]
     assigned = [] if init_weights else list(half.state_dict(keep_vars=True).values())
     deferred.materialize([half, other], leave=[*leave, *assigned])
-    missing = _storages(tensor for tensor in held_tensors(half) if tensor.is_meta)
-    if not missing <= _storages(assigned):
-        raise ReplayError("tracing copies a tensor that the model keeps in a list or the like")
 
 
 def _storages(tensors: Iterable[torch.Tensor]) -> set[int]:
