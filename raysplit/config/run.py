@@ -168,7 +168,13 @@ class RayConfig(Frozen):
 
 
 class SplitConfig(Frozen):
-    """Everything that decides one split-training run."""
+    """Everything that decides one split-training run.
+
+    >>> from raysplit import recipe
+    >>> config = recipe("mnist5k_vgg11_deprune").with_settings(["train.epochs=3"])
+    >>> config.train.epochs, [str(level) for level in config.levels()]
+    (3, ['c4·b4/b4·zstd', 'c16·b4/b4·zstd'])
+    """
 
     name: str
     data: DataConfig

@@ -88,6 +88,10 @@ class DeviceClient:
         transport: carries requests in place of HTTP over the machine's own network.
 
     Raises BundleError for a family that is damaged, ConfigError for a URL, key or target that is none.
+
+    >>> with DeviceClient("family", "http://127.0.0.1:8000", target_s=0.2) as client:
+    ...     client.family.about.shape  # client.predict(images) sends them
+    (1, 8, 8)
     """
 
     def __init__(

@@ -76,6 +76,10 @@ def write_family(run_dir: str, out: str) -> str:
     """Write the bundle of a finished prune run to a path or URI and return where it is.
 
     Raises ConfigError for a run of another schedule or one that has not ended.
+
+    >>> family = load_family(write_family("run", "new_family"))
+    >>> [level.level for level in family.levels]
+    ['all·b4/b4·zstd', 'c2·b4/b4·zstd']
     """
     place = RunDir.at(run_dir)
     config, summary = place.config(), place.summary()
@@ -109,6 +113,10 @@ def load_family(location: str) -> Family:
     """Open a family by path or URI, every hash checked.
 
     Raises BundleError for what is not a family, and for damaged, missing or contradictory files.
+
+    >>> family = load_family("family")
+    >>> {level.level: level.bytes_per_image for level in family.levels}
+    {'all·b4/b4·zstd': 115, 'c2·b4/b4·zstd': 68}
     """
     bundle = open_bundle(location, KIND)
     try:
