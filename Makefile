@@ -1,27 +1,34 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-ray test-rest check clean
+.PHONY: demo test test-ray test-rest test-slow check docs clean
 
 demo: $(READY)  ## train VGG-11 across a device and a server, uncompressed and with deprune, and report
 	$(BIN)/python jobs/demo.py
 
 # The tests that start Ray and the others side by side: each kind leaves a core idle for much of its time. Ray's
 # processes have deadlines, so that the others stand back.
-test: $(READY)  ## the whole test suite
+test: $(READY)  ## the test suite
 	$(MAKE) --jobs=2 --output-sync=target test-ray test-rest
 
 test-ray: $(READY)
-	$(BIN)/python -m pytest -m ray
+	$(PYTEST) -m "ray and not slow"
 
 test-rest: $(READY)
-	nice $(BIN)/python -m pytest -m "not ray"
+	nice $(PYTEST) -m "not ray and not slow"
+
+test-slow: $(READY)  ## what repeats: property tests with all their examples, fault runs, notebooks at full length
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=slow
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## guides and API reference into build/docs; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(READY): pyproject.toml
 	test -d $(VENV) || python3 -m venv $(VENV)
@@ -29,4 +36,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

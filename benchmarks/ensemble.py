@@ -33,10 +33,11 @@ from filelock import FileLock
 from meta import RESULTS, meta, save
 
 from raysplit.config import EnsembleConfig
-from raysplit.ensemble.build import alike, build_ensemble, claim, config_of
-from raysplit.ensemble.classifier import TEACHER, WEIGHTS, facts_of, fit_base, load_base, normalisation, teach
+from raysplit.ensemble.base_classifier import load_base, teacher_logits, train_base
+from raysplit.ensemble.build import build_ensemble
+from raysplit.ensemble.context import open_build, read_normalization
 from raysplit.ensemble.weights_file import pack, unpack
-from raysplit.utils.storage import Folder
+from raysplit.folders.build_dir import BASE_WEIGHTS, TEACHER_LOGITS, BuildDir
 
 
 def main() -> None:
@@ -109,10 +110,12 @@ class Study:
 
     @property
     def seeds(self) -> list[int]:
-        return seeds(self.family, self.data, self.preset)
+        found: list[int] = seeds(self.family, self.data, self.preset)
+        return found
 
     def names(self, seed: int) -> list[str]:
-        return names(self.family, self.preset, seed)
+        found: list[str] = names(self.family, self.preset, seed)
+        return found
 
     @property
     def planned(self) -> list[tuple[str, int]]:
@@ -126,26 +129,27 @@ class Study:
 
     def given(self, seed: int) -> EnsembleConfig:
         """Return the config of `n=10` with the weights that a base of its seed has or will have."""
-        config, place = start(self.family, self.data, self.preset, seed), self.place("base", seed)
-        mean, std = normalisation(config)
-        return config.replaced(base=config.base.replaced(weights=str(place / WEIGHTS), mean=mean, std=std))
+        config: EnsembleConfig = start(self.family, self.data, self.preset, seed)
+        found, weights = read_normalization(config), str(self.place("base", seed) / BASE_WEIGHTS)
+        return config.replaced(base=config.base.replaced(weights=weights, mean=found.mean, std=found.std))
 
     def trained(self, seed: int) -> None:
         """Train the base of a seed, or go on with it; done, it is left alone."""
         alone, place = of_base(start(self.family, self.data, self.preset, seed)), self.place("base", seed)
         with _locked(place):
-            folder = Folder.at(str(place))
-            claim(alone, folder)
+            folder = BuildDir.at(str(place))
+            folder.claim(alone)
             _say_how(place, seed)
-            if not folder.has(WEIGHTS):
-                fit_base(alone, folder)
-            if not folder.has(TEACHER):
-                classes, shape = facts_of(alone.data)
-                teach(self.given(seed), folder, load_base(alone, folder, len(classes), shape))
+            if not folder.has(BASE_WEIGHTS):
+                train_base(open_build(alone, folder.location), _print)
+            if not folder.has(TEACHER_LOGITS):
+                context = open_build(self.given(seed), folder.location)
+                teacher_logits(context, load_base(context))
 
     def config(self, name: str, seed: int) -> EnsembleConfig:
         """Return what a row builds."""
-        return ROWS[name](self.given(seed)).replaced(name=name)
+        config: EnsembleConfig = ROWS[name](self.given(seed))
+        return config.replaced(name=name)
 
     def settings(self, name: str, seed: int) -> str:
         """Return what tells a row's build from one of other settings, wherever data and base lie."""
@@ -158,7 +162,7 @@ class Study:
     def built(self, name: str, seed: int) -> Figures | None:
         """Return what a row's build came to; None where there is none that is done, or of other settings."""
         place = self.place(name, seed)
-        if not (place / "summary.json").exists() or not alike(config_of(str(place)), self.config(name, seed)):
+        if not (place / "summary.json").exists() or not BuildDir.at(str(place)).holds(self.config(name, seed)):
             return None
         return figures(place, name, seed) | {"settings": self.settings(name, seed)}
 
@@ -171,21 +175,20 @@ class Study:
         place, config = self.place(name, seed), self.config(name, seed)
         torch.compiler.reset()  # after eight shapes of one function torch falls back on eager without a word
         with _locked(place):
-            claim(config, Folder.at(str(place)))
+            BuildDir.at(str(place)).claim(config)
             if (place / "summary.json").exists():
                 return
             _say_how(place, seed)
-            (place / TEACHER).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.place("base", seed) / TEACHER, place / TEACHER)
+            (place / TEACHER_LOGITS).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.place("base", seed) / TEACHER_LOGITS, place / TEACHER_LOGITS)
             if name in TAKES:
                 self.build(TAKES[name], seed)
                 _take(self.place(TAKES[name], seed), place, config)
             self._take_common(place, config, seed)
-            done = build_ensemble(config, str(place))
-        print(
-            f"{place.name}: {100 * done['accuracy']:.2f} %, base {100 * done['base_accuracy']:.2f} %, "
-            f"{sum(done['seconds'][stage] for stage in STAGES):.0f} s",
-            flush=True,
+            done = build_ensemble(config, str(place), log=_print)
+        _print(
+            f"{place.name}: {100 * done.accuracy:.2f} %, base {100 * done.base_accuracy:.2f} %, "
+            f"{sum(getattr(done.seconds, stage) for stage in STAGES):.0f} s"
         )
 
     def _take_common(self, place: Path, config: EnsembleConfig, seed: int) -> None:
@@ -196,7 +199,7 @@ class Study:
 
         for other in (self.place(name, seed) for name in ROWS):
             done = (other / "summary.json").exists() and (other / "common").exists()
-            if done and not (place / "common").exists() and makes(config_of(str(other))) == makes(config):
+            if done and not (place / "common").exists() and makes(BuildDir.at(str(other)).config()) == makes(config):
                 shutil.copytree(other / "common", place / "arriving", dirs_exist_ok=True)
                 (place / "arriving").rename(place / "common")
 
@@ -218,7 +221,7 @@ class Study:
 
     def about(self, seeds: list[int]) -> dict[str, Any]:
         """Return `meta`, with what the rows have in common."""
-        found = meta(seeds)
+        found: dict[str, Any] = meta(seeds)
         config = start(self.family, self.data, self.preset, 0)
         assert config.retrain is not None
         for package in ("timm", "spikingjelly"):
@@ -251,6 +254,10 @@ def _take(source: Path, place: Path, config: EnsembleConfig) -> None:
             weights = unpack((part / "model.safetensors").read_bytes(), str(part))
             (target / "model.safetensors").write_bytes(pack(weights, config.precision))
             shutil.copyfile(part / "record.json", target / "record.json")
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 def _locked(place: Path) -> FileLock:

@@ -33,15 +33,16 @@ from raysplit.config import (
     Precision,
     PruneConfig,
 )
-from raysplit.ensemble.class_groups import samples_of
-from raysplit.ensemble.classifier import facts_of, fit_base, load_base, samples_of_split
-from raysplit.ensemble.cost import cost, latencies
-from raysplit.ensemble.importance import score
+from raysplit.ensemble.base_classifier import load_base, train_base
+from raysplit.ensemble.context import open_build
+from raysplit.ensemble.cost import measure_cost, measure_latencies
+from raysplit.ensemble.forward import compute_outputs
+from raysplit.ensemble.importance import score_units
 from raysplit.ensemble.prunable.base import PrunableNetwork, prunable_network
-from raysplit.ensemble.trainer import Fit, Objective, Samples, outputs
-from raysplit.ensemble.weights_file import at_precision, pack, unpack
+from raysplit.ensemble.samples import Samples, draw_rows
+from raysplit.ensemble.trainer import ClassifierTrainer, Objective
+from raysplit.ensemble.weights_file import pack, set_precision, unpack
 from raysplit.models import build
-from raysplit.utils.storage import Folder
 
 SHAPE = (3, 224, 224)
 K = 2
@@ -90,11 +91,11 @@ def sizes() -> list[dict[str, Any]]:
     """
     full, small = pair()
     ten = build(ModelConfig(name="vit_base_patch16_224"), 10, SHAPE)
-    whole = cost(ten, SHAPE, "fp32")
+    whole = measure_cost(ten, SHAPE, "fp32")
     rows = []
     for name, model in (("full, 1000 classes", full), ("full, 10 classes", ten), ("sub-model", small)):
         for precision in PRECISIONS:
-            found = cost(model, SHAPE, precision)
+            found = measure_cost(model, SHAPE, precision)
             rows.append(
                 {
                     "model": name,
@@ -126,7 +127,7 @@ def times(rounds: int) -> list[dict[str, Any]]:
     compiled: list[Any] = [torch.compile(copy.deepcopy(model), dynamic=False) for model in plain]
     with torch._inductor.config.patch(freezing=True, max_autotune=True):
         models = [*plain, *compiled, *(scripted(model) for model in plain[:2])]
-        found = [1e3 * seconds for seconds in latencies(models, SHAPE, rounds)]
+        found = [1e3 * seconds for seconds in measure_latencies(models, SHAPE, rounds)]
     full, small, full16, small16, cfull, csmall, cfull16, csmall16, sfull, ssmall = found
     pairs = (
         ("fp32 sub-model against fp32 full", small, full),
@@ -149,7 +150,8 @@ def scripted(model: torch.nn.Module) -> torch.nn.Module:
     """Return a model as a frozen TorchScript for one image, its operators fused into those of oneDNN."""
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its deprecation, and that shapes are those of the image traced
-        frozen = torch.jit.freeze(torch.jit.trace(copy.deepcopy(model), torch.zeros(1, *SHAPE)))
+        trace: Any = torch.jit.trace
+        frozen = torch.jit.freeze(trace(copy.deepcopy(model), torch.zeros(1, *SHAPE)))
         return torch.jit.optimize_for_inference(frozen)
 
 
@@ -171,11 +173,10 @@ def scored_base(data: str) -> EnsembleConfig:
 
 def compared(config: EnsembleConfig, proxy: int, place: str) -> dict[str, Any]:
     """Train the base in a folder and return seconds, rank correlations and accuracy after retraining of each score."""
-    folder = Folder.at(place)
-    fit_base(config, folder)
-    classes, shape = facts_of(config.data)
-    family = prunable_network(load_base(config, folder, len(classes), shape), shape)
-    train, test = samples_of_split(config, "train"), samples_of_split(config, "test")
+    context = open_build(config, place)
+    train_base(context, print)
+    network = prunable_network(load_base(context), context.data.shape)
+    train, test = context.load_samples("train"), context.load_samples("test")
     own = torch.isin(train.targets, torch.tensor(OWN)).nonzero().flatten()[:proxy]
     x = train.batch(own)
     found: dict[Kind, dict[str, Tensor]] = {}
@@ -183,17 +184,17 @@ def compared(config: EnsembleConfig, proxy: int, place: str) -> dict[str, Any]:
     kinds: tuple[Kind, ...] = ("fast", "exact", "random")
     for kind in kinds:
         begin = time.perf_counter()
-        found[kind] = score(kind, family, x, 0)
+        found[kind] = score_units(kind, network, x, 0)
         seconds[kind] = time.perf_counter() - begin
-    kept = {kind: family.choose(scores, K) for kind, scores in found.items()}
-    trained_again = {kind: [retrained(family, kept[kind], train, test, seed) for seed in SEEDS] for kind in kinds}
+    kept = {kind: network.select_units(scores, K) for kind, scores in found.items()}
+    trained_again = {kind: [retrained(network, kept[kind], train, test, seed) for seed in SEEDS] for kind in kinds}
     return {
         "seconds": seconds,
         "times_faster": seconds["exact"] / seconds["fast"],
-        "units": sum(family.units().values()),
+        "units": sum(network.units().values()),
         "spearman": by_kind(found["fast"], found["exact"]),
         "spearman_random": by_kind(found["random"], found["exact"]),
-        "base_accuracy": _accuracy(outputs(family.model, test)[1], test.targets),
+        "base_accuracy": _accuracy(compute_outputs(network.model, test).predictions, test.targets),
         "kept_alike": {kind: share_alike(kept[kind], kept["exact"]) for kind in kinds},
         "retrained": {kind: [accuracies["fp32"] for accuracies in results] for kind, results in trained_again.items()},
         "retrained_at": {
@@ -225,7 +226,7 @@ def share_alike(kept: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
 
 
 def retrained(
-    family: PrunableNetwork, kept: dict[str, Tensor], train: Samples, test: Samples, seed: int
+    network: PrunableNetwork, kept: dict[str, Tensor], train: Samples, test: Samples, seed: int
 ) -> dict[Precision, float]:
     """Return the test accuracy of a sub-model of some units trained again, stored at each precision.
 
@@ -233,24 +234,25 @@ def retrained(
     of its own.
     """
     classes = int(train.targets.max()) + 1
-    model = family.shrink(kept, K, OWN, rest=True)
-    rows, targets = samples_of(train.targets, OWN, classes, True, len(train), seed)
-    samples = Samples(train.images[rows], targets, train.mean, train.std)
-    for _ in Fit(Objective(model, RETRAIN.label_smoothing), samples, RETRAIN.replaced(seed=seed), "crop").epochs():
+    model = network.shrink(kept, K, OWN, rest=True)
+    drawn = draw_rows(train.targets, OWN, classes, True, len(train), seed)
+    samples = Samples(train.images[drawn.rows], drawn.targets, train.mean, train.std)
+    objective, settings = Objective(model, RETRAIN.label_smoothing), RETRAIN.replaced(seed=seed)
+    for _ in ClassifierTrainer(objective, samples, settings, "crop").epochs():
         pass
     label_of = torch.zeros(classes, dtype=torch.int64)
     label_of[list(OWN)] = torch.arange(1, len(OWN) + 1)
     weights, accuracies = {name: value.clone() for name, value in model.state_dict().items()}, {}
     for precision in PRECISIONS:
         model.load_state_dict(unpack(pack(weights, precision), precision))
-        answers = outputs(at_precision(model, precision), test)[1]
-        accuracies[precision] = _accuracy(answers, label_of[test.targets])
+        predictions = compute_outputs(set_precision(model, precision), test).predictions
+        accuracies[precision] = _accuracy(predictions, label_of[test.targets])
         model.float()
     return accuracies
 
 
-def _accuracy(logits: Tensor, targets: Tensor) -> float:
-    return 100 * (logits.argmax(1) == targets).float().mean().item()
+def _accuracy(predictions: Tensor, targets: Tensor) -> float:
+    return 100 * (predictions == targets).float().mean().item()
 
 
 def _sizes_text(rows: list[dict[str, Any]]) -> str:

@@ -44,7 +44,8 @@ def plot(table: list[dict[str, Any]], title: str) -> bytes:
     _when_lost(lost, table)
     _key(figure.add_subplot(grid[1, :]), table)
     data = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(data)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(data)
     return data.getvalue()
 
 

@@ -20,11 +20,12 @@ from raysplit.config import (
     PruneConfig,
     RetrainConfig,
 )
-from raysplit.data import load
-from raysplit.ensemble.class_groups import samples_of
-from raysplit.ensemble.classifier import facts_of, new_base
-from raysplit.ensemble.plan import Plan, make_plan
+from raysplit.config.ensemble_plan import EnsemblePlan
+from raysplit.data import facts, load
+from raysplit.ensemble.base_classifier import new_base
+from raysplit.ensemble.plan import make_plan
 from raysplit.ensemble.prunable.base import prunable_network
+from raysplit.ensemble.samples import draw_rows
 
 
 @dataclass(frozen=True)
@@ -169,19 +170,20 @@ def of_base(config: EnsembleConfig) -> EnsembleConfig:
     return EnsembleConfig(name="base", data=config.data, base=config.base, groups=one, prune=whole, seed=config.seed)
 
 
-def plan_of(config: EnsembleConfig) -> Plan:
+def plan_of(config: EnsembleConfig) -> EnsemblePlan:
     """Return the plan of a config whose groups need no trained base."""
-    classes, shape = facts_of(config.data)
-    family = prunable_network(new_base(config, len(classes), shape), shape)
-    return make_plan(config, family, shape, torch.zeros(len(classes), len(classes), dtype=torch.int64))
+    data = facts(config.data)
+    network = prunable_network(new_base(config, data), data.shape)
+    nothing_confused = torch.zeros(len(data.classes), len(data.classes), dtype=torch.int64)
+    return make_plan(config, network, data.shape, nothing_confused)
 
 
-def epoch_gmac(config: EnsembleConfig, plan: Plan) -> float:
+def epoch_gmac(config: EnsembleConfig, plan: EnsemblePlan) -> float:
     """Return the GMAC of the forward passes of one epoch of retraining, of all sub-models."""
-    labels = load(config.data, "train").labels
+    labels, negatives = load(config.data, "train").labels, config.groups.negatives
     return sum(
-        seat.flops / 2e9 * len(samples_of(labels, seat.classes, seat.of, seat.rest, config.groups.negatives, 0)[0])
-        for seat in plan.seats
+        spec.flops / 2e9 * len(draw_rows(labels, spec.classes, spec.total_classes, spec.rest, negatives, 0))
+        for spec in plan.submodels
     )
 
 
@@ -191,7 +193,7 @@ def as_dear(config: EnsembleConfig, than: EnsembleConfig) -> EnsembleConfig:
     assert than.common is not None
     plan = plan_of(than)
     budget = than.retrain.epochs * epoch_gmac(than, plan)
-    budget += than.common.epochs * plan.seats[0].flops / 2e9 * len(load(than.data, "train").labels)
+    budget += than.common.epochs * plan.submodels[0].flops / 2e9 * len(load(than.data, "train").labels)
     epochs = max(1, round(budget / epoch_gmac(config, plan_of(config))))
     return config.replaced(common=None, retrain=config.retrain.replaced(epochs=epochs))
 
@@ -228,14 +230,14 @@ row("n=10")(lambda config: config)
     note="the step k whose GMAC is nearest to all of n=10; of all classes, retrained at the cost of n=10",
 )
 def _(config: EnsembleConfig) -> EnsembleConfig:
-    total = sum(seat.flops for seat in plan_of(config).seats)
+    total = sum(spec.flops for spec in plan_of(config).submodels)
     one = grouped(config, n=1, by="none")
-    steps = plan_of(one).steps
+    steps = plan_of(one).size_steps
 
     def at(k: int) -> EnsembleConfig:
         return one.replaced(prune=one.prune.replaced(keep=k / steps))
 
-    best = min(range(1, steps + 1), key=lambda k: abs(plan_of(at(k)).seats[0].flops - total))
+    best = min(range(1, steps + 1), key=lambda k: abs(plan_of(at(k)).submodels[0].flops - total))
     return as_dear(at(best), config)
 
 

@@ -124,7 +124,8 @@ def text(table: Sequence[dict[str, Any]]) -> str:
 
 
 def _mean(found: Sequence[Figures], key: str) -> float:
-    return statistics.mean(build[key] for build in found)
+    mean: float = statistics.mean(build[key] for build in found)
+    return mean
 
 
 def _spread(accuracies: list[float]) -> dict[str, Any]:
@@ -136,4 +137,5 @@ def _spread(accuracies: list[float]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    tree: dict[str, Any] = json.loads(path.read_text())
+    return tree

@@ -7,34 +7,42 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysplit.ensemble.build import config_of
+from raysplit.ensemble.base_classifier import load_base
 from raysplit.ensemble.bundle import load_ensemble
-from raysplit.ensemble.classifier import facts_of, load_base
-from raysplit.ensemble.cost import latencies
-from raysplit.ensemble.summary import per_device
-from raysplit.ensemble.weights_file import at_precision
-from raysplit.utils.storage import Folder
+from raysplit.ensemble.context import open_build
+from raysplit.ensemble.cost import measure_latencies
+from raysplit.ensemble.weights_file import set_precision
+from raysplit.folders.build_dir import BuildDir
+from raysplit.records.ensemble_summary import sum_by_device
 
 TIMES = "times.json"
 
 
 def measure(places: Sequence[Path], rounds: int = 30) -> None:
-    """Write what `times.json` of each build has: the latencies of its `summary.json`, in ms, measured anew.
+    """Write `times.json` into the folder of each build: the latencies of its `summary.json`, in ms, measured anew.
 
-    The builds are of bases of one geometry; that of the first one is measured. Nothing else should be running.
+    The bases of the builds have one geometry; that of the first one is measured. Nothing else should be running.
     """
-    configs = [config_of(str(place)) for place in places]
-    classes, shape = facts_of(configs[0].data)
-    base = load_base(configs[0], Folder.at(str(places[0])), len(classes), shape)
+    folders = [BuildDir.at(str(place)) for place in places]
+    configs = [folder.config() for folder in folders]
+    context = open_build(configs[0], folders[0].location)
+    base = load_base(context)
     precisions = sorted({config.precision for config in configs})
-    likes = [at_precision(copy.deepcopy(base), precision) for precision in precisions]
-    ensembles = [load_ensemble(str(place / "bundle")) for place in places]
+    bases_like = [set_precision(copy.deepcopy(base), precision) for precision in precisions]
+    ensembles = [load_ensemble(folder.bundle_location) for folder in folders]
     parts = [ensemble.submodel(i) for ensemble, config in zip(ensembles, configs, strict=True) for i in range(config.n)]
-    found = iter([1e3 * seconds for seconds in latencies([base, *likes, *parts], shape, rounds)])
+    seconds = measure_latencies([base, *bases_like, *parts], context.data.shape, rounds)
+    found = iter([1e3 * one for one in seconds])
     base_ms, like_ms = next(found), {precision: next(found) for precision in precisions}
-    for place, config in zip(places, configs, strict=True):
-        submodels = json.loads((place / "summary.json").read_text())["submodels"]
-        devices = per_device([part | {"latency_ms": next(found)} for part in submodels])
-        times = {key: value for key, value in devices.items() if key.startswith("latency_ms")}
-        times |= {"base_latency_ms": base_ms, "base_latency_like_ms": like_ms[config.precision]}
-        (place / TIMES).write_text(json.dumps(times))
+    for folder, config in zip(folders, configs, strict=True):
+        summary = folder.summary()
+        assert summary is not None, f"{folder.location} is not done"
+        devices = [one.device for one in summary.submodels]
+        on_devices = sum_by_device([next(found) for _ in devices], devices)
+        times = {
+            "latency_ms_device_max": max(on_devices),
+            "latency_ms_total": sum(on_devices),
+            "base_latency_ms": base_ms,
+            "base_latency_like_ms": like_ms[config.precision],
+        }
+        folder.write(TIMES, json.dumps(times).encode())

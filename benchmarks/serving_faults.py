@@ -1,16 +1,16 @@
-"""What clients of an ensemble see while its parts die and its bundle is replaced.
+"""What clients of an ensemble see while its replicas die and its bundle is replaced.
 
     python benchmarks/serving_faults.py [--seconds 20] [--modes default throughput] [--work DIR]
 
 The network of `mnist5k_vit_n3` in three sub-models: two replicas of the ingress, two of the first sub-model, one of
-each other; `missing` is `drop`. Four clients ask all the time and repeat a request once when the connection breaks or
-the answer is 5xx, after as many seconds as it says: a forward pass may be repeated. Each answer is held against what
-the bundle that it names answers in this process, with the sub-models that it says were missing: features of two bundles
-would not fit either.
+each other; `missing` is `drop`. Four clients send requests all the time. If the connection breaks or the response is
+5xx, they repeat the request once, after the seconds in `Retry-After`: a forward pass may be repeated. Each answer is
+compared with a prediction in this process by the bundle that it names, without the sub-models that it lists as missing;
+features of two bundles mixed would match neither.
 
-Faults, each under load: one replica of a sub-model is killed, all replicas of one, a replica of the ingress; then the
-application is redeployed in place with another bundle. Once with Serve as it comes, once with HAProxy in front and
-Serve's throughput mode (`serving_place.MODES`). The last line is JSON.
+Faults, each under load: one replica of a sub-model is killed, then all replicas of one, then a replica of the ingress;
+then the application is redeployed in place with another bundle. Measured with Serve's defaults and in its throughput
+mode behind HAProxy (`serving_cluster.MODES`). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,50 +32,50 @@ import numpy as np
 import requests
 import torch
 from meta import meta, save
-from serving_made import ensemble
-from serving_place import ANYONE, MODES, Place, serving
+from serving_bundles import make_ensemble
+from serving_cluster import ANYONE, MODES, ServeCluster, start_serve
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 
 APP, PATH = "app", "/app/v2/models/raysplit/infer"
+FAULTS = ("one replica of two", "all of a sub-model", "an ingress of two", "another bundle")
 CLIENTS = 4
 _START_S, _RECOVER_S = 600, 120
-_NEAR = 2e-2
-"""Sums over larger batches are taken in another order, in bf16; another bundle's answers are further away."""
+_TOLERANCE = 2e-2
+"""Larger batches add in a different order, in bf16; predictions of another bundle differ by more."""
 _PAUSE_S = 0.05
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20.0, help="of load after each fault, at least; default 20")
+    parser.add_argument("--seconds", type=float, default=20.0, help="minimum seconds of load per fault, default 20")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default both")
-    parser.add_argument("--work", default="~/raysplit_benchmarks/serving", help="where the bundles are kept")
+    parser.add_argument("--work", default="~/raysplit_benchmarks/serving", help="folder for the bundles")
     args = parser.parse_args()
     work = Path(args.work).expanduser()
-    first, second = ensemble(work, 3), ensemble(work, 3, seed=1)
+    first, second = make_ensemble(work, 3), make_ensemble(work, 3, seed=1)
     rows = [{"mode": mode, **row} for mode in args.modes for row in run(first, second, args.seconds, mode)]
-    print(text(rows))
+    print(format_table(rows))
     save("serving_faults", {"meta": meta([0, 1]), "rows": rows})
     print(json.dumps({key: sum(row[key] for row in rows) for key in ("requests", "lost", "wrong", "degraded_after")}))
 
 
-def run(first: str, second: str, seconds: float, mode: str) -> list[dict[str, Any]]:
-    """Return a row for each fault; `first` and `second` are the bundles before and after the redeployment."""
-    bundles = {found.id[:12]: found for found in map(load_ensemble, (first, second))}
-    with serving(mode) as place:
-        place.deploy([application(first)])
-        place.wait(_START_S)
-        load = Load(f"{place.url}{PATH}", bundles)
-        rows = [row(load, "none", lambda: None, place, seconds)]
-        killed = {
-            "one replica of two": "submodel-0",
-            "all of a sub-model": "submodel-1",
-            "an ingress of two": "Ingress",
+def run(first: str, second: str, seconds: float, mode: str, faults: Sequence[str] = FAULTS) -> list[dict[str, Any]]:
+    """Return a row without a fault and one for each fault; `second` is the bundle of the redeployment."""
+    bundles = {ensemble.id[:12]: ensemble for ensemble in map(load_ensemble, (first, second))}
+    with start_serve(mode) as cluster:
+        cluster.deploy([application(first)])
+        cluster.wait_until_running(_START_S)
+        clients = Clients(f"{cluster.url}{PATH}", bundles)
+        injections: dict[str, Callable[[], int | None]] = {
+            "none": lambda: None,
+            "one replica of two": partial(kill, cluster, "submodel-0"),
+            "all of a sub-model": partial(kill, cluster, "submodel-1"),
+            "an ingress of two": partial(kill, cluster, "Ingress"),
+            "another bundle": lambda: cluster.deploy([application(second)]),
         }
-        for name, deployment in killed.items():
-            rows.append(row(load, name, partial(kill, place, deployment), place, seconds))
-        rows.append(row(load, "another bundle", lambda: place.deploy([application(second)]), place, seconds))
-        load.stop()
+        rows = [inject(clients, name, injections[name], cluster, seconds) for name in ("none", *faults)]
+        clients.stop()
     return rows
 
 
@@ -90,131 +90,137 @@ def application(bundle: str) -> dict[str, Any]:
     }
 
 
-def kill(place: Place, deployment: str) -> int:
-    """Kill the first replica of a deployment and return its process."""
-    process = place.pids(APP, deployment)[0]
-    os.kill(process, signal.SIGKILL)
-    return process
+def kill(cluster: ServeCluster, deployment: str) -> int:
+    """Kill the first replica of a deployment and return its process id."""
+    pid: int = cluster.deployment_pids(APP, deployment)[0]
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
-def row(load: Load, name: str, fault: Callable[[], int | None], place: Place, seconds: float) -> dict[str, Any]:
-    """Plant a fault under load, wait until all is well; count what clients saw until then, and after."""
-    before = load.start()
+def inject(
+    clients: Clients, name: str, fault: Callable[[], int | None], cluster: ServeCluster, seconds: float
+) -> dict[str, Any]:
+    """Inject a fault under load, and count what clients saw until the application had recovered, and afterwards.
+
+    `fault` returns the process id of the replica that it killed, if any.
+    """
+    before = clients.start()
     time.sleep(seconds / 2)
-    planted = time.monotonic()
-    replicas = place.replicas(APP)
-    gone = fault()
-    place.wait(_RECOVER_S)
-    until = planted + _RECOVER_S
-    while gone is not None and (gone in (now := place.replicas(APP)) or len(now) < len(replicas)):
-        if time.monotonic() > until:
-            raise TimeoutError(f"a replica that was killed is not replaced after {_RECOVER_S} s")
+    injected_at = time.monotonic()
+    replicas = cluster.application_pids(APP)
+    killed = fault()
+    cluster.wait_until_running(_RECOVER_S)
+    deadline = injected_at + _RECOVER_S
+    while killed is not None and (killed in (now := cluster.application_pids(APP)) or len(now) < len(replicas)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"a replica that was killed has not been replaced after {_RECOVER_S} s")
         time.sleep(0.2)
-    last = load.until_well(_RECOVER_S)
-    during = load.counted(before)
-    after = load.start()
+    last_problem_at = clients.wait_until_healthy(_RECOVER_S)
+    during = clients.count_since(before)
+    recovered = clients.start()
     time.sleep(seconds / 2)
-    rest = load.counted(after)
-    both = during + rest
+    after = clients.count_since(recovered)
+    total = during + after
     return {
         "fault": name,
-        "requests": both["requests"],
-        "lost": both["lost"],
-        "wrong": both["wrong"],
-        "repeated": both["repeated"],
+        "requests": total["requests"],
+        "lost": total["lost"],
+        "wrong": total["wrong"],
+        "repeated": total["repeated"],
         "degraded": during["degraded"],
-        "degraded_after": rest["degraded"],
-        "well_again_s": max(0.0, last - planted),
+        "degraded_after": after["degraded"],
+        "well_again_s": max(0.0, last_problem_at - injected_at),
     }
 
 
 @dataclass
-class Load:
-    """Clients that ask all the time, from the first `start` on."""
+class Clients:
+    """Clients that send requests all the time, from the first `start` on."""
 
     url: str
     bundles: dict[str, Ensemble]
-    _seen: Counter[str] = field(default_factory=Counter)
+    """By the first twelve digits of their ids."""
+    _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _ended: threading.Event = field(default_factory=threading.Event)
+    _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
-    _ill_at: float = 0.0
-    """When an answer was degraded, repeated or lost last."""
+    _last_problem_at: float = 0.0
+    """When an answer was last degraded, repeated, lost or wrong."""
 
     def start(self) -> Counter[str]:
-        """Return what was counted so far."""
+        """Start the clients unless they are running, and return what was counted so far."""
         if not self._threads:
-            self._threads = [threading.Thread(target=self._ask, args=(index,)) for index in range(CLIENTS)]
+            self._threads = [threading.Thread(target=self._run, args=(index,)) for index in range(CLIENTS)]
             for thread in self._threads:
                 thread.start()
         with self._lock:
-            return Counter(self._seen)
+            return Counter(self._counts)
 
-    def counted(self, since: Counter[str]) -> Counter[str]:
-        """Return what was counted since."""
+    def count_since(self, before: Counter[str]) -> Counter[str]:
+        """Return what was counted since an earlier count."""
         with self._lock:
-            return Counter({key: self._seen[key] - since[key] for key in self._seen})
+            return Counter({key: self._counts[key] - before[key] for key in self._counts})
 
-    def until_well(self, timeout_s: float) -> float:
-        """Wait until nothing was amiss for three seconds; return when it last was, TimeoutError if that never ends."""
+    def wait_until_healthy(self, timeout_s: float) -> float:
+        """Wait for three seconds without a problem, and return when the last one was; TimeoutError if they go on."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            if time.monotonic() - self._ill_at > 3.0:
-                return self._ill_at
+            if time.monotonic() - self._last_problem_at > 3.0:
+                return self._last_problem_at
             time.sleep(0.1)
-        raise TimeoutError(f"answers are still amiss after {timeout_s:g} s")
+        raise TimeoutError(f"answers still have problems after {timeout_s:g} s")
 
     def stop(self) -> None:
-        """End all clients."""
-        self._ended.set()
+        """Stop all clients."""
+        self._stopped.set()
         for thread in self._threads:
             thread.join()
 
-    def _ask(self, index: int) -> None:
+    def _run(self, index: int) -> None:
         random, session = np.random.default_rng(index), requests.Session()
-        while not self._ended.is_set():
-            shape = next(iter(self.bundles.values())).about.shape
-            images = random.integers(0, 256, (1, *shape), dtype=np.uint8)
-            found = self._once(session, images)
+        shape = next(iter(self.bundles.values())).manifest.shape
+        while not self._stopped.is_set():
+            counts = self._send(session, random.integers(0, 256, (1, *shape), dtype=np.uint8))
             with self._lock:
-                self._seen.update(found)
-            if found.keys() & {"degraded", "repeated", "lost", "wrong"}:
-                self._ill_at = time.monotonic()
+                self._counts.update(counts)
+            if counts.keys() & {"degraded", "repeated", "lost", "wrong"}:
+                self._last_problem_at = time.monotonic()
             time.sleep(_PAUSE_S)
 
-    def _once(self, session: requests.Session, images: np.ndarray) -> Counter[str]:
+    def _send(self, session: requests.Session, images: np.ndarray) -> Counter[str]:
+        """Send a request, repeat it once if that fails, and count what happened."""
         tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
-        seen = Counter(requests=1)
-        for turn in range(2):
+        counts = Counter(requests=1)
+        for attempt in range(2):
             try:
-                answer = session.post(self.url, json={"inputs": [tensor]}, timeout=30)
-                if answer.status_code < 500:
+                response = session.post(self.url, json={"inputs": [tensor]}, timeout=30)
+                if response.status_code < 500:
                     break
-                wait = float(answer.headers.get("Retry-After", 0))
+                pause_s = float(response.headers.get("Retry-After", 0))
             except requests.RequestException:
-                answer, wait = None, 0.0
-            if turn == 0:
-                seen["repeated"] += 1
-                time.sleep(wait)
-        if answer is None or answer.status_code != 200:
-            return seen + Counter(lost=1)
-        says = answer.json()
-        missing = [int(part) for part in says["parameters"]["missing"].split(",") if part]
+                response, pause_s = None, 0.0
+            if attempt == 0:
+                counts["repeated"] += 1
+                time.sleep(pause_s)
+        if response is None or response.status_code != 200:
+            return counts + Counter(lost=1)
+        answer = response.json()
+        missing = [int(index) for index in answer["parameters"]["missing"].split(",") if index]
         if missing:
-            seen["degraded"] += 1
-        output = next(output for output in says["outputs"] if output["name"] == "probabilities")
-        expected = self.bundles[says["model_version"]].predict(torch.from_numpy(images), missing).numpy()
-        if np.abs(np.array(output["data"]).reshape(expected.shape) - expected).max() > _NEAR:
-            seen["wrong"] += 1
-        return seen
+            counts["degraded"] += 1
+        output = next(output for output in answer["outputs"] if output["name"] == "probabilities")
+        expected = self.bundles[answer["model_version"]].predict(torch.from_numpy(images), missing).numpy()
+        if np.abs(np.array(output["data"]).reshape(expected.shape) - expected).max() > _TOLERANCE:
+            counts["wrong"] += 1
+        return counts
 
 
-def text(rows: list[dict[str, Any]]) -> str:
-    """Return the table for people."""
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a text table."""
     keys = [key for key in rows[0] if key not in ("mode", "fault")]
     lines = [f"{'mode':12}{'fault':22}" + "".join(f"{key:>16}" for key in keys)]
-    for one in rows:
-        lines.append(f"{one['mode']:12}{one['fault']:22}" + "".join(f"{one[key]:>16.4g}" for key in keys))
+    for row in rows:
+        lines.append(f"{row['mode']:12}{row['fault']:22}" + "".join(f"{row[key]:>16.4g}" for key in keys))
     return "\n".join(lines)
 
 

@@ -1,10 +1,11 @@
-"""Load from `wrk`, a load generator that Debian has: many clients, each with one request at a time."""
+"""Load from the load generator `wrk`: many clients, each with one request at a time."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ end
 
 @dataclass(frozen=True)
 class Call:
-    """A request that is sent over and over."""
+    """A POST request that is sent repeatedly."""
 
     path: str
     body: bytes
@@ -40,42 +41,43 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Load:
-    """What came of it."""
+class LoadResult:
+    """Throughput and latency under load."""
 
     ips: float
-    """Requests answered with 200 and by all sub-models, a second; one image each."""
+    """Images per second: requests, of one image each, answered with 200 and by all sub-models."""
     p50_ms: float
     p95_ms: float
     p99_ms: float
     bad: int
-    """Requests refused, broken off or answered without some of the sub-models."""
+    """Requests refused, interrupted or answered without some of the sub-models."""
 
 
-def missing() -> str | None:
-    """Return why there can be no load, or None."""
-    return None if shutil.which("wrk") else "`wrk` is not installed: apt-get install wrk"
+def require_wrk() -> None:
+    """Exit with an error if `wrk` is not installed."""
+    if shutil.which("wrk") is None:
+        sys.exit("`wrk` is not installed: apt-get install wrk")
 
 
-def load(address: str, call: Call, clients: int, seconds: int) -> Load:
-    """Send a call from so many clients for so long; RuntimeError when nothing is answered."""
+def generate_load(address: str, call: Call, clients: int, seconds: int) -> LoadResult:
+    """Send a call from `clients` clients for `seconds`; RuntimeError if nothing is answered."""
     with tempfile.TemporaryDirectory() as folder:
         body, script = Path(folder, "body"), Path(folder, "post.lua")
         body.write_bytes(call.body)
         headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in call.headers.items())
         script.write_text(_SCRIPT % {"body": body, "headers": headers})
-        words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
-        words.append(f"http://{address}{call.path}")
-        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=False)
-    return figures(done.stdout + done.stderr)
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
+        command.append(f"http://{address}{call.path}")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    return parse_output(done.stdout + done.stderr)
 
 
-def figures(text: str) -> Load:
-    """Return what `wrk` printed; RuntimeError when that is not what the script prints."""
+def parse_output(text: str) -> LoadResult:
+    """Return the result that `wrk` printed; RuntimeError if there is none."""
     lines = [line for line in text.splitlines() if line.startswith("FIGURES ")]
-    found = json.loads(lines[0].removeprefix("FIGURES ")) if lines else {"answers": 0}
-    if not found["answers"]:
-        raise RuntimeError(f"wrk had no answer: {text.strip()[-400:]}")
-    bad = found["refused"] + found["broken"] + found["degraded"]
-    good = found["answers"] - found["refused"] - found["degraded"]
-    return Load(good / found["us"] * 1e6, found["p50"] / 1e3, found["p95"] / 1e3, found["p99"] / 1e3, bad)
+    counts = json.loads(lines[0].removeprefix("FIGURES ")) if lines else {"answers": 0}
+    if not counts["answers"]:
+        raise RuntimeError(f"wrk got no response: {text.strip()[-400:]}")
+    bad = counts["refused"] + counts["broken"] + counts["degraded"]
+    good = counts["answers"] - counts["refused"] - counts["degraded"]
+    return LoadResult(good / counts["us"] * 1e6, counts["p50"] / 1e3, counts["p95"] / 1e3, counts["p99"] / 1e3, bad)

@@ -1,4 +1,4 @@
-"""How often a device keeps its latency target on a link that is stepped from 20 to 2 and back to 20 Mbit/s."""
+"""How often a device meets its latency target on a link that steps from 20 to 2 and back to 20 Mbit/s."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from raysplit.device.http import HttpTransport
 
 IMAGES = 16
 TARGET_S = 0.075
-"""Between what 16 images take at the loosest level on either rate."""
+"""Between the times that 16 images take at the loosest level on the two rates."""
 ROUND_TRIP_S = 0.01
 _STEP_S = 20.0
 
 
-def kept_share(family: str, url: str) -> dict[str, Any]:
-    """Return how many requests kept the target, and the levels used, over a minute of requests one after the other."""
+def measure_target(family: str, url: str) -> dict[str, Any]:
+    """Return the share of requests that met the target, and the levels used, over a minute of sequential requests."""
     transport = HttpTransport(url, 10.0)
     images = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     warm = DeviceClient(family, url, target_s=TARGET_S)
@@ -30,19 +30,19 @@ def kept_share(family: str, url: str) -> dict[str, Any]:
     warm.close()
     rate = stepped((_STEP_S, 20e6), (2 * _STEP_S, 2e6), (3 * _STEP_S, 20e6))
     link = EmulatedLink(transport, rate, ROUND_TRIP_S, transport.clock)
-    kept, used, times = [], Counter[str](), []
+    met, levels, times_ms = [], Counter[str](), []
     start = time.perf_counter()
     with DeviceClient(family, url, target_s=TARGET_S, transport=link) as client:
         while (now := time.perf_counter() - start) < 3 * _STEP_S:
             answer = client.predict(images)
-            kept.append(answer.kept)
-            used[f"{('20', '2', '20 again')[int(now // _STEP_S)]} Mbit/s, {answer.level}"] += 1
-            times.append(1000 * answer.seconds.total)
+            met.append(answer.kept)
+            levels[f"{('20', '2', '20 again')[int(now // _STEP_S)]} Mbit/s, {answer.level}"] += 1
+            times_ms.append(1000 * answer.seconds.total)
     return {
-        "target_kept_share": statistics.mean(kept),
+        "target_kept_share": statistics.mean(met),
         "target_ms": 1000 * TARGET_S,
         "images": IMAGES,
-        "requests": len(kept),
-        "p50_ms": statistics.median(times),
-        "levels": dict(used),
+        "requests": len(met),
+        "p50_ms": statistics.median(times_ms),
+        "levels": dict(levels),
     }

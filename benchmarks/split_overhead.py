@@ -23,15 +23,16 @@ from typing import Any
 import ray
 import torch
 from meta import meta, save
-from raysplit.schedules.decide import Decision
 from torch.nn.functional import cross_entropy
 
 from raysplit.compress import QuantizingCodec, extract
 from raysplit.config import UNCOMPRESSED, DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.data import prepare_batch
 from raysplit.models import build
+from raysplit.schedules import Decision
 from raysplit.torch_utils.compute import autocast
 from raysplit.torch_utils.optim import HalfOptimizer
+from raysplit.train.device import Device
 from raysplit.train.epoch import Clock
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
@@ -86,9 +87,9 @@ class Unsplit:
 class Split:
     """One training epoch of the loop, without its validation pass."""
 
-    def __init__(self, config: SplitConfig, transport: Local | RayDevice):
-        self.loop, self.level = Loop(config, transport), config.levels()[0]
-        if self.loop.about["train_rows"] != config.data.train_rows:
+    def __init__(self, config: SplitConfig, device: Device):
+        self.loop, self.level = Loop(config, device), config.levels()[0]
+        if self.loop.facts.train_rows != config.data.train_rows:
             raise SystemExit(f"{config.data.name} has too few rows for this --batch and --steps")
         self.done = 0
 
@@ -207,7 +208,8 @@ def main() -> None:
 
 
 def _remote_epoch(actor: Any) -> float:
-    return ray.get(actor.epoch.remote())
+    seconds: float = ray.get(actor.epoch.remote())
+    return seconds
 
 
 class RaySplit:

@@ -69,7 +69,8 @@ def main() -> None:
 
 
 def _config(name: str, args: argparse.Namespace, seed: int) -> SplitConfig:
-    return ROWS[name](base(args.data, args.preset, seed)).replaced(name=name)
+    config: SplitConfig = ROWS[name](base(args.data, args.preset, seed)).replaced(name=name)
+    return config
 
 
 def folder(name: str, seed: int) -> str:
@@ -118,7 +119,7 @@ def _train(config: SplitConfig, place: Path) -> None:
         (place / "meta.json").write_text(json.dumps(meta([config.train.seed])))
     done = train_local(config, str(place))
     print(
-        f"{place.name}: {100 * done['accuracy']:.2f} %, {done['times_less']:.1f} times less, {done['seconds']:.0f} s",
+        f"{place.name}: {100 * done.accuracy:.2f} %, traffic ÷ {done.times_less:.1f}, {done.seconds:.0f} s",
         flush=True,
     )
 

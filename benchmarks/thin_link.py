@@ -37,9 +37,9 @@ from netns import PACKET, PAYLOAD, Side, missing, parse_rate, ray_nodes, thin_li
 from raysplit import recipes
 from raysplit.config import SplitConfig
 from raysplit.hardware.link import Link
+from raysplit.records.epoch import EpochRecord
 from raysplit.train.predict import predict_training
 from raysplit.train.ray_device import ENVIRONMENT
-from raysplit.train.traffic import DOWN, UP
 
 LEVELS = ("all.b32/b32", "all.b4/b4.zstd", "c8.b4/b4.zstd")
 IN_FLIGHT = (1, 2)
@@ -63,40 +63,48 @@ def bound_seconds(compute: float, sent: float, rate: float) -> float:
     return max(compute, 8 * sent / rate)
 
 
+def warm_epochs(run: dict[str, Any]) -> list[EpochRecord]:
+    """Return a run's epochs without the first, which warms up."""
+    return [EpochRecord.from_row(row) for row in run["rows"][1:]]
+
+
 def summary(run: dict[str, Any], rate: float) -> dict[str, Any]:
-    """Return a line of the result from what the driver measured; the first pass warms up and is left out."""
+    """Return a line of the result from what the driver measured."""
     # Rates are of payload for the link model: tbf and the interface count packets.
-    link = Link("thin", rate * PAYLOAD / PACKET, rate * PAYLOAD / PACKET, 0.0, _CALL_BYTES)
-    rows, k = run["rows"][1:], run["in_flight"]
-    frames = median(sum(row[kind] for kind in (*UP, *DOWN)) for row in rows)
-    headers = median(row["up_headers"] + row["down_headers"] for row in rows)
+    payload_rate = rate * PAYLOAD / PACKET
+    link = Link(
+        name="thin", up_bit_s=payload_rate, down_bit_s=payload_rate, round_trip_s=0.0, message_bytes=_CALL_BYTES
+    )
+    epochs, k = warm_epochs(run), run["in_flight"]
+    frames = median(record.traffic for record in epochs)
+    headers = median(record.bytes.up_headers + record.bytes.down_headers for record in epochs)
     return {
         "level": run["level"],
         "in_flight": k,
         "payload_mb": (frames - headers) / 1e6,
         "frame_mb": frames / 1e6,
         "nic_mb": median(run["nic_bytes"][1:]) / 1e6,
-        "seconds": median(row["train_s"] for row in rows),
+        "seconds": median(record.train_s for record in epochs),
         "bound_seconds": bound_seconds(run["local_s"], frames, rate),
-        "predicted_seconds": median(predict_training(row, k, link) for row in rows),
+        "predicted_seconds": median(predict_training(record, k, link) for record in epochs),
     }
 
 
 def details(run: dict[str, Any], rate: float) -> dict[str, Any]:
     """Return what explains a line: compute, bytes each way, the mean message and the time where the link is duplex."""
-    rows = run["rows"][1:]
-    up, down = (median(sum(row[kind] for kind in kinds) for row in rows) for kinds in (UP, DOWN))
-    share = [row["train_compute_s"] / (row["device_s"] + row["server_s"]) for row in rows]
+    epochs = warm_epochs(run)
+    up, down = median(record.bytes_up for record in epochs), median(record.bytes_down for record in epochs)
+    share = [record.train_compute_s / (record.device_s + record.server_s) for record in epochs]
     return {
         "local_s": run["local_s"],
-        "device_s": median(s * row["device_s"] for s, row in zip(share, rows, strict=True)),
-        "server_s": median(s * row["server_s"] for s, row in zip(share, rows, strict=True)),
+        "device_s": median(s * record.device_s for s, record in zip(share, epochs, strict=True)),
+        "server_s": median(s * record.server_s for s, record in zip(share, epochs, strict=True)),
         "up_mb": up / 1e6,
         "down_mb": down / 1e6,
-        "message_kb": (up + down) / (2 * rows[0]["steps"] * run["in_flight"]) / 1e3,
+        "message_kb": (up + down) / (2 * epochs[0].steps * run["in_flight"]) / 1e3,
         "duplex_bound_seconds": bound_seconds(run["local_s"], max(up, down), rate),
-        "threads": [rows[0]["threads_device"], rows[0]["threads_server"]],
-        "all_seconds": [row["train_s"] for row in rows],
+        "threads": [epochs[0].threads_device, epochs[0].threads_server],
+        "all_seconds": [record.train_s for record in epochs],
     }
 
 
@@ -121,7 +129,8 @@ def drive(head: Side, device: Side, config: SplitConfig, folder: Path) -> dict[s
         done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, timeout=_LIMIT_S, check=False)
     if done.returncode:
         raise SystemExit("the driver on the head node failed, see above")
-    return json.loads(out.read_text())
+    measured: dict[str, Any] = json.loads(out.read_text())
+    return measured
 
 
 def main() -> None:

@@ -79,13 +79,13 @@ def train(config: SplitConfig, folder: Path, interface: str) -> dict[str, Any]:
     finally:
         trainer._worker = worker
     train_local(config, run_dir=str(folder / f"{name}_local"))
-    local = RunDir.at(str(folder / f"{name}_local")).rows()
+    local = RunDir.at(str(folder / f"{name}_local")).records()
     return {
         "level": str(config.levels()[0]),
         "in_flight": config.train.in_flight,
-        "rows": RunDir.at(str(folder / name)).rows(),
+        "rows": [record.to_row() for record in RunDir.at(str(folder / name)).records()],
         "nic_bytes": [int(line) for line in counts.read_text().split()],
-        "local_s": median(row["train_s"] for row in local[1:]),
+        "local_s": median(record.train_s for record in local[1:]),
     }
 
 

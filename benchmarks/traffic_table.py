@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir
-from raysplit.train.traffic import DOWN, UP
+from raysplit.records.epoch import EpochRecord, total_traffic
+from raysplit.records.summary import RunSummary
 
 REFERENCE = "split fp32"
 BELOW = 0.01
@@ -21,31 +23,52 @@ _NO_CUT = ("unsplit", "raw images uploaded once")
 """Rows that are not run: the reference trains the same."""
 
 Row = dict[str, Any]
+"""A line of the result file."""
 
 
-def rows(places: dict[str, list[Path]], kept: Sequence[Row] = ()) -> list[Row]:
-    """Return the rows of the table; `places` are the run directories of each row, one for each seed.
+@dataclass(frozen=True)
+class Run:
+    """A finished run and where it was trained."""
 
-    A row without runs is taken from `kept`, an earlier table, as it is; KeyError where that lacks it too.
+    epochs: tuple[EpochRecord, ...]
+    summary: RunSummary
+    commit: str
+    machine: str
+
+    @property
+    def traffic(self) -> int:
+        """Training bytes in both directions."""
+        return total_traffic(self.epochs)
+
+    @property
+    def payload(self) -> int:
+        """The same without our headers."""
+        return self.traffic - sum(record.bytes.up_headers + record.bytes.down_headers for record in self.epochs)
+
+
+def rows(run_dirs: dict[str, list[Path]], kept: Sequence[Row] = ()) -> list[Row]:
+    """Return the rows of the table; `run_dirs` are the run directories of each row, one for each seed.
+
+    A row without runs is taken from `kept`, an earlier table, unchanged; KeyError where that lacks it too.
     """
-    runs = {name: [_read(path) for path in paths] for name, paths in places.items()}
-    against = _against(runs[REFERENCE], kept)
+    runs = {name: [_read(path) for path in paths] for name, paths in run_dirs.items()}
+    reference = _reference(runs[REFERENCE], kept)
     table: list[Row] = []
     for name, group in runs.items():
-        found = _lines(name, group, against) if group else [row for row in kept if _is_of(row, name)]
-        if not found:
+        lines = _lines(name, group, reference) if group else [row for row in kept if _belongs_to(row, name)]
+        if not lines:
             raise KeyError(name)
-        table += found
+        table += lines
     return table
 
 
 @dataclass(frozen=True)
-class _Against:
+class _Reference:
     """What rows are compared with."""
 
-    full: float
-    """Bytes of the reference."""
-    raw: float
+    frame_bytes: float
+    """Training bytes of the reference."""
+    raw_bytes: float
     """Bytes of the raw images."""
     val_accuracy: float | None
     """Of the reference, 0..1."""
@@ -59,75 +82,83 @@ class _Against:
         return self.val_accuracy - BELOW
 
 
-def _against(reference: list[Row], kept: Sequence[Row]) -> _Against:
-    if reference:
-        full = statistics.mean(sum(_frames(row) for row in run["rows"]) for run in reference)
-        return _Against(full, reference[0]["summary"]["bytes_raw_upload"], _val_accuracy(reference))
+def _reference(runs: Sequence[Run], kept: Sequence[Row]) -> _Reference:
+    if runs:
+        frame_bytes = statistics.mean(run.traffic for run in runs)
+        return _Reference(frame_bytes, runs[0].summary.bytes_raw_upload, _val_accuracy(runs))
     row = next(row for row in kept if row["name"] == REFERENCE)
-    full, val = 1e6 * row["frame_mb"], row.get("val_accuracy_mean")
-    return _Against(full, row["times_less_than_upload"] * full, None if val is None else val / 100)
+    frame_bytes, val = 1e6 * row["frame_mb"], row.get("val_accuracy_mean")
+    raw_bytes = row["times_less_than_upload"] * frame_bytes
+    return _Reference(frame_bytes, raw_bytes, None if val is None else val / 100)
 
 
-def _is_of(row: Row, name: str) -> bool:
+def _belongs_to(row: Row, name: str) -> bool:
     """Return whether a row of a table came from the runs of a name; a family has a row for each level."""
-    return row["name"] == name or row["name"].startswith(f"{name}: ") or (name == REFERENCE and row["name"] in _NO_CUT)
+    own: str = row["name"]
+    return own == name or own.startswith(f"{name}: ") or (name == REFERENCE and own in _NO_CUT)
 
 
-def _lines(name: str, group: list[Row], against: _Against) -> list[Row]:
+def _lines(name: str, group: list[Run], reference: _Reference) -> list[Row]:
     """Return the rows of the runs of a name."""
-    if group[0]["rows"][-1]["test_accuracy"] is None:
-        reached = [_to_target(run["rows"], against.target) for run in group]
-        own = _line(name, group, [run["summary"]["accuracy"] for run in group], reached, against)
-        return [*_without_a_cut(own, against.raw, group), own] if name == REFERENCE else [own]
-    ends = [i for i, row in enumerate(group[0]["rows"]) if row["test_accuracy"] is not None]
-    found = []
+    epochs = group[0].epochs
+    if epochs[-1].test_accuracy is None:
+        reached = [_megabytes_to_target(run.epochs, reference.target) for run in group]
+        own = _line(name, group, [run.summary.accuracy for run in group], reached, reference)
+        return [*_without_a_cut(own, reference.raw_bytes, group), own] if name == REFERENCE else [own]
+    ends = [i for i, record in enumerate(epochs) if record.test_accuracy is not None]
+    lines = []
     for first, last in zip([0, *(i + 1 for i in ends)], ends, strict=False):
-        accuracies = [run["rows"][last]["test_accuracy"] for run in group]
+        accuracies = [run.epochs[last].test_accuracy or 0.0 for run in group]
         # A level by transfer needs the levels before it: their bytes and epochs count.
-        so_far = [run | {"rows": run["rows"][: last + 1]} for run in group]
-        member = _line(f"{name}: {group[0]['rows'][last]['level']}", so_far, accuracies, [None], against)
-        stage = [sum(row["train_s"] for row in run["rows"][first : last + 1]) for run in group]
-        found.append(member | {"stage_epochs": last + 1 - first, "stage_seconds": statistics.mean(stage)})
-    return found
+        so_far = [replace(run, epochs=run.epochs[: last + 1]) for run in group]
+        member = _line(f"{name}: {epochs[last].level}", so_far, accuracies, [None], reference)
+        stage = [_train_seconds(run.epochs[first : last + 1]) for run in group]
+        lines.append(member | {"stage_epochs": last + 1 - first, "stage_seconds": statistics.mean(stage)})
+    return lines
 
 
-def _line(name: str, parts: list[Row], accuracies: list[float], reached: list[float | None], against: _Against) -> Row:
-    payload = statistics.mean(sum(_payload(row) for row in part["rows"]) for part in parts)
-    frame = statistics.mean(sum(_frames(row) for row in part["rows"]) for part in parts)
+def _line(
+    name: str, runs: list[Run], accuracies: list[float], reached: list[float | None], reference: _Reference
+) -> Row:
+    frame = statistics.mean(run.traffic for run in runs)
     return {
         "name": name,
         "accuracy_mean": 100 * statistics.mean(accuracies),
         "accuracy_std": 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        "val_accuracy_mean": 100 * _val_accuracy(parts),
+        "val_accuracy_mean": 100 * _val_accuracy(runs),
         "seeds": len(accuracies),
-        "payload_mb": payload / 1e6,
+        "payload_mb": statistics.mean(run.payload for run in runs) / 1e6,
         "frame_mb": frame / 1e6,
-        "times_less": against.full / frame,
-        "times_less_than_upload": against.raw / frame,
+        "times_less": reference.frame_bytes / frame,
+        "times_less_than_upload": reference.raw_bytes / frame,
         "mb_to_target": statistics.mean(x for x in reached if x is not None) if None not in reached else None,
-        "seconds": statistics.mean(sum(row["train_s"] for row in part["rows"]) for part in parts),
-        "epochs": len(parts[0]["rows"]),
-        "levels": list(dict.fromkeys(row["level"] for row in parts[0]["rows"])),
-        "commits": sorted({part["commit"] for part in parts}),
-        "machines": sorted({part["machine"] for part in parts}),
+        "seconds": statistics.mean(_train_seconds(run.epochs) for run in runs),
+        "epochs": len(runs[0].epochs),
+        "levels": list(dict.fromkeys(record.level for record in runs[0].epochs)),
+        "commits": sorted({run.commit for run in runs}),
+        "machines": sorted({run.machine for run in runs}),
     }
 
 
-def _val_accuracy(runs: list[Row]) -> float:
-    return statistics.mean(run["rows"][-1]["val_accuracy"] for run in runs)
+def _train_seconds(epochs: Sequence[EpochRecord]) -> float:
+    return sum(record.train_s for record in epochs)
 
 
-def _without_a_cut(split: Row, raw: float, group: list[Row]) -> list[Row]:
+def _val_accuracy(runs: Sequence[Run]) -> float:
+    return statistics.mean(run.epochs[-1].val_accuracy for run in runs)
+
+
+def _without_a_cut(split: Row, raw_bytes: float, group: list[Run]) -> list[Row]:
     """The unsplit network on the device, and on a server that was sent the images: the same training."""
-    images = len(group[0]["rows"]) and group[0]["rows"][0]["up_labels"]
-    upload = (raw + images) / 1e6
+    label_bytes = group[0].epochs[0].bytes.up_labels
+    upload = (raw_bytes + label_bytes) / 1e6
     split = split | {"seconds": None, "commits": []}
     nothing = {"payload_mb": 0.0, "frame_mb": 0.0, "times_less": None, "times_less_than_upload": None}
     sent = {
         "payload_mb": upload,
         "frame_mb": upload,
         "times_less": split["frame_mb"] / upload,
-        "times_less_than_upload": raw / (raw + images),
+        "times_less_than_upload": raw_bytes / (raw_bytes + label_bytes),
     }
     return [
         split | nothing | {"name": _NO_CUT[0], "mb_to_target": None, "levels": []},
@@ -135,25 +166,20 @@ def _without_a_cut(split: Row, raw: float, group: list[Row]) -> list[Row]:
     ]
 
 
-def _read(path: Path) -> Row:
-    place = RunDir.at(str(path))
-    about = json.loads((path / "meta.json").read_text())
-    return {"rows": place.rows(), "summary": place.summary(), "commit": about["commit"], "machine": about["machine"]}
+def _read(path: Path) -> Run:
+    run = RunDir.at(str(path))
+    summary = run.summary()
+    if summary is None:
+        raise ConfigError(f"the run in '{path}' has not ended: it has no summary.json")
+    origin = json.loads((path / "meta.json").read_text())
+    return Run(tuple(run.records()), summary, origin["commit"], origin["machine"])
 
 
-def _payload(row: Row) -> int:
-    return sum(row[kind] for kind in (*UP, *DOWN) if not kind.endswith("headers"))
-
-
-def _frames(row: Row) -> int:
-    return sum(row[kind] for kind in (*UP, *DOWN))
-
-
-def _to_target(run: list[Row], target: float) -> float | None:
+def _megabytes_to_target(epochs: Sequence[EpochRecord], target: float) -> float | None:
     """Return the MB sent up to the first epoch whose validation accuracy reaches the target, if one does.
 
     Epochs in which the device learns alone do not count: it is the accuracy of its own head.
     """
-    epochs = zip(run, accumulate(_frames(row) for row in run), strict=True)
-    reached = (size / 1e6 for row, size in epochs if row["mode"] != "alone" and row["val_accuracy"] >= target)
+    totals = zip(epochs, accumulate(record.traffic for record in epochs), strict=True)
+    reached = (size / 1e6 for record, size in totals if record.mode != "alone" and record.val_accuracy >= target)
     return next(reached, None)

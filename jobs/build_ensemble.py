@@ -5,8 +5,8 @@
     python jobs/build_ensemble.py --recipe mnist5k_vit_n3 --dry-run
     python jobs/build_ensemble.py --resume BUILD_DIR
 
-A stopped job goes on with the epoch, or the sub-models, that were not done. The last line is a JSON object: the
-build's summary (docs/ensembles.md) without the confusion tables.
+--resume continues a stopped build with the epoch of the base, or the sub-models, that were not done. The last line is a
+JSON object: the build's summary (docs/ensembles.md) without the confusion matrices.
 """
 
 from __future__ import annotations
@@ -14,60 +14,70 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-
-import ray
+from functools import partial
 
 from raysplit import recipes
-from raysplit.cli.command import command
+from raysplit.cli.command import run_command
 from raysplit.config import EnsembleConfig
-from raysplit.ensemble.build import build_ensemble, config_of
-from raysplit.ensemble.preview import preview
-from raysplit.ensemble.ray_runner import RayRunner
 from raysplit.errors import ConfigError
 from raysplit.hardware.machine import read_machines
-from raysplit.report import write_ensemble_report
-from raysplit.utils.storage import dated
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Build an ensemble of small sub-models from one classifier.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--recipe", help=f"a name ({', '.join(recipes.ensemble_names())}, …), path.py:function or a .json file"
     )
-    source.add_argument("--resume", metavar="BUILD_DIR", help="go on with a build")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    source.add_argument("--resume", metavar="BUILD_DIR", help="continue a build")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="recipe settings")
     parser.add_argument("--devices", metavar="FILE", help="YAML: name, memory_mib, gflops_per_s, energy_gflops of each")
-    parser.add_argument("--out", metavar="DIR", help="where the build goes; default: a new folder under storage")
+    parser.add_argument("--out", metavar="DIR", help="the build's folder; default: a new one under storage")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    args = parser.parse_args()
-    config, location = _chosen(args)
+    args = parser.parse_args(argv)
+    config = _read_config(args)
     if args.dry_run:
-        print(preview(config))
+        from raysplit.ensemble.preview import preview_build
+
+        print(preview_build(config))
         return
+
+    import ray
+
+    from raysplit.ensemble.build import build_ensemble
+    from raysplit.ensemble.ray_runner import RayRunner
+    from raysplit.report import write_ensemble_report
+    from raysplit.utils.progress import show_progress
+    from raysplit.utils.storage import dated
+
+    show_progress()
+    location = args.resume or args.out or f"{config.storage}/{dated(config.name)}"
     print(f"build: {location}", flush=True)
     try:
-        summary = build_ensemble(config, location, RayRunner())
+        summary = build_ensemble(config, location, RayRunner(), log=partial(print, flush=True))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(location) from None
     finally:
-        ray.shutdown()  # the workers' last lines come before ours
+        ray.shutdown()  # so that the workers' last lines precede ours
     report = write_ensemble_report(location)
     print(f"report: {report}")
-    print(json.dumps({key: value for key, value in summary.items() if "confusion" not in key}, ensure_ascii=False))
+    printed = summary.model_dump(mode="json", exclude={"confusion", "base_confusion"})
+    print(json.dumps(printed, ensure_ascii=False))
 
 
-def _chosen(args: argparse.Namespace) -> tuple[EnsembleConfig, str]:
+def _read_config(args: argparse.Namespace) -> EnsembleConfig:
     if args.resume:
         if args.set or args.devices or args.out:
-            raise ConfigError("--resume goes on with the build's own config; leave out --set, --devices and --out")
-        return config_of(args.resume), args.resume
+            raise ConfigError("--resume continues with the build's own config; leave out --set, --devices and --out")
+
+        from raysplit.folders.build_dir import BuildDir
+
+        return BuildDir.at(args.resume).config()
     config = recipes.get_ensemble(args.recipe)
     if args.devices:
         config = config.replaced(devices=read_machines(args.devices))
-    config = config.with_settings(args.set)
-    return config, args.out or f"{config.storage}/{dated(config.name)}"
+    return config.with_settings(args.set)
 
 
 if __name__ == "__main__":
-    sys.exit(command(main))
+    sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""The demo behind `make demo`: one network, uncompressed and with a deprune schedule, through a local Ray.
+"""The demo behind `make demo`: one network, uncompressed and with a deprune schedule, on a local Ray.
 
 python jobs/demo.py [--out demo-report.html] [--set train.epochs=2 …]
 """
@@ -10,30 +10,34 @@ import logging
 import os
 import sys
 
-import ray
-
 from raysplit import recipes
-from raysplit.cli.command import command
-from raysplit.report import read_run, table, write_report
-from raysplit.train.trainer import SplitTrainer
+from raysplit.cli.command import run_command
 
 RECIPES = ("mnist5k_vgg11_uncompressed", "mnist5k_vgg11_deprune")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train two recipes through a local Ray and compare them.")
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Train two recipes on a local Ray and compare them.")
     parser.add_argument("--out", default="demo-report.html", help="default demo-report.html")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings of both recipes"
+    )
+    args = parser.parse_args(argv)
+    configs = [recipes.get(name).with_settings(args.set) for name in RECIPES]
+
+    import ray
+
+    from raysplit.report import read_run, table, write_report
+    from raysplit.train.trainer import SplitTrainer
 
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    # On one machine nothing is preempted, and the watcher's start prints an error that is none.
+    # On one machine nothing is preempted, and the watcher logs a harmless error when it starts.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(logging_level=logging.ERROR)
     paths = []
-    for name in RECIPES:
-        print(f"\n{name}: a device actor and a server half, real images, one message each way a step", flush=True)
-        paths.append(SplitTrainer(recipes.get(name).with_settings(args.set)).fit().path)
+    for config in configs:
+        print(f"\n{config.name}: a device actor and a server half, real images", flush=True)
+        paths.append(SplitTrainer(config).fit().path)
     ray.shutdown()
 
     print("\n" + table([read_run(path) for path in paths]))
@@ -45,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command(main))
+    sys.exit(run_command(main))

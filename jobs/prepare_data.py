@@ -2,43 +2,38 @@
 
     python jobs/prepare_data.py --data cifar10 --out cifar10_parquet
 
-Use it as data.name=parquet:DIR. The last line on stdout is a JSON object.
+Use it as data.name=parquet:DIR. The last line on stdout is a JSON object: data, out, train_rows, test_rows, classes.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from raysplit.cli.command import command
-from raysplit.config import DataConfig, describe
-from raysplit.data import export
-from raysplit.errors import ConfigError
+from raysplit.cli.command import run_command
+from raysplit.config import DataConfig, parse
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a data set to DIR/train.parquet and DIR/test.parquet.")
     parser.add_argument("--data", required=True, metavar="NAME", help="catalogue name or folder:PATH")
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--size", type=int, help="height and width in pixels to resize to")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB")
     parser.add_argument("--root", help="where downloads are kept, or imagenet100 lies")
-    args = parser.parse_args()
-    config = _config(args)
+    args = parser.parse_args(argv)
+    settings = {"name": args.data, "root": args.root, "size": args.size, "channels": args.channels}
+    config = parse(DataConfig, settings, where="the data set")
+
+    from raysplit.data import export
+
     train = export(config, "train", Path(args.out) / "train.parquet")
     test = export(config, "test", Path(args.out) / "test.parquet")
     rows = {"train_rows": len(train.labels), "test_rows": len(test.labels)}
     print(json.dumps({"data": args.data, "out": args.out, **rows, "classes": train.classes}))
 
 
-def _config(args: argparse.Namespace) -> DataConfig:
-    try:
-        return DataConfig(name=args.data, root=args.root, size=args.size, channels=args.channels)
-    except ValidationError as err:
-        raise ConfigError(describe(err)) from None
-
-
 if __name__ == "__main__":
-    sys.exit(command(main))
+    sys.exit(run_command(main))

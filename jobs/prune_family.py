@@ -4,7 +4,7 @@
     python jobs/prune_family.py --recipe cifar10_vgg11_prune_paper --dry-run
     python jobs/prune_family.py --resume RUN_DIR
 
-A stopped job goes on with the level it was at. The last line is a JSON object: recipe, run_dir, family (the
+A stopped job resumes with the level that it was training. The last line is a JSON object: recipe, run_dir, family (the
 bundle), levels: a list of level, accuracy (test, 0..1), bytes_per_sample_up, bytes_per_sample_down, seconds.
 """
 
@@ -14,22 +14,24 @@ import json
 import posixpath
 import sys
 
-from raysplit.cli.command import command
-from raysplit.cli.training_job import arguments, chosen, train
-from raysplit.family.bundle import load_family, prune_of, write_family
-from raysplit.planner.run_plan import plan
+from raysplit.cli.command import run_command
+from raysplit.cli.training_job import make_parser, read_config, train
 
 
-def main() -> None:
-    parser = arguments("Train a prune family across a device and a server on Ray.")
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser("Train a prune family across a device and a server on Ray.")
     parser.add_argument("--out", metavar="DIR", help="where the bundle goes; default RUN_DIR/family")
-    args = parser.parse_args()
-    config = chosen(args)
+    args = parser.parse_args(argv)
+    config = read_config(args)
+
+    from raysplit.family.bundle import load_family, prune_of, write_family
+    from raysplit.planner.run_plan import make_run_plan
+
     prune_of(config)
     if args.dry_run:
-        print(plan(config))
+        print(make_run_plan(config))
         return
-    run_dir = train(config, args.resume)[0].location
+    run_dir = train(config, args.resume).folder.location
     path = write_family(run_dir, args.out or posixpath.join(run_dir, "family"))
     levels = [
         {
@@ -45,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command(main))
+    sys.exit(run_command(main))

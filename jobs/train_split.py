@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import sys
 
-from raysplit.cli.command import command
-from raysplit.cli.training_job import arguments, chosen, train
-from raysplit.planner.run_plan import plan
+from raysplit.cli.command import run_command
+from raysplit.cli.training_job import make_parser, read_config, train
 
 KEYS = ("recipe", "accuracy", "bytes_up", "bytes_down", "seconds", "run_dir")
 
 
-def main() -> None:
-    args = arguments("Train one recipe across a device and a server on Ray.").parse_args()
-    config = chosen(args)
+def main(argv: list[str] | None = None) -> None:
+    args = make_parser("Train one recipe across a device and a server on Ray.").parse_args(argv)
+    config = read_config(args)
     if args.dry_run:
-        print(plan(config))
+        from raysplit.planner.run_plan import make_run_plan
+
+        print(make_run_plan(config))
         return
-    _, summary = train(config, args.resume)
-    print(summary.model_dump_json(include=set(KEYS)))
+    print(train(config, args.resume).summary.model_dump_json(include=set(KEYS)))
 
 
 if __name__ == "__main__":
-    sys.exit(command(main))
+    sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""The error family: every error that a user can cause, each naming the thing, the place and the remedy."""
+"""Errors that a user can cause; the text of each names the thing, the place and the remedy."""
 
 from __future__ import annotations
 
@@ -7,43 +7,51 @@ from collections.abc import Iterable
 
 
 class RaysplitError(Exception):
-    """Base of all errors that raysplit raises on purpose; its text is one line fit for a terminal."""
+    """Base class of all errors that raysplit raises on purpose; the text is one line for a terminal.
+
+    >>> from raysplit import recipe
+    >>> try:
+    ...     recipe("mnist5k_vgg11_depune")
+    ... except RaysplitError as error:
+    ...     print(error)
+    no recipe is called 'mnist5k_vgg11_depune'. Nearest: mnist5k_vgg11_deprune, ...
+    """
 
 
 class ConfigError(RaysplitError):
-    """A recipe, key or value that does not describe a run."""
+    """A recipe, key or value that is unknown, invalid or contradicts another one."""
 
 
 class DataError(RaysplitError):
-    """A data set that is missing, malformed or empty; names the file and, where there is one, the row."""
+    """A data set that is missing, malformed or empty; the text names the file and, if it applies, the row."""
 
 
 class ModelError(RaysplitError):
-    """A model name that nothing builds, or a model that cannot be built or traced."""
+    """An unknown model name, or a model that cannot be built or traced."""
 
 
 class CutError(RaysplitError):
-    """A place in a model where the network cannot be cut."""
+    """A network that cannot be cut, or not at the given place."""
 
 
 class WireError(RaysplitError):
-    """Bytes that are not a valid message, or not the message that was expected."""
+    """Bytes that are not a valid message, or a message that was not expected."""
 
 
 class CodecError(RaysplitError):
-    """A tensor that a codec cannot carry at the level asked for."""
+    """A tensor that a codec cannot compress at the requested level."""
 
 
 class BundleError(RaysplitError):
-    """A bundle with a missing, damaged or contradictory file, or none at all."""
+    """A folder that is not a bundle, or a bundle with a missing, damaged or contradictory file."""
 
 
 class ClusterError(RaysplitError):
-    """A Ray cluster without room for the run, or a device that does not answer."""
+    """A Ray cluster that lacks the resources for a run or on which it fails, or a device that does not respond."""
 
 
 class RequestError(RaysplitError):
-    """A request over HTTP that is refused; `status` is the HTTP status of the answer."""
+    """An HTTP request that is refused; `status` is the HTTP status of the response."""
 
     def __init__(self, text: str, status: int = 400):
         super().__init__(text)
@@ -51,25 +59,35 @@ class RequestError(RaysplitError):
 
 
 class ServerError(RaysplitError):
-    """A server that answers with a failure of its own, or not at all."""
+    """A server that fails, or whose response is not a valid one."""
 
 
 class LinkError(ServerError):
-    """A server that was not reached, or whose answer did not come in time."""
+    """A server that could not be reached or did not respond in time."""
 
 
 class MissingExtra(RaysplitError):
-    """An optional dependency that is not installed; names the extra that brings it."""
+    """An optional dependency that is not installed; the text names the extra that installs it."""
 
     @classmethod
     def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
-        """Return the error for `purpose`, which needs `package`, which `extra` brings."""
+        """Return the error for a `purpose` that needs `package`, which the extra `extra` installs.
+
+        >>> print(MissingExtra.of("optuna", "search", "raysplit search"))
+        raysplit search needs the package 'optuna': pip install 'raysplit[search]'
+        """
         return cls(f"{purpose} needs the package '{package}': pip install 'raysplit[{extra}]'")
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Return a hint that lists the known names closest to `name`, for the end of an error's text."""
-    known = [str(k) for k in known]
+    """Return a hint with the known names closest to `name`, to end an error's text with.
+
+    Lists up to twelve of the known names if none is close, and is empty if there are none.
+
+    >>> nearest("clasifier", ["features.7", "classifier"])
+    'Nearest: classifier.'
+    """
+    known = [str(other) for other in known]
     close = difflib.get_close_matches(name, known, n=count, cutoff=0.4)
     if close:
         return f"Nearest: {', '.join(close)}."

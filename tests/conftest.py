@@ -1,8 +1,11 @@
-"""What tests of several rooms use."""
+"""What tests of several packages use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import settings
 
 from raysplit.config import (
     BaseConfig,
@@ -15,6 +18,40 @@ from raysplit.config import (
     ModelConfig,
     PruneConfig,
 )
+
+settings.register_profile("slow", deadline=None)
+"""Of `make test-slow`: `tests.examples` draws all examples."""
+
+
+@pytest.fixture
+def shared_ray() -> Iterator[str]:
+    """Start the Ray that the tests of this process share, unless it runs already; yield its address.
+
+    It has two CPUs and one device.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+            ray.init(num_cpus=2, resources={"device": 1}, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture
+def shared_ray_for_jobs(shared_ray: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the jobs that a test starts join the shared Ray: they need none of their own."""
+    monkeypatch.setenv("RAY_ADDRESS", shared_ray)
+
+
+@pytest.fixture
+def own_ray() -> Iterator[None]:
+    """End the shared Ray: the test starts one of its own in this process."""
+    import ray
+
+    ray.shutdown()
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Where to cut, how much crosses, and how that changes over the epochs."""
+"""Where to cut, how much crosses the cut, and how that changes over the epochs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from raysplit.models import build
 from raysplit.split import profile
 
 ALL = "all"
-"""Of the channels."""
-_CUTS = 4
+"""In place of a number of channels."""
+_MAX_CUTS = 4
 
 
 def param_space(base: SplitConfig) -> dict[str, Any]:
     """Return cut × channels × bits × schedule for a recipe's model and data."""
     return {
-        "cut": tune.choice(narrow_cuts(base)),
+        "cut": tune.choice(find_narrow_cuts(base)),
         "channels": tune.choice([4, 16, ALL]),
         "bits": tune.choice([2, 4, 8]),
         "schedule": tune.choice(_schedules(base)),
@@ -28,7 +28,7 @@ def param_space(base: SplitConfig) -> dict[str, Any]:
 
 
 def _schedules(base: SplitConfig) -> list[str]:
-    """Return the schedules that the recipe's training can have: two phases need two epochs, a family the whole net."""
+    """Return the schedules that fit the recipe's training: two phases need two epochs, a family is trained jointly."""
     if base.train.epochs < 2:
         return ["fixed"]
     return ["fixed", "deprune"] if base.train.local_loss else ["fixed", "deprune", "prune"]
@@ -37,10 +37,10 @@ def _schedules(base: SplitConfig) -> list[str]:
 def recipe(
     base: SplitConfig, *, channels: int | Literal["all"], bits: int, schedule: Literal["fixed", "deprune", "prune"]
 ) -> SplitConfig:
-    """Return the recipe at one level, which its schedule ends with.
+    """Return the recipe with a schedule that ends at one level.
 
-    deprune: two thirds of the epochs at four channels before; prune: two thirds at all of them. Where that is the same
-    level, the schedule is `fixed`. All levels have as many bits both ways, and zstd.
+    deprune: two thirds of the epochs at four channels first; prune: two thirds at all channels first. If that is the
+    same level, the schedule is `fixed`. All levels have the same bits both ways, and zstd.
     """
     level, tight, loose = (
         Level(channels=None if count == ALL else int(count), up_bits=bits, down_bits=bits, entropy="zstd")
@@ -54,12 +54,12 @@ def recipe(
     return base.replaced(schedule=chosen, bottleneck=base.bottleneck or BottleneckConfig())
 
 
-def narrow_cuts(base: SplitConfig) -> list[str]:
-    """Return the first cuts through which less passes than through any before."""
+def find_narrow_cuts(base: SplitConfig) -> list[str]:
+    """Return the first cuts at which fewer values cross than at any cut before."""
     known = facts(base.data)
-    least, names = math.inf, []
+    fewest, names = math.inf, []
     for cut in profile(build(base.model, len(known.classes), known.shape), known.shape):
-        if cut.device_params and math.prod(cut.shape) < least:
-            least = math.prod(cut.shape)
+        if cut.device_params and math.prod(cut.shape) < fewest:
+            fewest = math.prod(cut.shape)
             names.append(cut.name)
-    return names[:_CUTS]
+    return names[:_MAX_CUTS]

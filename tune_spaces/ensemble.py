@@ -1,4 +1,4 @@
-"""How many sub-models, how small, and how they are put together."""
+"""How many sub-models, how small, and how they are fused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raysplit.config import EnsembleConfig
 
 
 def param_space(base: EnsembleConfig) -> dict[str, Any]:
-    """Return number × kept share × scores × groups × depth of the fusion for a recipe's base."""
+    """Return number × kept share × scores × groups × depth of the fusion, for a recipe's base."""
     scores = ["fast", "random"] if base.base.model.name == "vit" else ["apoz", "random"]
     return {
         "groups.n": tune.choice([2, 3, 5]),

@@ -1,1 +1,1 @@
-"""The `raysplit` command."""
+"""The `raysplit` command: one file per verb, and what the jobs' command lines share."""

@@ -21,6 +21,7 @@ from raysplit.config.run import (
     SplitConfig,
     TrainConfig,
 )
+from raysplit.config.search import SearchConfig
 from raysplit.hardware.machine import Machine
 from raysplit.schedules import (
     AnySchedule,
@@ -71,6 +72,7 @@ __all__ = [
     "RayConfig",
     "RetrainConfig",
     "Schedule",
+    "SearchConfig",
     "SplitConfig",
     "Stage",
     "TrainConfig",

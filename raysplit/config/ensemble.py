@@ -1,4 +1,4 @@
-"""What decides one ensemble of sub-models: base, class groups, pruning, retraining, fusion, devices."""
+"""The config of an ensemble of sub-models: base, class groups, pruning, retraining, fusion, devices."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ClassifierFit(FitConfig):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     compile: bool = False
-    """Let torch.compile fuse the operations of a step: a small transformer on a CPU learns half as fast again or
-    twice as fast, after a minute of compiling, which is kept on disk. Needs a C++ compiler there."""
+    """Let torch.compile fuse the operations of a training step: on a CPU a small transformer trains 1.5 to 2 times as
+    fast, after a minute of compiling, whose result is cached on disk. On a CPU it needs a C++ compiler."""
 
 
 class BaseConfig(Frozen):
@@ -32,16 +32,16 @@ class BaseConfig(Frozen):
 
     model: ModelConfig
     weights: str | None = None
-    """A safetensors file with the model's own parameter names, used as it is; None: trained as `train` says."""
+    """A safetensors file with the model's own parameter names that is the base; None: the base is trained."""
     pretrained: str | None = None
-    """A safetensors file that training starts from; a head for another number of classes is left out. None: from
-    nothing."""
+    """A safetensors file that training starts from; a head for another number of classes is left out. None: random
+    weights."""
     mean: tuple[float, ...] | None = None
-    """With `std`, of each channel, in 0..1: the normalisation of those files; None: that of the training images."""
+    """With `std`, of each channel, in 0..1: the normalization those files expect; None: that of the training images."""
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     train: ClassifierFit = ClassifierFit()
     workers: Annotated[int, Field(ge=0)] = 0
-    """Data-parallel workers of Ray Train that train it; 0: this process."""
+    """Data-parallel workers of Ray Train that train it; 0: it is trained in this process."""
 
 
 class GroupsConfig(Frozen):
@@ -50,55 +50,62 @@ class GroupsConfig(Frozen):
     n: Annotated[int, Field(ge=1)] | None = None
     """Number of sub-models; None: one for each device."""
     by: Literal["seed", "confusion", "none"] = "seed"
-    """Near-equal groups at random, or with the classes together that the base confuses on validation images; `none`:
-    each sub-model knows all classes."""
+    """`seed`: random groups of near-equal size; `confusion`: groups that keep together the classes that the base
+    confuses on validation images; `none`: each sub-model knows all classes."""
     seed: int = 0
     rest: bool = True
-    """Give each sub-model a class 0 for images of all classes that are not its own."""
+    """Give each sub-model's head a first output, "any other class", for images of classes that are not its own."""
     negatives: Annotated[int, Field(ge=0)] | None = None
-    """Training images of each other class for the rest class; None: n_train / (10 · classes) − own classes."""
+    """Training images of each other class for that output; None: n_train / (10 · classes) − own classes (EC-SNN)."""
     redraw: bool = True
-    """Draw the rest class's images anew for each epoch; False: the same ones throughout, as EC-SNN does."""
+    """Draw those images anew in each epoch; False: the same ones throughout, as in EC-SNN."""
 
 
 class PruneConfig(Frozen):
     """How much of the base a sub-model keeps, and which units."""
 
     keep: Annotated[float, Field(gt=0, le=1)] | Literal["fit"] = "fit"
-    """Kept share of width, attention, hidden units and filters; `fit`: the most that the devices hold."""
+    """Kept share of width, attention, hidden units and filters; `fit`: as much as the devices hold."""
     scores: Literal["fast", "exact", "apoz", "random"] = "fast"
-    """What makes a unit worth keeping (docs/ensembles.md)."""
+    """How units are ranked (docs/ensembles.md)."""
     proxy: Annotated[int, Field(ge=1)] = 128
     """Training images of a sub-model's own classes that the units are scored on."""
 
 
 class RetrainConfig(ClassifierFit):
-    """How a sub-model learns again what pruning cost it."""
+    """How a sub-model is trained after pruning."""
 
     distill: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of a second loss: a linear probe on the features must answer, for all classes, as the base does."""
+    """Weight of a second loss: a linear probe on the features must match the base's predictions for all classes."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """Of both softmaxes in that loss."""
 
 
 class FusionConfig(ClassifierFit):
-    """The MLP that turns the features of all sub-models into an answer."""
+    """The MLP that turns the features of all sub-models into one prediction, and how it is trained."""
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
     batch_size: Annotated[int, Field(ge=1)] = 256
     layers: Annotated[int, Field(ge=1, le=64)] = 3
-    """Linear layers; each hidden one has half the width of the one before."""
+    """Number of linear layers; each hidden one is half as wide as the one before."""
     views: Annotated[int, Field(ge=1)] = 2
-    """Passes over the training images whose features are computed and kept to train on: the first as they are, the
-    others augmented. Without augmentation there is one."""
+    """Passes over the training images whose features are computed once and trained on: the first without augmentation,
+    the others with it. 1 where `data.augment` is none."""
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Probability that a sub-model's features are missing from a training sample."""
     fill: Literal["zero", "mean"] = "mean"
-    """What stands in for missing features: zeros, or the sub-model's mean over the training images."""
+    """What replaces missing features: zeros, or the sub-model's mean over the training images."""
 
 
 class EnsembleConfig(Frozen):
-    """Everything that decides one ensemble."""
+    """The config of one ensemble.
+
+    >>> base = BaseConfig(model=ModelConfig(name="vgg5"))
+    >>> config = EnsembleConfig(name="mine", data=DataConfig(name="digits"), base=base, groups=GroupsConfig(n=2),
+    ...                         prune=PruneConfig(keep=0.5))
+    >>> config.with_settings(["groups.n=3"]).n
+    3
+    """
 
     name: str
     data: DataConfig
@@ -106,35 +113,35 @@ class EnsembleConfig(Frozen):
     groups: GroupsConfig = GroupsConfig()
     prune: PruneConfig = PruneConfig()
     common: RetrainConfig | None = None
-    """How one net of all classes learns, for each size, from which all sub-models of that size start; None: each
-    starts as it was cut out of the base for its own classes."""
+    """How a common network of all classes is trained for each size, which all sub-models of that size are then cut out
+    of; None: each sub-model is cut out of the base for its own classes."""
     retrain: RetrainConfig | None = RetrainConfig()
-    """None: sub-models stay as they were cut out."""
+    """How sub-models are trained after pruning; None: they are not."""
     fusion: FusionConfig = FusionConfig()
     precision: Precision = "fp32"
-    """Of the sub-models' files: int8 has a scale for each row of a weight and computes in bf16."""
+    """Of the sub-models' files; int8 has a scale for each row of a weight and computes in bf16."""
     devices: tuple[Machine, ...] = ()
     samples: Annotated[int, Field(ge=1)] = 1000
-    """Images that each device must be able to answer with its energy."""
+    """Images that each device must be able to process with its energy."""
     seed: int = 0
     storage: str = "~/ray_results"
-    """Folder or URI (any pyarrow file system) under which builds are made; shared by all nodes."""
+    """Folder or URI (any pyarrow file system) that new builds are made in; shared by all nodes."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> EnsembleConfig:
+    def _check_consistency(self) -> EnsembleConfig:
         if self.groups.n is None and not self.devices:
-            raise ValueError("groups.n is not set and there are no devices; set groups.n or name devices")
+            raise ValueError("groups.n is not set and there are no devices; set groups.n or list devices")
         if self.prune.keep == "fit" and not self.devices:
-            raise ValueError("prune.keep is 'fit' and there are no devices to fit; set prune.keep or name devices")
+            raise ValueError("prune.keep is 'fit' and there are no devices to fit; set prune.keep or list devices")
         names = [device.name for device in self.devices]
         if len(set(names)) < len(names):
-            raise ValueError(f"two devices have the same name: {', '.join(sorted(names))}")
+            raise ValueError(f"two devices have the same name: {', '.join(sorted(names))}; rename one")
         if self.base.weights is not None and self.base.pretrained is not None:
-            raise ValueError("base.weights is used as it is, base.pretrained is trained on; set one of them")
+            raise ValueError("base.weights replaces training, base.pretrained starts it; set only one of them")
         if (self.base.mean is None) != (self.base.std is None):
-            raise ValueError("base.mean and base.std go together; set both or neither")
+            raise ValueError("only one of base.mean and base.std is set; set both or neither")
         if self.base.mean and self.base.std and len(self.base.mean) != len(self.base.std):
-            raise ValueError("base.mean and base.std differ in length; both have a number for each channel")
+            raise ValueError("base.mean and base.std differ in length; give one number for each channel")
         return self
 
     @property

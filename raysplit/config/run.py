@@ -139,7 +139,7 @@ class TrainConfig(FitConfig):
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     in_flight: Annotated[int, Field(ge=1, le=16)] = 1
-    """Micro-batches of one optimiser step that may be under way at once; 1 is lock-step."""
+    """MicroBatchCost-batches of one optimiser step that may be under way at once; 1 is lock-step."""
     local_loss: LocalLoss | None = None
     """Train the device half by a loss of its own in place of the server's gradients."""
     threads: Annotated[int, Field(ge=1)] | None = None
@@ -168,7 +168,13 @@ class RayConfig(Frozen):
 
 
 class SplitConfig(Frozen):
-    """Everything that decides one split-training run."""
+    """Everything that decides one split-training run.
+
+    >>> from raysplit import recipe
+    >>> config = recipe("mnist5k_vgg11_deprune").with_settings(["train.epochs=3"])
+    >>> config.train.epochs, [str(level) for level in config.levels()]
+    (3, ['c4·b4/b4·zstd', 'c16·b4/b4·zstd'])
+    """
 
     name: str
     data: DataConfig

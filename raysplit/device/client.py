@@ -26,8 +26,8 @@ from raysplit.wire.split_api import (
     LEVEL_HEADER,
     SPLIT_PATH,
     ClassProbability,
-    SplitAnswer,
-    ascii_level,
+    SplitResponse,
+    level_to_header,
 )
 
 Images = torch.Tensor | np.ndarray | Sequence[str | Path]
@@ -88,6 +88,10 @@ class DeviceClient:
         transport: carries requests in place of HTTP over the machine's own network.
 
     Raises BundleError for a family that is damaged, ConfigError for a URL, key or target that is none.
+
+    >>> with DeviceClient("family", "http://127.0.0.1:8000", target_s=0.2) as client:
+    ...     client.family.about.shape  # client.predict(images) sends them
+    (1, 8, 8)
     """
 
     def __init__(
@@ -127,7 +131,7 @@ class DeviceClient:
         start = self._clock.now()
         body = self._halves.message(pixels, level).to_bytes()
         device_s = self._clock.now() - start
-        headers = self._headers | {LEVEL_HEADER: ascii_level(level), "Content-Type": "application/octet-stream"}
+        headers = self._headers | {LEVEL_HEADER: level_to_header(level), "Content-Type": "application/octet-stream"}
         exchange = self._asked(link, Request("POST", SPLIT_PATH, headers, body))
         said = self._read(exchange, count)
         server_s = said.seconds.queue + said.seconds.compute
@@ -173,9 +177,9 @@ class DeviceClient:
         compute_s = self._device.forecast(count) + self._server.forecast(count)
         return levels[self._chooser.pick(sizes, compute_s, link)]
 
-    def _read(self, exchange: Exchange, count: int) -> SplitAnswer:
+    def _read(self, exchange: Exchange, count: int) -> SplitResponse:
         try:
-            said = SplitAnswer.model_validate_json(exchange.body)
+            said = SplitResponse.model_validate_json(exchange.body)
         except ValidationError:
             raise ServerError(f"{self.url} answers what is no answer of a split server; is it one?") from None
         if len(said.images) != count:

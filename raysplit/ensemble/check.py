@@ -1,42 +1,46 @@
-"""What cannot be built, told before hours of training."""
+"""Finds what makes a build impossible before hours of training."""
 
 from __future__ import annotations
 
 import torch
 
 from raysplit.config import EnsembleConfig
-from raysplit.data import load
-from raysplit.ensemble.apoz import require_zeros
-from raysplit.ensemble.classifier import start_base
-from raysplit.ensemble.plan import Plan, make_plan
+from raysplit.config.ensemble_plan import EnsemblePlan
+from raysplit.data import Facts, load
+from raysplit.ensemble.apoz import require_sparse_activations
+from raysplit.ensemble.base_classifier import initial_base
+from raysplit.ensemble.plan import make_plan
 from raysplit.ensemble.prunable.base import prunable_network
 from raysplit.errors import ConfigError, DataError
+from raysplit.records.ensemble_summary import NetworkKind
 from raysplit.torch_utils.compute import pick_device
 
 
-def checked(config: EnsembleConfig, classes: int, shape: tuple[int, int, int]) -> Plan:
-    """Raise what is wrong with data, groups, devices, scores, training or the kind of network.
+def check_build(config: EnsembleConfig, data: Facts) -> EnsemblePlan:
+    """Raise ConfigError, DataError or ModelError for a config that cannot be built; return its plan.
 
-    Returns the plan; groups by confusion, which no base has told yet, are as those of a base that confuses nothing.
+    `data` are the facts of `config.data`. Groups by confusion depend on the trained base: here they are those of a
+    base that confuses nothing.
     """
+    classes, channels = len(data.classes), data.shape[0]
     if classes < 2:
-        raise DataError(f"{config.data.name} has {classes} class: there is nothing to tell apart; give data of two")
-    family = prunable_network(start_base(config, classes, shape), shape)
-    _check_fits(config, family.kind)
-    if config.base.mean is not None and len(config.base.mean) != shape[0]:
+        raise DataError(f"{config.data.name} has {classes} class; a classifier needs data with at least 2")
+    network = prunable_network(initial_base(config, data), data.shape)
+    _check_training(config, network.kind)
+    if config.base.mean is not None and len(config.base.mean) != channels:
         raise ConfigError(
             f"base.mean and base.std have {len(config.base.mean)} numbers, the images of {config.data.name} have "
-            f"{shape[0]} channels; give one for each"
+            f"{channels} channels; give one for each"
         )
     if config.prune.scores == "apoz":
-        require_zeros(family)
-    plan = make_plan(config, family, shape, torch.zeros(classes, classes, dtype=torch.int64))
+        require_sparse_activations(network)
+    plan = make_plan(config, network, data.shape, torch.zeros(classes, classes, dtype=torch.int64))
     _check_images(config, plan)
     return plan
 
 
-def _check_fits(config: EnsembleConfig, kind: str) -> None:
-    """Check optimisers, devices and workers; the base without workers, and the fusion, are trained in this process."""
+def _check_training(config: EnsembleConfig, kind: NetworkKind) -> None:
+    """Check optimizers, devices and workers; the base without workers, and the fusion, are trained in this process."""
     fits = {"base.train": config.base.train, "common": config.common, "retrain": config.retrain}
     for name, fit in fits.items():
         if kind != "vit" and fit is not None and fit.optimizer == "muon":
@@ -52,24 +56,24 @@ def _check_fits(config: EnsembleConfig, kind: str) -> None:
         batch = min(base.train.batch_size, len(load(config.data, "train").labels))
         if batch % base.workers:
             raise ConfigError(
-                f"batches of {batch} images cannot be shared equally by {base.workers} workers; set "
+                f"batches of {batch} images cannot be divided equally among {base.workers} workers; set "
                 "base.train.batch_size to a multiple of base.workers"
             )
 
 
-def _check_images(config: EnsembleConfig, plan: Plan) -> None:
-    """Check that each sub-model has images of its classes, and something to tell apart."""
-    there = set(load(config.data, "train").labels.unique().tolist())
-    untaught = config.retrain is not None and not config.retrain.distill
-    for index, seat in enumerate(plan.seats):
-        if config.groups.by != "confusion" and not there & set(seat.classes):
+def _check_images(config: EnsembleConfig, plan: EnsemblePlan) -> None:
+    """Check that each sub-model has training images of its classes, and more than one class to tell apart."""
+    present = set(load(config.data, "train").labels.tolist())
+    hard_labels_only = config.retrain is not None and not config.retrain.distill
+    for index, spec in enumerate(plan.submodels):
+        if config.groups.by != "confusion" and not present & set(spec.classes):
             raise DataError(
                 f"{config.data.name} has no training image of the classes of sub-model {index}; give more images "
-                "(data.train_rows), or set groups.n to less"
+                "(data.train_rows), or lower groups.n"
             )
-        if untaught and len(seat.classes) == 1 and not (seat.rest and config.groups.negatives != 0):
-            key, value = ("negatives", 0) if seat.rest else ("rest", "false")
+        if hard_labels_only and len(spec.classes) == 1 and not (spec.rest and config.groups.negatives != 0):
+            key, value = ("negatives", 0) if spec.rest else ("rest", "false")
             raise ConfigError(
-                f"groups.{key} is {value} and a sub-model has one class: it has nothing to tell apart; set groups.rest "
-                "to true with groups.negatives above 0, retrain.distill above 0, or retrain to null"
+                f"groups.{key} is {value} and sub-model {index} has one class: it has nothing to learn; set "
+                "groups.rest to true with groups.negatives above 0, retrain.distill above 0, or retrain to null"
             )

@@ -1,101 +1,79 @@
-"""The plan of an ensemble, before anything is pruned: who knows which classes, keeps how much, runs where."""
+"""Plans an ensemble before anything is pruned: which classes, what size and which device each sub-model has."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from raysplit.config import EnsembleConfig, Frozen, ModelConfig
-from raysplit.ensemble.class_groups import class_groups, confusion_groups
-from raysplit.ensemble.cost import Cost, cost
-from raysplit.ensemble.placement import Demand, Load, Placement, fit, place
+from raysplit.config import EnsembleConfig, GroupsConfig
+from raysplit.config.ensemble_plan import EnsemblePlan, SubmodelSpec
+from raysplit.ensemble.class_groups import ClassGroups, group_at_random, group_by_confusion
+from raysplit.ensemble.cost import NetworkCost, measure_cost
+from raysplit.ensemble.placement import Placement, fit_sizes, place_submodels
 from raysplit.ensemble.prunable.base import PrunableNetwork
 from raysplit.models import build
 
 
-class SubmodelSpec(Frozen):
-    """One sub-model's place."""
+def make_plan(
+    config: EnsembleConfig, network: PrunableNetwork, shape: tuple[int, int, int], confusion: Tensor
+) -> EnsemblePlan:
+    """Return the plan of an ensemble: its class groups, and the largest sub-models that fit the devices.
 
-    classes: tuple[int, ...]
-    of: int
-    """Number of classes in all."""
-    rest: bool
-    """Its head's first output stands for all other classes."""
-    k: int
-    """Of the family's steps h: it keeps k/h."""
-    model: ModelConfig
-    params: int
-    file_bytes: int
-    flops: int
-    """For one image; a MAC is 2."""
-    device: str | None = None
-    """Name of its device; None where no devices were given."""
-
-    @property
-    def outputs(self) -> int:
-        """Width of its head."""
-        return len(self.classes) + self.rest
-
-
-class Plan(Frozen):
-    kind: str
-    """vit, cnn or snn."""
-    steps: int
-    shape: tuple[int, int, int]
-    seats: tuple[SubmodelSpec, ...]
-    loads: tuple[Load, ...] = ()
-    """What each device bears; none where no devices were given."""
-
-
-def make_plan(config: EnsembleConfig, family: PrunableNetwork, shape: tuple[int, int, int], confusion: Tensor) -> Plan:
-    """Return who knows which classes, and the largest sub-models that fit the devices.
-
-    `confusion` counts the base's answers on validation images, (classes, classes), true x predicted. Raises
-    ConfigError for more sub-models than classes, and for devices that cannot hold even the smallest.
+    `shape` is that of the images (C, H, W), `confusion` int64 (classes, classes): the base's predictions on
+    validation images, true × predicted. Raises ConfigError for more sub-models than classes, and for devices that
+    cannot hold even the smallest sub-models.
     """
-    classes, groups = len(confusion), config.groups
-    if groups.by == "confusion":
-        chosen = confusion_groups(confusion, config.n, groups.seed)
-    elif groups.by == "seed":
-        chosen = class_groups(classes, config.n, groups.seed)
-    else:
-        chosen = (tuple(range(classes)),) * config.n
-    rest = [groups.rest and len(group) < classes for group in chosen]
+    classes = len(confusion)
+    groups = _group_classes(config.groups, config.n, confusion)
+    rest = [config.groups.rest and len(group) < classes for group in groups]
 
     @cache
-    def price(k: int, outputs: int) -> Cost:
+    def cost_at(k: int, outputs: int) -> NetworkCost:
         with torch.random.fork_rng(devices=[]):
-            return cost(build(family.geometry(k), outputs, shape), shape, config.precision)
+            return measure_cost(build(network.geometry(k), outputs, shape), shape, config.precision)
 
-    def demand(index: int, k: int) -> Demand:
-        found = price(k, len(chosen[index]) + rest[index])
-        return Demand(str(index), found.file_bytes, found.flops)
+    def cost_of(index: int, k: int) -> NetworkCost:
+        return cost_at(k, len(groups[index]) + rest[index])
 
-    placed: Placement | None
+    sizes: Sequence[int]
+    placement: Placement | None = None
     if config.prune.keep == "fit":
-        ks, placed = fit(demand, config.n, family.steps, config.devices, config.samples)
+        sizes, placement = fit_sizes(cost_of, config.n, network.size_steps, config.devices, config.samples)
     else:
-        ks, placed = (max(1, round(config.prune.keep * family.steps)),) * config.n, None
+        sizes = [max(1, round(config.prune.keep * network.size_steps))] * config.n
         if config.devices:
-            placed = place([demand(i, ks[i]) for i in range(config.n)], config.devices, config.samples)
-    seats = []
-    for index, (group, k) in enumerate(zip(chosen, ks, strict=True)):
-        found = price(k, len(group) + rest[index])
-        seats.append(
-            SubmodelSpec(
-                classes=group,
-                of=classes,
-                rest=rest[index],
-                k=k,
-                model=family.geometry(k),
-                params=found.params,
-                file_bytes=found.file_bytes,
-                flops=found.flops,
-                device=placed.device_of[index] if placed else None,
-            )
+            costs = [cost_of(index, k) for index, k in enumerate(sizes)]
+            placement = place_submodels(costs, config.devices, config.samples)
+
+    def spec(index: int, k: int) -> SubmodelSpec:
+        cost = cost_of(index, k)
+        return SubmodelSpec(
+            classes=groups[index],
+            total_classes=classes,
+            rest=rest[index],
+            k=k,
+            model=network.geometry(k),
+            params=cost.params,
+            file_bytes=cost.file_bytes,
+            flops=cost.flops,
+            device=placement.device_of[index] if placement else None,
         )
-    return Plan(
-        kind=family.kind, steps=family.steps, shape=shape, seats=tuple(seats), loads=placed.loads if placed else ()
+
+    return EnsemblePlan(
+        kind=network.kind,
+        size_steps=network.size_steps,
+        shape=shape,
+        submodels=tuple(spec(index, k) for index, k in enumerate(sizes)),
+        loads=placement.loads if placement else (),
     )
+
+
+def _group_classes(groups: GroupsConfig, n: int, confusion: Tensor) -> ClassGroups:
+    if groups.by == "confusion":
+        return group_by_confusion(confusion, n, groups.seed)
+    if groups.by == "seed":
+        return group_at_random(len(confusion), n, groups.seed)
+    return (tuple(range(len(confusion))),) * n

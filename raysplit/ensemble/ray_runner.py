@@ -5,98 +5,117 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import ray
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device, prepare_model
+from torch import nn
 
 from raysplit import errors
 from raysplit.config import EnsembleConfig
-from raysplit.ensemble.classifier import fit_base
+from raysplit.ensemble.base_classifier import train_base
+from raysplit.ensemble.context import BuildContext, open_build
+from raysplit.ensemble.runner import Log
+from raysplit.ensemble.trainer import DataParallel
 from raysplit.errors import ClusterError, ConfigError, RaysplitError
+from raysplit.folders.build_dir import BuildDir
 from raysplit.utils.ray_train import fit, pickle_config
-from raysplit.utils.storage import Folder
 
 _RETRIES = 2
 """How often a stage whose worker was lost starts again, from what it had written."""
 _FAULT = "fault.json"
+"""In the build's folder: the error of a worker of Ray Train, until the driver has read it."""
 _GPU_SHARE = 0.25
 """Of a GPU, where the cluster has any, for a sub-model: they are small."""
 
 
 class RayRunner:
-    """Runs a build's stages on the Ray cluster that is connected, or on a local one.
+    """Runs a build's stages on the connected Ray cluster, or on a local one.
 
     The folder of the build must be one that all nodes reach. Raises ClusterError for workers that are lost again and
-    again, and any RaysplitError that a stage meets.
+    again, and any RaysplitError that a stage raises.
     """
 
     def __init__(self) -> None:
         if not ray.is_initialized():
             ray.init(log_to_driver=True)
 
-    def fit_base(self, config: EnsembleConfig, location: str) -> None:
-        """Train the base in `base.workers` data-parallel workers of Ray Train; with none, in this process."""
-        if not config.base.workers:
-            fit_base(config, Folder.at(location))
+    def train_base(self, context: BuildContext, log: Log) -> None:
+        """Train the base in `base.workers` data-parallel workers of Ray Train; with none, in this process.
+
+        Workers print their progress, which Ray forwards to the driver's output.
+        """
+        base, folder = context.config.base, context.folder
+        if not base.workers:
+            train_base(context, log)
             return
-        gpus, place = _has_gpus() and config.base.train.device != "cpu", Folder.at(location)
-        _check_room(config.base.workers, gpus)
-        if place.has(_FAULT):
-            place.delete(_FAULT)
+        use_gpu = bool(_count("GPU")) and base.train.device != "cpu"
+        _check_resources(base.workers, "GPU" if use_gpu else "CPU")
+        if folder.has(_FAULT):
+            folder.delete(_FAULT)
         trainer = TorchTrainer(
-            _worker,
-            train_loop_config={"config": pickle_config(config), "location": location},
-            scaling_config=ScalingConfig(num_workers=config.base.workers, use_gpu=gpus),
+            _run_worker,
+            train_loop_config={"config": pickle_config(context.config), "location": folder.location},
+            scaling_config=ScalingConfig(num_workers=base.workers, use_gpu=use_gpu),
             run_config=RunConfig(
-                name="ray_train", storage_path=location, failure_config=FailureConfig(max_failures=_RETRIES)
+                name="ray_train", storage_path=folder.location, failure_config=FailureConfig(max_failures=_RETRIES)
             ),
         )
         try:
-            fit(trainer, location)
+            fit(trainer, folder.location)
         except TrainingFailedError as err:
-            if not place.has(_FAULT):
+            if not folder.has(_FAULT):
                 reason = str(err).strip().splitlines()[-1]
-                raise ClusterError(f"training the base failed: {reason}; go on with --resume {location}") from err
-        if (found := place.find(_FAULT)) is not None:
-            place.delete(_FAULT)
-            fault = json.loads(found)
+                raise ClusterError(
+                    f"training the base failed: {reason}; continue the build with --resume {folder.location}"
+                ) from err
+        if (data := folder.find(_FAULT)) is not None:
+            folder.delete(_FAULT)
+            fault = json.loads(data)
             raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
 
-    def each(self, function: Callable[[int], None], indices: Iterable[int], name: Callable[[int], str]) -> None:
-        call = _call.options(num_gpus=_GPU_SHARE) if _has_gpus() else _call
-        waiting = {call.remote(function, index): index for index in indices}
+    def run_each(
+        self, task: Callable[[int], None], indices: Iterable[int], describe: Callable[[int], str], log: Log
+    ) -> None:
+        """Run a task for each index on the cluster, as many at once as it has resources for."""
+        call = _call.options(num_gpus=_GPU_SHARE) if _count("GPU") else _call
+        waiting = {call.remote(task, index): index for index in indices}
         try:
             while waiting:
                 (ready,), _ = ray.wait(list(waiting))
                 index = waiting.pop(ready)
-                _wait(ready, name(index))
-                print(f"{name(index)} is done", flush=True)
+                _get(ready, describe(index))
+                log(f"{describe(index)} is done")
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
 
 
-def _check_room(workers: int, gpus: bool) -> None:
-    """Raise ConfigError for more workers than the cluster has room for: Ray Train would wait for it without end."""
-    kind = "GPU" if gpus else "CPU"
-    if (most := int(ray.cluster_resources().get(kind, 0))) < workers:
-        raise ConfigError(f"base.workers is {workers}, the cluster has {most} {kind}s; set it to less, or add nodes")
+def _count(resource: str) -> int:
+    """Return how many CPUs or GPUs the cluster has."""
+    resources = cast(Callable[[], dict[str, float]], ray.cluster_resources)()
+    return int(resources.get(resource, 0))
 
 
-def _has_gpus() -> bool:
-    return bool(ray.cluster_resources().get("GPU"))
+def _check_resources(workers: int, kind: str) -> None:
+    """Raise ConfigError for more workers than the cluster has resources for: Ray Train would wait forever."""
+    if (available := _count(kind)) < workers:
+        raise ConfigError(
+            f"base.workers is {workers}, the cluster has {available} {kind}s; lower base.workers, or add nodes"
+        )
 
 
 @ray.remote(num_cpus=1, max_retries=_RETRIES)
-def _call(function: Callable[[int], None], index: int) -> None:
-    function(index)
+def _call(task: Callable[[int], None], index: int) -> None:
+    task(index)
 
 
-def _wait(reference: Any, name: str) -> None:
+def _get(reference: Any, name: str) -> None:
+    """Wait for a task; raise its RaysplitError as it was, ClusterError for a lost worker."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as err:
@@ -106,32 +125,31 @@ def _wait(reference: Any, name: str) -> None:
     except ray.exceptions.RayError as err:
         reason = str(err).strip().splitlines()[0]
         raise ClusterError(
-            f"{name}: its worker was lost {_RETRIES + 1} times: {reason}; is its node's memory too small? "
-            "What is done is kept: go on with --resume and the build's folder"
+            f"{name}: its worker was lost {_RETRIES + 1} times: {reason}; if its node ran out of memory, give it more. "
+            "Finished work is kept: continue the build with --resume and its folder"
         ) from None
 
 
-def _worker(job: dict[str, Any]) -> None:
-    """A worker of Ray Train.
+def _run_worker(job: dict[str, Any]) -> None:
+    """Run one worker of Ray Train.
 
-    A fault of the user's making is written down before it is raised: raised, as the others would wait for this worker;
-    written, as workers that are started again would only repeat it.
+    A RaysplitError is written to a file and then raised: raised, as the other workers would wait for this one;
+    written, as restarted workers would only meet it again.
     """
     config: EnsembleConfig = pickle.loads(job["config"])
-    place = Folder.at(job["location"])
-    if place.has(_FAULT):
+    folder = BuildDir.at(job["location"])
+    if folder.has(_FAULT):
         return
-    context, device = ray.train.get_context(), get_device()
+    session, device = ray.train.get_context(), get_device()
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # of those that the workers of a node all see, this one's
+        torch.cuda.set_device(device)  # this worker's: all workers of a node see all of its GPUs
+    parallel = DataParallel(session.get_world_rank(), session.get_world_size(), _wrap)
     try:
-        fit_base(
-            config,
-            place,
-            context.get_world_rank(),
-            context.get_world_size(),
-            lambda objective: prepare_model(objective, move_to_device=False),
-        )
+        train_base(open_build(config, folder.location), partial(print, flush=True), parallel)
     except RaysplitError as err:
-        place.write(_FAULT, json.dumps({"type": type(err).__name__, "text": str(err)}).encode())
+        folder.write(_FAULT, json.dumps({"type": type(err).__name__, "text": str(err)}).encode())
         raise
+
+
+def _wrap(objective: nn.Module) -> nn.Module:
+    return prepare_model(objective, move_to_device=False)

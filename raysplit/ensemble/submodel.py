@@ -1,11 +1,11 @@
-"""One sub-model: score the base's units on its own classes, cut them out, learn again.
+"""Makes one sub-model: scores the base's units on its own classes, cuts it out, retrains it.
 
-With `config.common` one net of all classes is made so for each size, and the sub-models of that size start from it.
+With `config.common` a common network of all classes is made that way for each size, and the sub-models of that size
+are cut out of it.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 
@@ -13,136 +13,137 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from raysplit.config import EnsembleConfig, GroupsConfig, Precision, RetrainConfig
-from raysplit.ensemble.class_groups import samples_of
-from raysplit.ensemble.classifier import facts_of, load_base, samples_of_split, teach
-from raysplit.ensemble.importance import score
-from raysplit.ensemble.plan import Plan, SubmodelSpec
+from raysplit.config import EnsembleConfig, Precision, RetrainConfig
+from raysplit.config.ensemble_plan import EnsemblePlan, SubmodelSpec
+from raysplit.ensemble.base_classifier import load_base, teacher_logits
+from raysplit.ensemble.context import PlannedBuild
+from raysplit.ensemble.forward import compute_outputs
+from raysplit.ensemble.importance import score_units
 from raysplit.ensemble.prunable.base import PrunableNetwork, prunable_network
-from raysplit.ensemble.trainer import Fit, Objective, Samples, outputs
-from raysplit.ensemble.weights_file import at_precision, pack, unpack
-from raysplit.errors import ConfigError, DataError
-from raysplit.models import build
+from raysplit.ensemble.samples import Samples, select_samples
+from raysplit.ensemble.trainer import ClassifierTrainer, Objective
+from raysplit.ensemble.weights_file import pack, set_precision, unpack
+from raysplit.errors import DataError
+from raysplit.folders.build_dir import NetworkFiles
+from raysplit.models import build as build_network
+from raysplit.records.build_stages import ClassifierEpoch, SubmodelRecord
 from raysplit.torch_utils.seeds import generator, mix, seeded
-from raysplit.utils.storage import Folder
 
 
 @dataclass(frozen=True)
-class Net:
-    """A net that is cut out of the base: which one, where it is written, how it learns again."""
+class SubmodelTask:
+    """How one planned network is made: a sub-model, or a common network."""
 
-    seat: SubmodelSpec
-    key: int | str
-    """Tells its random draws from those of the others."""
+    spec: SubmodelSpec
+    seed_key: int | str
+    """Separates its random numbers from those of the others."""
     name: str
-    """For people."""
-    folder: str
-    """In the build's folder."""
-    fit: RetrainConfig | None
+    """In errors and progress lines."""
+    files: NetworkFiles
+    retrain: RetrainConfig | None
+    """None: it stays as it was cut out."""
     precision: Precision
+    """Of its file."""
 
     @staticmethod
-    def submodel(config: EnsembleConfig, plan: Plan, index: int) -> Net:
-        seat, folder = plan.seats[index], f"submodels/{index}"
-        return Net(seat, index, f"sub-model {index}", folder, config.retrain, config.precision)
+    def submodel(config: EnsembleConfig, plan: EnsemblePlan, index: int) -> SubmodelTask:
+        """Return the task of a sub-model."""
+        files, spec = NetworkFiles.submodel(index), plan.submodels[index]
+        return SubmodelTask(spec, index, f"sub-model {index}", files, config.retrain, config.precision)
 
     @staticmethod
-    def common(config: EnsembleConfig, plan: Plan, k: int) -> Net:
-        """Return the net of step k that knows all classes, in float32."""
-        seat = next(seat for seat in plan.seats if seat.k == k)
-        every = seat.replaced(classes=tuple(range(seat.of)), rest=False)
-        return Net(
-            every, f"common {k}", f"the common net that keeps {k}/{plan.steps}", f"common/{k}", config.common, "fp32"
-        )
+    def common(config: EnsembleConfig, plan: EnsemblePlan, k: int) -> SubmodelTask:
+        """Return the task of the common network of size k, which knows all classes and is kept in float32."""
+        spec = next(spec for spec in plan.submodels if spec.k == k)
+        spec = spec.replaced(classes=tuple(range(spec.total_classes)), rest=False)
+        name = f"the common network that keeps {k}/{plan.size_steps}"
+        return SubmodelTask(spec, f"common {k}", name, NetworkFiles.common(k), config.common, "fp32")
 
 
-def make_common(config: EnsembleConfig, plan: Plan, k: int, place: Folder) -> None:
-    """Write the net that the sub-models of step k start from, as `make_submodel` writes one of them."""
-    _make(config, plan, Net.common(config, plan, k), None, place)
+def make_common(build: PlannedBuild, k: int) -> None:
+    """Write the common network of size k, as `make_submodel` writes a sub-model."""
+    _make(build, SubmodelTask.common(build.config, build.plan, k), None)
 
 
-def make_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> None:
-    """Write `scores.safetensors`, `model.safetensors` and `record.json` of one sub-model; done, it is left alone.
+def make_submodel(build: PlannedBuild, index: int) -> None:
+    """Write `scores.safetensors`, `model.safetensors` and `record.json` of one sub-model, unless that was done.
 
-    With `config.common` it starts from that net, which must be there, and has no scores of its own.
+    With `config.common` it is cut out of the common network of its size, which must exist, and has no scores.
     """
-    net = Net.submodel(config, plan, index)
-    common = None if config.common is None else Net.common(config, plan, net.seat.k)
-    _make(config, plan, net, common, place)
+    task = SubmodelTask.submodel(build.config, build.plan, index)
+    common = None if build.config.common is None else SubmodelTask.common(build.config, build.plan, task.spec.k)
+    _make(build, task, common)
 
 
-def load_submodel(config: EnsembleConfig, plan: Plan, index: int, place: Folder) -> nn.Module:
-    """Return a sub-model as its file has it, in eval mode, in the dtype that its precision computes in."""
-    return _load(Net.submodel(config, plan, index), plan, place)
+def load_submodel(build: PlannedBuild, index: int) -> nn.Module:
+    """Return a finished sub-model in eval mode, in the dtype that its precision computes in."""
+    return _load(build, SubmodelTask.submodel(build.config, build.plan, index))
 
 
-def shown(train: Samples, seat: SubmodelSpec, groups: GroupsConfig, seed: int, epoch: int) -> Samples:
-    """Return the training images that a sub-model sees in an epoch: all of its own classes, and a draw of the rest."""
-    draw = mix(seed, "draw", epoch if groups.redraw else 0)
-    rows, targets = samples_of(train.targets, seat.classes, seat.of, seat.rest, groups.negatives, draw)
-    teacher = None if train.teacher is None else train.teacher[rows]
-    return replace(train, images=train.images[rows], targets=targets, teacher=teacher)
-
-
-def _make(config: EnsembleConfig, plan: Plan, net: Net, common: Net | None, place: Folder) -> None:
-    """Cut a net out of the base, or out of `common`, of which it keeps all but the head; retrain it and write it."""
-    if place.has(f"{net.folder}/record.json"):
+def _make(build: PlannedBuild, task: SubmodelTask, common: SubmodelTask | None) -> None:
+    """Cut a network out of the base, or out of `common`, whose head alone changes; retrain it and write it."""
+    if build.folder.has(task.files.record):
         return
-    start, seat = time.perf_counter(), net.seat
-    classes, shape = facts_of(config.data)
-    base, train = load_base(config, place, len(classes), shape), samples_of_split(config, "train")
-    own = torch.isin(train.targets, torch.tensor(seat.classes)).nonzero().flatten()
+    start, spec = time.perf_counter(), task.spec
+    base, train = load_base(build), build.load_samples("train")
+    own = torch.isin(train.targets, torch.tensor(spec.classes)).nonzero().flatten()
     if not len(own):
-        raise DataError(f"{config.data.name} has no training image of the classes of {net.name}")
+        raise DataError(
+            f"{build.config.data.name} has no training image of the classes of {task.name}; give more images "
+            "(data.train_rows), or lower groups.n"
+        )
     if common is None:
-        family, k = prunable_network(base, shape), seat.k
-        kept = family.choose(_scores(config, net, family, train, own, place), k)
+        network, k = prunable_network(base, build.data.shape), spec.k
+        kept = network.select_units(_score(build, task, network, train, own), k)
     else:
-        family = prunable_network(_load(common, plan, place), shape)
-        k, kept = family.steps, {group: torch.arange(count) for group, count in family.units().items()}
-    model = family.shrink(kept, k, seat.classes, seat.rest)
-    scored_s, rows = time.perf_counter() - start, []
-    if net.fit is not None:
-        taught = replace(train, teacher=teach(config, place, base)) if net.fit.distill else train
-        rows = _retrain(config, net, net.fit, model, taught)
-    place.write(f"{net.folder}/model.safetensors", pack(model.state_dict(), net.precision))
-    record = {"score_s": scored_s, "seconds": time.perf_counter() - start, "epochs": rows}
-    place.write(f"{net.folder}/record.json", json.dumps(record).encode())
+        network = prunable_network(_load(build, common), build.data.shape)
+        k, kept = network.size_steps, {group: torch.arange(count) for group, count in network.units().items()}
+    model = network.shrink(kept, k, spec.classes, spec.rest)
+    score_s = time.perf_counter() - start
+    epochs: tuple[ClassifierEpoch, ...] = ()
+    if task.retrain is not None:
+        teacher = teacher_logits(build, base) if task.retrain.distill else None
+        epochs = _retrain(build.config, task, task.retrain, model, replace(train, teacher=teacher))
+    weights = pack(model.state_dict(), task.precision)
+    record = SubmodelRecord(score_s=score_s, seconds=time.perf_counter() - start, epochs=epochs)
+    build.folder.write_submodel(task.files, weights, record)
 
 
-def _load(net: Net, plan: Plan, place: Folder) -> nn.Module:
-    name = f"{net.folder}/model.safetensors"
-    data = place.find(name)
-    if data is None:
-        raise ConfigError(f"'{place.location}' has no {name}; go on with --resume {place.location}")
-    model = build(net.seat.model, net.seat.outputs, plan.shape)
-    model.load_state_dict(unpack(data, name))
-    return at_precision(model, net.precision)
+def _load(build: PlannedBuild, task: SubmodelTask) -> nn.Module:
+    model = build_network(task.spec.model, task.spec.outputs, build.plan.shape)
+    model.load_state_dict(unpack(build.folder.read(task.files.weights), task.files.weights))
+    return set_precision(model, task.precision)
 
 
-def _scores(
-    config: EnsembleConfig, net: Net, family: PrunableNetwork, train: Samples, own: Tensor, place: Folder
+def _score(
+    build: PlannedBuild, task: SubmodelTask, network: PrunableNetwork, train: Samples, own: Tensor
 ) -> dict[str, Tensor]:
-    name = f"{net.folder}/scores.safetensors"
-    if (found := place.find(name)) is not None:
-        return unpack(found, name)
-    chosen = own[torch.randperm(len(own), generator=generator("proxy", config.seed, net.key))[: config.prune.proxy]]
-    scores = score(config.prune.scores, family, train.batch(chosen), mix(config.seed, "scores", net.key))
-    place.write(name, save(scores))
+    """Return the scores of the base's units on the training images `own` (rows, int64), computed once and kept."""
+    if (data := build.folder.find(task.files.scores)) is not None:
+        return unpack(data, task.files.scores)
+    prune, seed = build.config.prune, build.config.seed
+    shuffled = own[torch.randperm(len(own), generator=generator("proxy", seed, task.seed_key))]
+    images = train.batch(shuffled[: prune.proxy])
+    scores = score_units(prune.scores, network, images, mix(seed, "scores", task.seed_key))
+    build.folder.write(task.files.scores, save(scores))
     return scores
 
 
 def _retrain(
-    config: EnsembleConfig, net: Net, settings: RetrainConfig, model: nn.Module, train: Samples
-) -> list[dict[str, float]]:
-    fit_config = settings.replaced(seed=mix(config.seed, settings.seed, "retrain", net.key) % 2**31)
-    objective = Objective(model, fit_config.label_smoothing, fit_config.distill, fit_config.temperature)
+    config: EnsembleConfig, task: SubmodelTask, retrain: RetrainConfig, model: nn.Module, train: Samples
+) -> tuple[ClassifierEpoch, ...]:
+    settings = retrain.replaced(seed=mix(config.seed, retrain.seed, "retrain", task.seed_key) % 2**31)
+    objective = Objective(model, settings.label_smoothing, settings.distill, settings.temperature)
     if train.teacher is not None:
-        width = outputs(model, Samples(train.images[:1], train.targets[:1], train.mean, train.std))[0].shape[1]
-        with seeded(mix(config.seed, "probe", net.key), torch.device("cpu")):
-            objective.with_probe(width, net.seat.of)
+        one = replace(train, images=train.images[:1], targets=train.targets[:1])
+        width = compute_outputs(model, one).features.shape[1]
+        with seeded(mix(config.seed, "probe", task.seed_key), torch.device("cpu")):
+            objective.add_probe(width, task.spec.total_classes)
 
     def samples(epoch: int) -> Samples:
-        return shown(train, net.seat, config.groups, fit_config.seed, epoch)
+        return select_samples(train, task.spec, config.groups, settings.seed, epoch)
 
-    return list(Fit(objective, samples, fit_config, config.data.augment, name=net.name).epochs())
+    trainer = ClassifierTrainer(objective, samples, settings, config.data.augment, task.name)
+    for _ in trainer.epochs():
+        pass
+    return trainer.records

@@ -1,165 +1,178 @@
-"""What a build came to: accuracy, sizes, operations and time, of the base, of each sub-model and of all together."""
+"""What a build came to: accuracy, size, operations and time of the base, of each sub-model and of all together."""
 
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from raysplit.config import EnsembleConfig
+from raysplit.config import Precision
+from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.ensemble.bundle import Ensemble, load_ensemble, write_ensemble
-from raysplit.ensemble.classifier import facts_of, samples_of_split
-from raysplit.ensemble.cost import cost, latencies
-from raysplit.ensemble.fusion import accuracy_without
-from raysplit.ensemble.plan import Plan, SubmodelSpec
-from raysplit.ensemble.trainer import Samples, outputs
-from raysplit.ensemble.weights_file import at_precision, compute_dtype
+from raysplit.ensemble.context import PlannedBuild
+from raysplit.ensemble.cost import measure_cost, measure_latencies
+from raysplit.ensemble.forward import NetworkOutputs, compute_outputs
+from raysplit.ensemble.fusion_trainer import FeatureSet, accuracy_without
+from raysplit.ensemble.samples import Samples
+from raysplit.ensemble.weights_file import compute_dtype, set_precision
+from raysplit.folders.build_dir import NetworkFiles
+from raysplit.records.ensemble_summary import (
+    ConfusionMatrix,
+    EnsembleSummary,
+    StageSeconds,
+    SubmodelSummary,
+    sum_by_device,
+)
 from raysplit.torch_utils.seeds import generator
-from raysplit.utils.storage import Folder
 
-SUMMARY = "summary.json"
-_ROUNDS = 15
-_MOST_LOST = 3
-_SPIKING = 100
+_LATENCY_ROUNDS = 15
+_MAX_LOST = 3
+_SPIKE_IMAGES = 100
 """Test images that spikes are counted on."""
 
 
-def summarise(config: EnsembleConfig, place: Folder, plan: Plan, base: nn.Module) -> dict[str, Any]:
-    """Write the bundle, test it, write `summary.json` and return it; the only place that sees test images.
-
-    Accuracies are in 0..1. `base_latency_ms` is of the base in fp32, `base_latency_like_ms` in the dtype that the
-    sub-models compute in, `base_mib_like` its file at their precision.
-    """
-    bundle = write_ensemble(config, place, plan, f"{place.location}/bundle")
+def summarize_build(build: PlannedBuild, base: nn.Module) -> EnsembleSummary:
+    """Write the bundle, test it, write `summary.json` and return it; nothing else uses the test images."""
+    config, data = build.config, build.data
+    bundle = write_ensemble(build)
     ensemble = load_ensemble(bundle)
-    test, (classes, shape) = samples_of_split(config, "test"), facts_of(config.data)
-    base_logits = outputs(base, test, config.base.train.precision)[1]
-    answers = [outputs(ensemble.submodel(index), test) for index in range(config.n)]
-    features = torch.cat([found for found, _ in answers], 1)
-    fused = ensemble.fusion(features).argmax(1)
-    own = [_own_accuracy(seat, logits, test) for seat, (_, logits) in zip(plan.seats, answers, strict=True)]
-    base_seconds, like_seconds, *seconds = _latencies(config, base, ensemble, shape)
-    submodels: list[dict[str, Any]] = [
-        {
-            "classes": [classes[c] for c in seat.classes],
-            "k": seat.k,
-            "device": seat.device,
-            "params": seat.params,
-            "mib": seat.file_bytes / 2**20,
-            "gmac": seat.flops / 2e9,
-            "latency_ms": 1e3 * taken,
-            "feature_bytes": found.shape[1] * _feature_bytes(config),
-            "accuracy_own": accuracy,
-        }
-        for seat, (found, _), accuracy, taken in zip(plan.seats, answers, own, seconds, strict=True)
-    ]
-    spikes: dict[str, float] = {}
-    if plan.kind == "snn":
-        spikes = _spikes(base, submodels, ensemble, test)
-    whole = cost(base, shape, "fp32")
-    lost = range(1, min(_MOST_LOST, config.n - 1) + 1)
-    summary = {
-        "recipe": config.name,
-        "kind": plan.kind,
-        "n": config.n,
-        "classes": list(classes),
-        "accuracy": _accuracy(fused, test),
-        "base_accuracy": _accuracy(base_logits.argmax(1), test),
-        **{f"lost{count}": accuracy_without(ensemble.fusion, features, test.targets, count) for count in lost},
-        "precision": config.precision,
-        "base_params": whole.params,
-        "base_mib": whole.mib,
-        "base_mib_like": cost(base, shape, config.precision).mib,
-        "base_gmac": whole.gmac,
-        "base_latency_ms": 1e3 * base_seconds,
-        "base_latency_like_ms": 1e3 * like_seconds,
-        **spikes,
-        **per_device(submodels),
-        "bytes_per_sample": sum(part["feature_bytes"] for part in submodels),
-        "bytes_per_sample_raw": test.images[0].numel(),
-        "submodels": submodels,
-        "devices": [asdict(load) for load in plan.loads],
-        "confusion": _confusion(test.targets, fused, len(classes)),
-        "base_confusion": _confusion(test.targets, base_logits.argmax(1), len(classes)),
-        "test_images": len(test),
-        "seconds": _seconds(config, place, plan),
-        "bundle": bundle,
-        "bundle_id": ensemble.id,
+    test = build.load_samples("test")
+    base_predictions = compute_outputs(base, test, config.base.train.precision).predictions
+    outputs = [compute_outputs(ensemble.submodel(index), test) for index in range(config.n)]
+    features = torch.cat([one.features for one in outputs], 1)
+    predictions = ensemble.fusion(features).argmax(1)
+    base_s, base_like_s, *submodels_s = _measure_latencies(build, base, ensemble)
+    submodels = tuple(
+        _summarize_submodel(build, index, one, test, seconds)
+        for index, (one, seconds) in enumerate(zip(outputs, submodels_s, strict=True))
+    )
+    base_spikes = None
+    if build.plan.kind == "snn":
+        spikes, base_spikes = _count_spikes(ensemble, base, test)
+        submodels = tuple(
+            one.model_copy(update={"spikes": count}) for one, count in zip(submodels, spikes, strict=True)
+        )
+    devices = [one.device for one in submodels]
+    mib, gmac, latency_ms = (
+        sum_by_device(costs, devices)
+        for costs in (
+            [one.mib for one in submodels],
+            [one.gmac for one in submodels],
+            [one.latency_ms for one in submodels],
+        )
+    )
+    tested = FeatureSet(features, test.targets)
+    lost = {
+        f"lost{count}": accuracy_without(ensemble.fusion, tested, count)
+        for count in range(1, min(_MAX_LOST, config.n - 1) + 1)
     }
-    place.write(SUMMARY, json.dumps(summary, indent=2).encode())
+    cost = measure_cost(base, data.shape, "fp32")
+    summary = EnsembleSummary(
+        recipe=config.name,
+        kind=build.plan.kind,
+        n=config.n,
+        classes=data.classes,
+        accuracy=_accuracy(predictions, test),
+        base_accuracy=_accuracy(base_predictions, test),
+        lost1=lost.get("lost1"),
+        lost2=lost.get("lost2"),
+        lost3=lost.get("lost3"),
+        precision=config.precision,
+        base_params=cost.params,
+        base_mib=cost.mib,
+        base_mib_like=measure_cost(base, data.shape, config.precision).mib,
+        base_gmac=cost.gmac,
+        base_latency_ms=1e3 * base_s,
+        base_latency_like_ms=1e3 * base_like_s,
+        base_spikes=base_spikes,
+        mib_device_max=max(mib),
+        mib_total=sum(mib),
+        gmac_device_max=max(gmac),
+        gmac_total=sum(gmac),
+        latency_ms_device_max=max(latency_ms),
+        latency_ms_total=sum(latency_ms),
+        bytes_per_sample=sum(one.feature_bytes for one in submodels),
+        bytes_per_sample_raw=test.images[0].numel(),
+        submodels=submodels,
+        devices=build.plan.loads,
+        confusion=_confusion_matrix(test.targets, predictions, len(data.classes)),
+        base_confusion=_confusion_matrix(test.targets, base_predictions, len(data.classes)),
+        test_images=len(test),
+        seconds=_sum_seconds(build),
+        bundle=bundle,
+        bundle_id=ensemble.id,
+    )
+    build.folder.write_summary(summary)
     return summary
 
 
-def _spikes(base: nn.Module, submodels: list[dict[str, Any]], ensemble: Ensemble, test: Samples) -> dict[str, float]:
-    """Add `spikes` of one image, over all layers and steps, to each sub-model, and return `base_spikes`.
+def _summarize_submodel(
+    build: PlannedBuild, index: int, outputs: NetworkOutputs, test: Samples, seconds: float
+) -> SubmodelSummary:
+    spec = build.plan.submodels[index]
+    return SubmodelSummary(
+        classes=tuple(build.data.classes[c] for c in spec.classes),
+        k=spec.k,
+        device=spec.device,
+        params=spec.params,
+        mib=spec.file_bytes / 2**20,
+        gmac=spec.flops / 2e9,
+        latency_ms=1e3 * seconds,
+        feature_bytes=outputs.features.shape[1] * _bytes_per_feature(build.config.precision),
+        accuracy_own=_own_accuracy(spec, outputs.predictions, test),
+    )
 
-    They are EC-SNN's proxy for energy.
-    """
+
+def _own_accuracy(spec: SubmodelSpec, predictions: Tensor, test: Samples) -> float:
+    """Return the accuracy of a sub-model on test images of its own classes; "any other class" counts as wrong."""
+    output_of = torch.full((spec.total_classes,), -1)
+    output_of[torch.tensor(spec.classes)] = torch.arange(len(spec.classes)) + spec.rest
+    expected = output_of[test.targets]
+    own = expected >= 0
+    correct = predictions[own] == expected[own]
+    return correct.float().mean().item() if len(correct) else 0.0
+
+
+def _measure_latencies(build: PlannedBuild, base: nn.Module, ensemble: Ensemble) -> list[float]:
+    """Return the seconds of the base in fp32, of the base at the sub-models' precision, and of each sub-model."""
+    base_like = set_precision(copy.deepcopy(base), build.config.precision)
+    models = [base, base_like, *(ensemble.submodel(index) for index in range(build.config.n))]
+    return measure_latencies(models, build.data.shape, _LATENCY_ROUNDS)
+
+
+def _count_spikes(ensemble: Ensemble, base: nn.Module, test: Samples) -> tuple[list[float], float]:
+    """Return the spikes per image of each sub-model, and of the base: EC-SNN's proxy for energy."""
     from raysplit.models.spiking import spike_rate  # needs an extra
 
-    rows = torch.randperm(len(test), generator=generator("spikes"))[:_SPIKING]  # files may lie class by class
-    x = ensemble.normalised(test.images[rows])
-    for index, part in enumerate(submodels):
-        part["spikes"] = spike_rate(ensemble.submodel(index), x)  # type: ignore[arg-type]
-    return {"base_spikes": spike_rate(base, test.batch(rows))}  # type: ignore[arg-type]
+    rows = torch.randperm(len(test), generator=generator("spikes"))[:_SPIKE_IMAGES]  # files may be sorted by class
+    x = ensemble.normalize(test.images[rows])
+    submodels = (ensemble.submodel(index) for index in range(len(ensemble.manifest.submodels)))
+    spikes = [spike_rate(model, x) for model in submodels]  # type: ignore[arg-type]
+    return spikes, spike_rate(base, test.batch(rows))  # type: ignore[arg-type]
 
 
-def per_device(submodels: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the most that one device bears, and the sums; without devices each sub-model is on its own."""
-    by_device: dict[str, list[dict[str, Any]]] = {}
-    for index, part in enumerate(submodels):
-        by_device.setdefault(part["device"] or f"device {index}", []).append(part)
-    found: dict[str, float] = {}
-    for key in ("mib", "gmac", "latency_ms"):
-        sums = [sum(part[key] for part in parts) for parts in by_device.values()]
-        found |= {f"{key}_device_max": max(sums), f"{key}_total": sum(sums)}
-    return found
+def _bytes_per_feature(precision: Precision) -> int:
+    return torch.empty(0, dtype=compute_dtype(precision)).element_size()
 
 
-def _own_accuracy(seat: SubmodelSpec, logits: Tensor, test: Samples) -> float:
-    """Share of the test images of a sub-model's own classes that it gives the right class among all its outputs."""
-    column = torch.full((seat.of,), -1)
-    column[torch.tensor(seat.classes)] = torch.arange(len(seat.classes)) + seat.rest
-    wanted = column[test.targets]
-    own = wanted >= 0
-    right = logits.argmax(1)[own] == wanted[own]
-    return right.float().mean().item() if len(right) else 0.0
+def _accuracy(predictions: Tensor, test: Samples) -> float:
+    return (predictions == test.targets).float().mean().item()
 
 
-def _latencies(config: EnsembleConfig, base: nn.Module, ensemble: Ensemble, shape: tuple[int, int, int]) -> list[float]:
-    like = at_precision(copy.deepcopy(base), config.precision)
-    models = [base, like, *(ensemble.submodel(index) for index in range(config.n))]
-    return latencies(models, shape, _ROUNDS)
+def _confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> ConfusionMatrix:
+    counts = (targets * classes + predictions).bincount(minlength=classes**2).view(classes, classes)
+    return tuple(tuple(row) for row in counts.tolist())
 
 
-def _feature_bytes(config: EnsembleConfig) -> int:
-    return torch.empty(0, dtype=compute_dtype(config.precision)).element_size()
-
-
-def _accuracy(answers: Tensor, test: Samples) -> float:
-    return (answers == test.targets).float().mean().item()
-
-
-def _confusion(truth: Tensor, answers: Tensor, classes: int) -> list[list[int]]:
-    return (truth * classes + answers).bincount(minlength=classes**2).view(classes, classes).tolist()
-
-
-def _seconds(config: EnsembleConfig, place: Folder, plan: Plan) -> dict[str, float]:
-    """Return the seconds of each stage; common nets and sub-models one after the other, scores included."""
-
-    def record(name: str) -> dict[str, Any]:
-        return json.loads(place.find(name) or b"{}")
-
-    parts = [record(f"submodels/{index}/record.json") for index in range(config.n)]
-    common = [record(f"common/{k}/record.json") for k in {seat.k for seat in plan.seats}] if config.common else []
-    return {
-        "base": sum(row["seconds"] for row in record("base/record.json")["epochs"]),
-        "score": sum(part["score_s"] for part in parts),
-        "common": sum(part["seconds"] for part in common),
-        "submodels": sum(part["seconds"] for part in parts),
-        "fusion": record("fusion/record.json")["seconds"],
-    }
+def _sum_seconds(build: PlannedBuild) -> StageSeconds:
+    folder = build.folder
+    submodels = [folder.submodel_record(NetworkFiles.submodel(index)) for index in range(build.config.n)]
+    common = [folder.submodel_record(NetworkFiles.common(k)) for k in build.plan.sizes if build.config.common]
+    return StageSeconds(
+        base=folder.base_record().seconds,
+        score=sum(record.score_s for record in submodels),
+        common=sum(record.seconds for record in common),
+        submodels=sum(record.seconds for record in submodels),
+        fusion=folder.fusion_record().seconds,
+    )

@@ -16,7 +16,7 @@ from raysplit.config import Frozen, Level, Prune, SplitConfig, describe, loads
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.folders.run_dir import RunDir, level_file
 from raysplit.records.levels import level_records
-from raysplit.train.halves import DeviceHalf, Parts, ServerHalf, build_parts
+from raysplit.train.halves import BuiltHalves, DeviceHalf, ServerHalf, build_device_half, build_server_half
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle, write_bundle
 
 KIND = "prune_family"
@@ -76,17 +76,21 @@ def write_family(run_dir: str, out: str) -> str:
     """Write the bundle of a finished prune run to a path or URI and return where it is.
 
     Raises ConfigError for a run of another schedule or one that has not ended.
+
+    >>> family = load_family(write_family("run", "new_family"))
+    >>> [level.level for level in family.levels]
+    ['all·b4/b4·zstd', 'c2·b4/b4·zstd']
     """
     place = RunDir.at(run_dir)
     config, summary = place.config(), place.summary()
     prune_of(config)
     if summary is None:
         raise ConfigError(f"run '{run_dir}' has not ended; go on with --resume {run_dir}")
-    parts = build_parts(config, len(summary.classes), summary.shape)
+    built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
     levels: list[dict[str, Any]] = []
     for index, member in enumerate(level_records(place.records(), config.train.batch_size)):
-        codec = build_codec(config.codec, Level(member.level), "up", parts.cut.channel_dim)
-        size = codec.estimate((1, *parts.code_shape))
+        codec = build_codec(config.codec, Level(member.level), "up", built.cut.channel_dim)
+        size = codec.estimate((1, *built.code_shape))
         image = {"bytes_per_image": size.bytes, "bytes_per_image_exact": size.exact}
         levels.append({"level": member.level, "file": level_file(index)} | asdict(member) | image)
     about = FamilyManifest.model_validate(
@@ -95,9 +99,9 @@ def write_family(run_dir: str, out: str) -> str:
             "shape": summary.shape,
             "mean": summary.mean,
             "std": summary.std,
-            "cut": parts.cut.name,
-            "channel_dim": parts.cut.channel_dim,
-            "code_shape": parts.code_shape,
+            "cut": built.cut.name,
+            "channel_dim": built.cut.channel_dim,
+            "code_shape": built.code_shape,
             "levels": levels,
         }
     )
@@ -109,6 +113,10 @@ def load_family(location: str) -> Family:
     """Open a family by path or URI, every hash checked.
 
     Raises BundleError for what is not a family, and for damaged, missing or contradictory files.
+
+    >>> family = load_family("family")
+    >>> {level.level: level.bytes_per_image for level in family.levels}
+    {'all·b4/b4·zstd': 115, 'c2·b4/b4·zstd': 68}
     """
     bundle = open_bundle(location, KIND)
     try:
@@ -147,20 +155,19 @@ class Family:
         """Every level, loosest first."""
         return self.about.levels
 
-    def load(self, level: str) -> Parts:
+    def load(self, level: str) -> BuiltHalves:
         """Return both halves at a level, given as it prints; BundleError for one that is not in the family."""
-        parts = self._parts()
-        self._fill(parts.device, level, "device")
-        self._fill(parts.server, level, "server")
-        return parts
+        built = build_device_half(self.config, *self._geometry, init_weights=False)
+        device = self._fill(built.half, level, "device")
+        return BuiltHalves(built.cut, built.code_shape, device, self.server(level), built.head)
 
     def device(self, level: str) -> DeviceHalf:
-        """Return the device half alone; the server half's weights are not loaded."""
-        return self._fill(self._parts().device, level, "device")
+        """Return the device half alone; no memory is allocated for the server half."""
+        return self._fill(build_device_half(self.config, *self._geometry, init_weights=False).half, level, "device")
 
     def server(self, level: str) -> ServerHalf:
-        """Return the server half alone; the device half's weights are not loaded."""
-        return self._fill(self._parts().server, level, "server")
+        """Return the server half alone; no memory is allocated for the device half."""
+        return self._fill(build_server_half(self.config, *self._geometry, init_weights=False).half, level, "server")
 
     def codec(self, level: str) -> Codec:
         """Return the codec that brings activations up at a level."""
@@ -170,8 +177,10 @@ class Family:
         """Return a level of the family, given as it prints; BundleError for one that is not in the family."""
         return Level(self._entry(level).level)
 
-    def _parts(self) -> Parts:
-        return build_parts(self.config, len(self.about.classes), self.about.shape)
+    @property
+    def _geometry(self) -> tuple[int, tuple[int, int, int]]:
+        """Number of classes, and channels, height and width of the images."""
+        return len(self.about.classes), self.about.shape
 
     @cached_property
     def _by_name(self) -> dict[str, FamilyLevel]:
@@ -190,7 +199,9 @@ class Family:
         try:
             with safe_open(self._bundle.path(file), framework="pt") as stored:
                 names = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118
-                half.load_state_dict({name.removeprefix(prefix): stored.get_tensor(name) for name in names})
+                half.load_state_dict(
+                    {name.removeprefix(prefix): stored.get_tensor(name) for name in names}, assign=True
+                )
         except (SafetensorError, RuntimeError) as err:
             reason = " ".join(str(err).split())
             raise BundleError(

@@ -1,1 +1,1 @@
-"""The folders that runs, builds and searches leave behind."""
+"""The folders that runs, builds and searches write their results to."""

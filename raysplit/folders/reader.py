@@ -1,4 +1,4 @@
-"""Reading run records: `config.json`, `metrics.parquet` and `summary.json` of each run's folder, without torch."""
+"""Reads run records, `config.json`, `metrics.parquet` and `summary.json` of a run directory, without torch."""
 
 from __future__ import annotations
 
@@ -20,90 +20,110 @@ from raysplit.records.levels import LevelRecord, level_records
 from raysplit.records.summary import RunSummary
 from raysplit.utils.storage import Folder
 
+NAME_A_RUN = "name the run_dir that a training job printed"
+"""The end of the error for a folder that is not a run directory."""
+_NO_EPOCHS = "wait for its first epoch to end"
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run left behind; `summary` is None for a run that is still going or was stopped."""
+    """The record of a run, finished or not.
+
+    >>> from raysplit.config import DataConfig, ModelConfig
+    >>> data, model = DataConfig(name="mnist5k"), ModelConfig(name="vgg11")
+    >>> config = SplitConfig(name="demo", data=data, model=model, cut="features.7")
+    >>> levels = "c4·b4/b4", "c4·b4/b4", "c8·b4/b4"
+    >>> epochs = tuple(EpochRecord(epoch=i, level=level, steps=72) for i, level in enumerate(levels))
+    >>> RunRecord("runs/demo", config, epochs, None).phases
+    [('c4·b4/b4', 0, 2), ('c8·b4/b4', 2, 3)]
+    """
 
     path: str
     config: SplitConfig
     epochs: tuple[EpochRecord, ...]
-    """Those that have ended; at least one."""
+    """The finished epochs, at least one."""
     summary: RunSummary | None
+    """None for a run that is still in progress or was stopped."""
 
     @property
     def name(self) -> str:
-        """Of the recipe."""
+        """The recipe's name."""
         return self.config.name
 
     @property
     def planned(self) -> int:
-        """Epochs that the config asks for."""
+        """The number of epochs in the config."""
         return self.config.train.epochs
 
     @cached_property
     def traffic(self) -> list[int]:
-        """Training bytes, both ways, from the start to the end of each epoch."""
+        """Cumulative training bytes, both directions, at the end of each epoch."""
         return list(accumulate(record.traffic for record in self.epochs))
 
     @cached_property
     def phases(self) -> list[tuple[str, int, int]]:
-        """Level, first epoch and the epoch after the last (from 0) of each stretch at one level."""
+        """Level, first epoch and end (exclusive, from 0) of each run of consecutive epochs at the same level."""
         levels = [record.level for record in self.epochs]
         starts = [i for i, level in enumerate(levels) if i == 0 or level != levels[i - 1]]
-        return [(levels[a], a, b) for a, b in zip(starts, [*starts[1:], len(levels)], strict=True)]
+        return [(levels[i], i, end) for i, end in zip(starts, [*starts[1:], len(levels)], strict=True)]
 
     @cached_property
     def levels(self) -> list[LevelRecord]:
-        """The models that were kept at the end of each level: a prune run's, so far."""
+        """The finished levels of a prune run, with the model that was kept at the end of each; empty for other runs."""
         return level_records(self.epochs, self.config.train.batch_size)
 
 
 def read_run(path: str) -> RunRecord:
-    """Read the record under a path or URI.
+    """Read the record of a run directory, given by path or URI.
 
-    Raises ConfigError when the folder is not a run's, when no epoch has ended yet, and for damaged files.
+    Raises ConfigError for a folder that is not a run directory, a run without a finished epoch, and damaged files.
+
+    >>> run = read_run("run")
+    >>> run.name, [level.level for level in run.levels]
+    ('prune', ['all·b4/b4·zstd', 'c2·b4/b4·zstd'])
     """
     folder = Folder.at(path)
     config, metrics, summary = (folder.find(name) for name in ("config.json", "metrics.parquet", "summary.json"))
     if config is None:
-        raise ConfigError(f"'{path}' is not a run directory: it has no config.json")
+        raise ConfigError(f"'{path}' is not a run directory: it has no config.json; {NAME_A_RUN}")
     if metrics is None:
-        raise ConfigError(f"run '{path}' has no epochs yet: it has no metrics.parquet")
+        raise ConfigError(f"run '{path}' has no epochs yet: it has no metrics.parquet; {_NO_EPOCHS}")
     with reading(path, "config.json"):
         parsed = loads(SplitConfig, config.decode(), where=f"config.json in '{path}'")
     records = read_records(metrics, path)
     if not records:
-        raise ConfigError(f"run '{path}' has no epochs yet: its metrics.parquet is empty")
-    done = None if summary is None else read_summary(summary, path)
-    return RunRecord(folder.path, parsed, tuple(records), done)
+        raise ConfigError(f"run '{path}' has no epochs yet: its metrics.parquet is empty; {_NO_EPOCHS}")
+    return RunRecord(folder.path, parsed, tuple(records), None if summary is None else read_summary(summary, path))
 
 
 def read_records(data: bytes, path: str) -> list[EpochRecord]:
-    """Return the epochs in the bytes of a `metrics.parquet`; ConfigError, which names `path`, where it is damaged."""
+    """Return the epochs from the content of a `metrics.parquet`; ConfigError, which names `path`, if it is damaged."""
     with reading(path, "metrics.parquet"):
         return [EpochRecord.from_row(row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
 
 
 def read_summary(data: bytes, path: str) -> RunSummary:
-    """Return the summary in the bytes of a `summary.json`; ConfigError, which names `path`, where it is damaged."""
+    """Return the summary from the content of a `summary.json`; ConfigError, which names `path`, if it is damaged."""
     with reading(path, "summary.json"):
         return loads(RunSummary, data.decode(), where=f"summary.json in '{path}'")
 
 
 @contextmanager
 def reading(path: str, name: str) -> Iterator[None]:
-    """Turn what a damaged file raises into an error that names it."""
+    """Turn exceptions from reading a damaged file into a ConfigError that names the file."""
     try:
         yield
     except (ValueError, KeyError, TypeError) as err:
-        raise ConfigError(f"{name} in '{path}' cannot be read: {type(err).__name__}: {err}") from None
+        raise ConfigError(f"{name} in '{path}' cannot be read: {type(err).__name__}: {err}; restore the file") from None
 
 
 def labels(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a printable name for each run: its recipe's, with the folder (or the path) where two are the same."""
+    """Return a printable label for each run: its name, followed by its folder or path where names are equal."""
     names = [run.name for run in runs]
-    for tail in (lambda run: posixpath.basename(run.path), lambda run: run.path):
-        seen = Counter(names)
-        names = [f"{run.name} ({tail(run)})" if seen[name] > 1 else name for name, run in zip(names, runs, strict=True)]
+    for locations in ([posixpath.basename(run.path) for run in runs], [run.path for run in runs]):
+        counts = Counter(names)
+        names = [
+            f"{run.name} ({location})" if counts[name] > 1 else name
+            for name, run, location in zip(names, runs, locations, strict=True)
+        ]
     return ["".join(c if c.isprintable() else " " for c in name) for name in names]

@@ -1,9 +1,9 @@
-"""A run's folder: its record, weights and checkpoints, on any pyarrow file system.
+"""A run directory: record, weights and checkpoints, on any pyarrow file system.
 
     config.json  metrics.parquet  summary.json  device.safetensors  server.safetensors  levels/N.safetensors
     checkpoint_*/state.pt
 
-Reports and benchmarks read only the first three.
+Reports and benchmarks read only the first three files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
-from raysplit.folders.reader import read_records, read_summary
+from raysplit.folders.reader import NAME_A_RUN, read_records, read_summary
 from raysplit.records.epoch import EpochRecord
 from raysplit.records.summary import RunSummary
 from raysplit.utils.storage import Folder
@@ -27,59 +27,71 @@ STATE = "state.pt"
 
 
 class RunDir(Folder):
-    """One run's folder."""
+    """The directory of one run.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as path:
+    ...     run_dir = RunDir.at(path)
+    ...     run_dir.write_records([EpochRecord(epoch=0, level="c4·b4/b4", steps=72, val_accuracy=0.5)])
+    ...     [record.val_accuracy for record in run_dir.records()], run_dir.summary()
+    ([0.5], None)
+    """
 
     remedy = "set ray.storage"
 
     def read(self, name: str) -> bytes:
-        """Return a file's content; ConfigError when this is not a run's folder."""
+        """Return a file's content; ConfigError if it is missing, as in a folder that is not a run directory."""
         data = self.find(name)
         if data is None:
-            raise ConfigError(f"'{self.path}' is not a run directory: it has no {name}")
+            raise ConfigError(f"'{self.path}' is not a run directory: it has no {name}; {NAME_A_RUN}")
         return data
 
     def checkpoints(self) -> list[str]:
-        """Return the names of complete checkpoints, oldest first."""
+        """Return the names of the complete checkpoints, oldest first."""
         names = [name for name in self.names() if name.startswith("checkpoint_")]
         return [name for name in names if self.has(f"{name}/{STATE}")]
 
     def config(self) -> SplitConfig:
-        """Return the config that the run was started with."""
+        """Return the config of the run."""
         return loads(SplitConfig, self.read("config.json").decode(), where=f"{self.path}/config.json")
 
     def records(self) -> list[EpochRecord]:
-        """Return the epochs of `metrics.parquet`; ConfigError for a file that is damaged."""
+        """Return the epochs of `metrics.parquet`; ConfigError if it is missing or damaged."""
         return read_records(self.read("metrics.parquet"), self.location)
 
     def summary(self) -> RunSummary | None:
-        """Return `summary.json`, or None for a run that has not ended; ConfigError for a file that is damaged."""
-        found = self.find("summary.json")
-        return None if found is None else read_summary(found, self.location)
+        """Return `summary.json`, or None for a run that is not finished; ConfigError if the file is damaged."""
+        data = self.find("summary.json")
+        return None if data is None else read_summary(data, self.location)
 
     def write_records(self, records: Sequence[EpochRecord]) -> None:
-        """Write `metrics.parquet`, a row for each epoch."""
+        """Write `metrics.parquet`, one row per epoch."""
         sink = io.BytesIO()
         pq.write_table(pa.Table.from_pylist([record.to_row() for record in records]), sink)
         self.write("metrics.parquet", sink.getvalue())
 
     def write_summary(self, summary: RunSummary) -> None:
-        """Write `summary.json`: the run has ended."""
+        """Write `summary.json`, which marks the run as finished."""
         self.write("summary.json", summary.model_dump_json(indent=2).encode())
 
     def write_weights(self, weights: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Write one safetensors file for each half, from its name and state dict."""
+        """Write one safetensors file per half; `weights` maps their names to their state dicts."""
         for side, half in weights.items():
             self.write(f"{side}.safetensors", _pack(half))
 
     def write_level(self, index: int, weights: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Write both halves as they are at the end of level `index` (from 0), keys `device.*` and `server.*`."""
+        """Write both halves as trained at the end of level `index` (from 0), with keys `device.*` and `server.*`."""
         self.write(
             level_file(index), _pack({f"{side}.{k}": v for side, half in weights.items() for k, v in half.items()})
         )
 
 
 def level_file(index: int) -> str:
-    """Return the name of the file with the model that was kept at the end of level `index`."""
+    """Return the name of the file with the model of level `index` (from 0).
+
+    >>> level_file(2)
+    'levels/2.safetensors'
+    """
     return f"levels/{index}.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""Measure the machine that this runs on, for plans."""
+"""Measure this machine's speed and memory, for plans."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from raysplit.split.profile import count_flops
 
 _SHAPE = (3, 224, 224)
 _MODELS = ("resnet18", "mobilenet_v3_small")
-"""What is timed: dense convolutions, and thin ones that wait for memory."""
+"""The networks that are timed: one bound by compute, one by memory."""
 
 
 def calibrate(name: str, rounds: int = 5) -> Machine:
-    """Measure this machine: the lower of two networks' rates at one image of 224 px, medians of some rounds.
+    """Measure this machine: the lower of two networks' rates for one image of 224 px, each the median of `rounds`.
 
-    Computes on the CPU with torch's threads as they are set.
+    Runs on the CPU with torch's current number of threads. `name` is the machine's name in plans.
     """
     rates = []
     for model_name in _MODELS:
         model = build(ModelConfig(name=model_name), 10, _SHAPE).eval()
-        rates.append(count_flops(model, _SHAPE) / 1e9 / _seconds(model, rounds))
+        rates.append(count_flops(model, _SHAPE) / 1e9 / _time_forward(model, rounds))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**20
     measured = ", ".join(f"{model} {rate:.1f}" for model, rate in zip(_MODELS, rates, strict=True))
     return Machine(
@@ -36,12 +36,12 @@ def calibrate(name: str, rounds: int = 5) -> Machine:
         gflops_per_s=round(min(rates), 3),
         memory_mib=round(memory),
         source=f"raysplit calibrate, {datetime.date.today()}, {platform.machine()} {platform.system()}, torch "
-        f"{torch.__version__}, {torch.get_num_threads()} threads: GFLOP/s of {measured}; memory that is free",
+        f"{torch.__version__}, {torch.get_num_threads()} threads: GFLOP/s of {measured}; free memory",
     )
 
 
 @torch.inference_mode()
-def _seconds(model: torch.nn.Module, rounds: int) -> float:
+def _time_forward(model: torch.nn.Module, rounds: int) -> float:
     x = torch.randn(1, *_SHAPE)
     model(x)
     seconds = []

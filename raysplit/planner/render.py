@@ -1,64 +1,71 @@
-"""A static plan for people: a table for the terminal and a heat map as a page."""
+"""A static plan for people: a table for the terminal, and a page with a heat map."""
 
 from __future__ import annotations
 
 from html import escape
 
-from raysplit.planner.static_plan import Plan, Row
+from raysplit.planner.static_plan import PlanRow, StaticPlan
 from raysplit.report.html import filled, html_table
-from raysplit.utils.text_table import DASH, aligned, number
+from raysplit.utils.text_table import DASH, align_table, number
 
 _COLUMNS = (
     "cut",
     "level",
-    "bytes up\nan image",
+    "bytes up\nper image",
     "training bytes\nup and down",
     "device\nms",
     "link\nms",
     "server\nms",
-    "together\nms",
+    "total\nms",
     "device\nMiB",
     "",
 )
 
 
-def as_table(plan: Plan) -> str:
-    """Return a plan as text; rows that cannot be say why, the quickest of the others is marked."""
-    best = plan.best()
-    body = [_cells(row, "← soonest" if row is best else row.fault or "") for row in plan.rows]
-    return "\n".join([*_facts(plan), "", aligned(_COLUMNS, body, 2)])
+def format_table(plan: StaticPlan) -> str:
+    """Return a plan as text; infeasible rows say why, and the fastest feasible row is marked."""
+    fastest = plan.fastest()
+    body = [_cells(row, "← fastest" if row is fastest else row.fault or "") for row in plan.rows]
+    return "\n".join([*_header(plan), "", align_table(_COLUMNS, body, 2)])
 
 
-def as_page(plan: Plan) -> str:
+def format_page(plan: StaticPlan) -> str:
     """Return a plan as an HTML page: milliseconds from image to answer for each cut and level, coloured."""
-    best = plan.best()
-    body = [_cells(row, "soonest" if row is best else row.fault or "") for row in plan.rows]
+    fastest = plan.fastest()
+    body = [_cells(row, "fastest" if row is fastest else row.fault or "") for row in plan.rows]
     head = [name.replace("\n", " ") for name in _COLUMNS]
-    facts = "".join(f"<p>{escape(line)}</p>" for line in _facts(plan))
-    return filled("plan.html", title=escape(plan.model), facts=facts, map=_map(plan), table=html_table(head, body, 2))
+    return filled(
+        "plan.html",
+        title=escape(plan.model),
+        facts="".join(f"<p>{escape(line)}</p>" for line in _header(plan)),
+        map=_heat_map(plan),
+        table=html_table(head, body, 2),
+    )
 
 
-def _facts(plan: Plan) -> list[str]:
-    link, known = plan.link, "×".join(map(str, plan.shape))
-    rate = "" if plan.rate is None else f"; {plan.rate:g} images/s are asked for"
+def _header(plan: StaticPlan) -> list[str]:
+    link, shape = plan.platform.link, "×".join(map(str, plan.shape))
+    rate = "" if plan.rate is None else f"; every part must sustain {plan.rate:g} images/s"
+    machines = (("device", plan.platform.device), ("server", plan.platform.server))
     return [
-        f"{plan.model} for {plan.data}, {known}: seconds of one image, from operations and bytes alone{rate}",
+        f"{plan.model} on {plan.data}, {shape}: time for one image, from operations and bytes alone{rate}",
         f"link     {link.name}: {link.up_bit_s / 1e6:g} Mbit/s up, {link.down_bit_s / 1e6:g} down, round trip "
         f"{1000 * link.round_trip_s:g} ms",
         *(
-            f"{side}   {one.name}: {one.gflops_per_s:g} GFLOP/s, {one.memory_mib:,.0f} MiB ({one.source})"
-            for side, one in (("device", plan.device), ("server", plan.server))
+            f"{side}   {machine.name}: {machine.gflops_per_s:g} GFLOP/s, {machine.memory_mib:,.0f} MiB "
+            f"({machine.source})"
+            for side, machine in machines
         ),
     ]
 
 
-def _cells(row: Row, note: str) -> tuple[str, ...]:
-    trains = row.train_bytes_up + row.train_bytes_down
+def _cells(row: PlanRow, note: str) -> tuple[str, ...]:
+    bound, training = "" if row.exact else "≤ ", row.train_bytes_up + row.train_bytes_down
     return (
         row.cut,
         row.level or DASH,
-        f"{'' if row.exact else '≤ '}{row.bytes_up:,.0f}",
-        f"{'' if row.exact else '≤ '}{trains:,.0f}" if trains else DASH,
+        f"{bound}{row.bytes_up:,.0f}",
+        f"{bound}{training:,.0f}" if training else DASH,
         number(1000 * row.device_s),
         number(1000 * row.link_s),
         number(1000 * row.server_s),
@@ -68,30 +75,30 @@ def _cells(row: Row, note: str) -> tuple[str, ...]:
     )
 
 
-def _map(plan: Plan) -> str:
-    """Return the table of total milliseconds, cuts down and levels across, green for the least to red."""
+def _heat_map(plan: StaticPlan) -> str:
+    """Return a table of total milliseconds, a row per cut and a column per level, from green (least) to red."""
     cuts = [row for row in plan.rows if row.level is not None]
-    levels, names = (list(dict.fromkeys(getattr(row, key) for row in cuts)) for key in ("level", "cut"))
-    found = {(row.cut, row.level): row for row in cuts}
-    spans = [row.total_s for row in plan.rows if row.fault is None] or [1.0]
+    levels = list(dict.fromkeys(row.level for row in cuts if row.level is not None))
+    by_cell = {(row.cut, row.level): row for row in cuts}
+    feasible_s = [row.total_s for row in plan.rows if row.fault is None] or [1.0]
     head = "".join(f"<th>{escape(level)}</th>" for level in levels)
     lines = []
     for row in plan.rows:
         if row.level is None:
-            lines.append(f'<tr><th class="text">{escape(row.cut)}</th>{_cell(row, spans, len(levels))}</tr>')
-    for name in names:
-        cells = "".join(_cell(found.get((name, level)), spans) for level in levels)
+            lines.append(f'<tr><th class="text">{escape(row.cut)}</th>{_heat_cell(row, feasible_s, len(levels))}</tr>')
+    for name in dict.fromkeys(row.cut for row in cuts):
+        cells = "".join(_heat_cell(by_cell.get((name, level)), feasible_s) for level in levels)
         lines.append(f'<tr><th class="text">{escape(name)}</th>{cells}</tr>')
     return f'<div class="wide"><table class="heat"><tr><th></th>{head}</tr>{"".join(lines)}</table></div>'
 
 
-def _cell(row: Row | None, spans: list[float], width: int = 1) -> str:
+def _heat_cell(row: PlanRow | None, feasible_s: list[float], width: int = 1) -> str:
     span = f' colspan="{width}"' if width > 1 else ""
     if row is None:
         return f"<td{span}></td>"
     if row.fault is not None:
         return f'<td{span} class="fault" title="{escape(row.fault)}">{number(1000 * row.total_s)}</td>'
-    low, high = min(spans), max(spans)
+    low, high = min(feasible_s), max(feasible_s)
     share = (row.total_s - low) / (high - low) if high > low else 0.0
     hue = 130 * (1 - share**0.5)
     return f'<td{span} style="background: hsl({hue:.0f} 60% 82%)">{number(1000 * row.total_s)}</td>'

@@ -1,10 +1,11 @@
-"""What a run will be, before it runs: cut, bytes, memory and time. Needs no images, only the data set's facts."""
+"""The plan of a run: cut, bytes, memory and time before it starts. Needs no images, only the data set's facts."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,101 +16,130 @@ from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import Facts, facts
 from raysplit.errors import DataError
 from raysplit.models import build
+from raysplit.records.epoch import Mode
 from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.train.costs import StepBytes, head_bytes, run_context, step_bytes
-from raysplit.train.halves import Parts, build_parts
+from raysplit.train.halves import BuiltHalves, build_halves
 
-_PROBE = 600_000
+_TIMED_VALUES = 600_000
 """Input values of the step that is timed: a whole batch at 32 px, four images at 224."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
+    """What a run will train, send and take; prints as a table of facts."""
+
     config: SplitConfig
     facts: Facts
-    parts: Parts
+    halves: BuiltHalves
     profile: CutProfile
     steps: int
     """Optimiser steps in an epoch."""
     step_seconds: float
-    """Compute of one step, both halves, on this machine; no link."""
+    """Compute of one step, both halves, on this machine; without the link."""
 
     def __str__(self) -> str:
-        config, cut, known = self.config, self.parts.cut, self.facts
-        raw = known.train_rows * math.prod(known.shape)
+        config, cut, known = self.config, self.halves.cut, self.facts
         lines = [
             f"recipe   {config.name}",
             f"data     {known.name}: {known.train_rows:,} training images of {'×'.join(map(str, known.shape))}, "
-            f"{len(known.classes)} classes; {known.val_rows:,} for validation, {known.test_rows:,} for the test",
+            f"{len(known.classes)} classes; {known.val_rows:,} validation and {known.test_rows:,} test images",
             f"model    {config.model.name}, cut at {cut.name}: {'×'.join(map(str, cut.shape))} per image; "
-            f"{'×'.join(map(str, self.parts.code_shape))} crosses",
-            f"device   {self.profile.device_gflops:.3f} GFLOPs an image, "
-            f"{_mib(_bytes(self.parts.device)):.1f} MiB of weights, "
-            f"{_mib(self.profile.device_peak_bytes * config.train.batch_size):.1f} MiB of activations a batch "
+            f"{'×'.join(map(str, self.halves.code_shape))} crosses",
+            f"device   {self.profile.device_gflops:.3f} GFLOPs per image, "
+            f"{_mib(_state_bytes(self.halves.device)):.1f} MiB of weights, "
+            f"{_mib(self.profile.device_peak_bytes * config.train.batch_size):.1f} MiB of activations per batch "
             "(forward)",
-            f"server   {self.profile.server_gflops:.3f} GFLOPs an image, "
-            f"{_mib(_bytes(self.parts.server)):.1f} MiB of weights",
+            f"server   {self.profile.server_gflops:.3f} GFLOPs per image, "
+            f"{_mib(_state_bytes(self.halves.server)):.1f} MiB of weights",
             f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
             f"{config.train.in_flight} in flight",
         ]
-        known_ahead = foresee(config.schedule, self._context())
-        for level in config.levels():
-            step = self._step(level, self.parts.code_shape)
-            line = (
-                f"level    {level}: {step.up:,} B up and {step.down:,} B down a step{'' if step.exact else ' at most'}"
-            )
-            if known_ahead is not None:
-                line += f", {_epochs([d.mode for d in known_ahead if d.level == level])}"
-            lines.append(line)
-        total = self._most(known_ahead)
-        plain = self._step(UNCOMPRESSED, cut.shape)
-        reference = (plain.up + plain.down) * self.steps * config.train.epochs
-        exact = known_ahead is not None and all(level.entropy == "none" for level in config.levels())
-        lines += [
-            f"traffic  {total / 1e6:,.1f} MB{'' if exact else ' at most'}; fp32 split training "
-            f"{reference / 1e6:,.1f} MB "
-            f"({reference / total:,.1f} times more); the raw images, once, {raw / 1e6:,.1f} MB "
-            f"({raw / total:,.3f} times)",
-            f"time     about {self.step_seconds * self.steps * config.train.epochs / 60:,.1f} min of compute here, "
-            "without the link",
-        ]
+        decisions = foresee(config.schedule, self.context())
+        lines += [self._format_level(level, decisions) for level in config.levels()]
+        lines.append(self._format_traffic(decisions))
+        minutes = self.step_seconds * self.steps * config.train.epochs / 60
+        lines.append(f"time     about {minutes:,.1f} min of compute on this machine, without the link")
         return "\n".join(lines)
 
-    def _context(self) -> RunContext:
-        shape, channel_dim = self.parts.code_shape, self.parts.cut.channel_dim
+    def context(self) -> RunContext:
+        """Return what the schedule knows of the run."""
+        shape, channel_dim = self.halves.code_shape, self.halves.cut.channel_dim
         return run_context(self.config, shape, channel_dim, len(self.facts.classes), self.steps)
 
-    def _most(self, decisions: list[Decision] | None) -> int:
-        """The most bytes of the run; where the schedule waits for what it will see, those of its loosest level."""
+    def step_bytes(self, level: Level) -> StepBytes:
+        """Return the bytes of one optimiser step of joint training at a level."""
+        return self._step_bytes(level, self.halves.code_shape)
+
+    def max_traffic(self, decisions: Sequence[Decision] | None) -> int:
+        """Return the most training bytes of the run, both ways.
+
+        `decisions` are the schedule's for all epochs; None, if it depends on measurements, stands for its loosest
+        level throughout.
+        """
         if decisions is None:
-            loosest = max(map(self._context().step_bytes, self.config.levels()))
+            loosest = max(map(self.context().step_bytes, self.config.levels()))
             return loosest * self.steps * self.config.train.epochs
         total = 0
         for decision in decisions:
-            step = self._step(decision.level, self.parts.code_shape)
+            step = self.step_bytes(decision.level)
             crossing = {"joint": step.up + step.down, "local": step.up, "frozen": step.up, "alone": 0, "cached": 0}
             total += crossing[decision.mode] * self.steps
-            if decision.hand_over and self.parts.head is not None:
-                total += head_bytes(self.parts.head)
+            if decision.hand_over and self.halves.head is not None:
+                total += head_bytes(self.halves.head)
         return total
 
-    def _step(self, level: Level, shape: tuple[int, ...]) -> StepBytes:
-        return step_bytes(self.config, level, shape, self.parts.cut.channel_dim, len(self.facts.classes))
+    def _step_bytes(self, level: Level, shape: Sequence[int]) -> StepBytes:
+        return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))
+
+    def _format_level(self, level: Level, decisions: Sequence[Decision] | None) -> str:
+        step = self.step_bytes(level)
+        bound = "" if step.exact else " at most"
+        line = f"level    {level}: {step.up:,} B up and {step.down:,} B down per step{bound}"
+        if decisions is None:
+            return line
+        return f"{line}, {_format_epochs([one.mode for one in decisions if one.level == level])}"
+
+    def _format_traffic(self, decisions: Sequence[Decision] | None) -> str:
+        total = self.max_traffic(decisions)
+        plain = self._step_bytes(UNCOMPRESSED, self.halves.cut.shape)
+        fp32 = (plain.up + plain.down) * self.steps * self.config.train.epochs
+        images = self.facts.train_rows * math.prod(self.facts.shape)
+        exact = decisions is not None and all(level.entropy == "none" for level in self.config.levels())
+        return (
+            f"traffic  {total / 1e6:,.1f} MB{'' if exact else ' at most'}; fp32 split training {fp32 / 1e6:,.1f} MB "
+            f"(a reduction of {fp32 / total:,.1f}×); uploading the raw images once {images / 1e6:,.1f} MB "
+            f"({images / total:,.3f}×)"
+        )
 
 
-def check(config: SplitConfig) -> None:
-    """Build both halves and throw them away: faults show in seconds here, on a cluster in a quarter of a minute.
+def check_run(config: SplitConfig) -> None:
+    """Build both halves and discard them, so that faults show in seconds, before a cluster is started.
 
-    Data that only the device has (a path that does not exist here) are left for the device to check.
+    Data that exist on the device only (a path that does not exist here) are left for the device to check. Raises what
+    building raises: DataError, ModelError, CutError, ConfigError.
     """
     kind, _, path = config.data.name.partition(":")
     if kind not in ("folder", "parquet") or Path(path).expanduser().exists():
-        _build(config)
+        _build_halves(config)
 
 
-def _build(config: SplitConfig) -> tuple[Facts, Parts]:
+def make_run_plan(config: SplitConfig) -> RunPlan:
+    """Build everything, time one small step of both halves on random images, and train nothing.
+
+    Raises as `check_run`.
+    """
+    known, halves = _build_halves(config)
+    model = build(config.model, len(known.classes), known.shape)
+    cut = next(cut for cut in profile(model, known.shape) if cut.name == halves.cut.name)
+    batch = min(max(1, _TIMED_VALUES // math.prod(known.shape)), config.train.batch_size)
+    seconds = _time_step(config, halves, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
+    return RunPlan(config, known, halves, cut, known.train_rows // config.train.batch_size, seconds)
+
+
+def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
     known = facts(config.data)
     pick_device(config.train.device)
     if known.train_rows < config.train.batch_size:
@@ -117,45 +147,32 @@ def _build(config: SplitConfig) -> tuple[Facts, Parts]:
             f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
             "lower train.batch_size"
         )
-    parts = build_parts(config, len(known.classes), known.shape)
+    halves = build_halves(config, len(known.classes), known.shape)
     for level in config.levels():
-        build_codec(config.codec, level, "up", parts.cut.channel_dim)
-    return known, parts
+        build_codec(config.codec, level, "up", halves.cut.channel_dim)
+    return known, halves
 
 
-def plan(config: SplitConfig) -> Plan:
-    """Build everything, time one small step of both halves on random images, train nothing."""
-    known, parts = _build(config)
-    costs = next(
-        costs
-        for costs in profile(build(config.model, len(known.classes), known.shape), known.shape)
-        if costs.name == parts.cut.name
-    )
-    batch = min(max(1, _PROBE // math.prod(known.shape)), config.train.batch_size)
-    seconds = _time_step(config, parts, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
-    return Plan(config, known, parts, costs, known.train_rows // config.train.batch_size, seconds)
-
-
-def _time_step(config: SplitConfig, parts: Parts, images: torch.Tensor) -> float:
+def _time_step(config: SplitConfig, halves: BuiltHalves, images: torch.Tensor) -> float:
     device = pick_device(config.train.device)
-    halves = torch.nn.Sequential(parts.device, parts.server).to(device)
+    network = torch.nn.Sequential(halves.device, halves.server).to(device)
     if config.train.channels_last:
-        halves, images = (
-            halves.to(memory_format=torch.channels_last),
+        network, images = (
+            network.to(memory_format=torch.channels_last),
             images.contiguous(memory_format=torch.channels_last),
         )
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         with autocast(device, config.train.precision):
-            loss = halves(images.to(device)).float().square().mean()
+            loss = network(images.to(device)).float().square().mean()
         loss.backward()
         loss.item()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
 
-def _bytes(half: torch.nn.Module) -> int:
+def _state_bytes(half: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in half.state_dict().values())
 
 
@@ -163,8 +180,8 @@ def _mib(count: float) -> float:
     return count / 2**20
 
 
-def _epochs(modes: list[str]) -> str:
-    """Say how many epochs a level has, and how many of which mode unless all are joint."""
+def _format_epochs(modes: Sequence[Mode]) -> str:
+    """Return a level's number of epochs, and how many are of which mode unless all are joint."""
     counts = Counter(modes)
     kinds = "" if set(counts) <= {"joint"} else " (" + ", ".join(f"{n} {mode}" for mode, n in counts.items()) + ")"
-    return f"{len(modes)} epochs{kinds}"
+    return f"{len(modes)} {'epoch' if len(modes) == 1 else 'epochs'}{kinds}"

@@ -9,12 +9,20 @@ __all__ = ["ensemble_names", "get", "get_any", "get_ensemble", "names"]
 
 
 def get(name: str) -> SplitConfig:
-    """Return a split-training recipe by name, `path.py:function` or JSON file; ConfigError where there is none."""
+    """Return a split-training recipe by name, `path.py:function` or JSON file; ConfigError for an unknown one.
+
+    >>> get("mnist5k_vgg11_deprune").cut
+    'features.7'
+    """
     return find(name, SplitConfig)
 
 
 def get_ensemble(name: str) -> EnsembleConfig:
-    """Return an ensemble recipe by name, `path.py:function` or JSON file; ConfigError where there is none."""
+    """Return an ensemble recipe by name, `path.py:function` or JSON file; ConfigError for an unknown one.
+
+    >>> get_ensemble("mnist5k_vit_n3").n
+    3
+    """
     return find(name, EnsembleConfig)
 
 

@@ -26,7 +26,7 @@ _CNN_FIT = ClassifierFit(
 )
 
 
-def _ensemble(
+def _make_recipe(
     name: str,
     data: DataConfig,
     model: ModelConfig,
@@ -36,25 +36,25 @@ def _ensemble(
     keep: float,
     scores: Literal["fast", "apoz"],
 ) -> EnsembleConfig:
-    """Base and sub-models learn alike; the base's answers for all classes are a second teacher."""
-    again = fit.model_dump() | {"epochs": retrain_epochs, "distill": 1.0}
+    """Return a recipe whose sub-models are trained like the base, with distillation from it."""
+    retrain = fit.model_dump() | {"epochs": retrain_epochs, "distill": 1.0}
     return EnsembleConfig(
         name=name,
         data=data,
         base=BaseConfig(model=model, train=fit),
         groups=GroupsConfig(n=n),
         prune=PruneConfig(keep=keep, scores=scores),
-        retrain=RetrainConfig.model_validate(again),
+        retrain=RetrainConfig.model_validate(retrain),
         fusion=FusionConfig(epochs=20),
     )
 
 
-# --- on data that packages ship: minutes on a laptop ------------------------------------------------
+# --- on data that come with Python packages: minutes on a laptop ------------------------------------
 
 _DIGITS = DataConfig(name="mnist5k", augment="crop")
 
 add(
-    _ensemble(
+    _make_recipe(
         "mnist5k_vit_n3",
         _DIGITS,
         ModelConfig(name="vit", args={"patch": 7, "width": 96, "depth": 4, "heads": 6}),
@@ -66,7 +66,7 @@ add(
     )
 )
 add(
-    _ensemble(
+    _make_recipe(
         "mnist5k_cnn_n3",
         _DIGITS,
         ModelConfig(name="vgg9", args={"width": 0.5}),
@@ -78,7 +78,7 @@ add(
     )
 )
 add(
-    _ensemble(
+    _make_recipe(
         "mnist5k_snn_n3",
         _DIGITS,
         ModelConfig(name="spiking_vgg5", args={"width": 0.5}),

@@ -1,4 +1,4 @@
-"""Recipes by name: functions that return a full config, here or in a user's file."""
+"""The registry of recipes: configs by name, and those of a user's own files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _RECIPES: dict[str, SplitConfig | EnsembleConfig] = {}
 
 
 def add(config: SplitConfig | EnsembleConfig) -> None:
-    """Register a config under its own name."""
+    """Register a config under its own name; a later one replaces it."""
     _RECIPES[config.name] = config
 
 
 def find_any(name: str) -> SplitConfig | EnsembleConfig:
-    """Return a recipe's config of either kind; raises as `find`."""
+    """Return a recipe's config of either kind; raises like `find`."""
     try:
         return find(name, SplitConfig)
     except ConfigError as err:
@@ -36,12 +36,12 @@ def find_any(name: str) -> SplitConfig | EnsembleConfig:
 def find(name: str, kind: type[Config]) -> Config:
     """Return a recipe's config by name, by `path.py:function`, or from a JSON file like a run's config.json.
 
-    Raises ConfigError for an unknown name, and for a recipe of something else.
+    Raises ConfigError for an unknown name, and for a recipe of the other kind.
     """
     if name.endswith(".json"):
         file = Path(name).expanduser()
         if not file.is_file():
-            raise ConfigError(f"there is no recipe file {file}")
+            raise ConfigError(f"recipe file {file} does not exist")
         return loads(kind, file.read_text(encoding="utf-8"), where=str(file))
     if ".py:" in name:
         try:
@@ -49,7 +49,7 @@ def find(name: str, kind: type[Config]) -> Config:
         except ValidationError as err:
             raise ConfigError(f"{name}: {describe(err)}") from None
         if type(config) not in _JOBS:
-            raise ConfigError(f"{name} returned {type(config).__name__}, a recipe returns a {kind.__name__}")
+            raise ConfigError(f"{name} returned {type(config).__name__}; a recipe returns a {kind.__name__}")
     elif name in _RECIPES:
         config = _RECIPES[name]
     else:

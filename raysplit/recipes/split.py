@@ -29,16 +29,16 @@ from raysplit.recipes.registry import add
 
 
 def recipe(function: Callable[[], SplitConfig]) -> Callable[[], SplitConfig]:
-    """Register what a function returns, and leave the function to build on."""
+    """Register the config that a function returns; the function stays for variants to build on."""
     add(function())
     return function
 
 
-# --- what several recipes share --------------------------------------------------------------------
+# --- shared by several recipes ---------------------------------------------------------------------
 
 
-def _deprune_ours(base: SplitConfig, name: str) -> SplitConfig:
-    """Two thirds of the epochs at 4 channels, the rest at 16; 4 bits and zstd throughout."""
+def _deprune(base: SplitConfig, name: str) -> SplitConfig:
+    """Return a variant with two thirds of the epochs at 4 channels, the rest at 16; 4 bits and zstd throughout."""
     phases = (
         Phase(level=Level(channels=4, up_bits=4, down_bits=4, entropy="zstd"), share=2),
         Phase(level=Level(channels=16, up_bits=4, down_bits=4, entropy="zstd"), share=1),
@@ -46,8 +46,8 @@ def _deprune_ours(base: SplitConfig, name: str) -> SplitConfig:
     return base.replaced(name=name, bottleneck=BottleneckConfig(), schedule=Deprune(phases=phases))
 
 
-def _frozen(base: SplitConfig, name: str) -> SplitConfig:
-    """As many epochs for the device alone as for the server after it; all channels at 2 bits, and zstd."""
+def _freeze_and_cache(base: SplitConfig, name: str) -> SplitConfig:
+    """Return a variant that trains the device alone, then the server for as long; all channels at 2 bits, zstd."""
     half = Stage(level=Level(up_bits=2, down_bits=2, entropy="zstd"), share=1)
     return base.replaced(
         name=name,
@@ -58,14 +58,14 @@ def _frozen(base: SplitConfig, name: str) -> SplitConfig:
 
 
 def _prune(levels: Sequence[Level | str], epochs: Sequence[int], lr_scale: float) -> Prune:
-    """A stage for each level, loosest first; those after the base have their peak rate scaled."""
+    """Return a schedule with a stage for each level, loosest first; the peak rate of later stages is scaled."""
     scales = (1.0, *[lr_scale] * (len(levels) - 1))
     return Prune(
         phases=tuple(Stage(level=b, share=n, lr_scale=s) for b, n, s in zip(levels, epochs, scales, strict=True))
     )
 
 
-# --- the demo's: small enough for a laptop --------------------------------------------------------
+# --- small enough for a laptop --------------------------------------------------------------------
 
 
 @recipe
@@ -84,13 +84,13 @@ def mnist5k_vgg11_uncompressed() -> SplitConfig:
 
 @recipe
 def mnist5k_vgg11_deprune() -> SplitConfig:
-    """Deprune in our own terms: four channels first, sixteen later, 4 bits and zstd throughout."""
-    return _deprune_ours(mnist5k_vgg11_uncompressed(), "mnist5k_vgg11_deprune")
+    """Deprune with our settings: four channels first, sixteen later, 4 bits and zstd throughout."""
+    return _deprune(mnist5k_vgg11_uncompressed(), "mnist5k_vgg11_deprune")
 
 
 @recipe
 def mnist5k_vgg11_prune() -> SplitConfig:
-    """A family of three in our own terms: all channels, sixteen, four; 4 bits and zstd throughout."""
+    """A family of three with our settings: all channels, sixteen, four; 4 bits and zstd throughout."""
     base, levels = mnist5k_vgg11_uncompressed(), ("all.b4/b4.zstd", "c16.b4/b4.zstd", "c4.b4/b4.zstd")
     return base.replaced(
         name="mnist5k_vgg11_prune",
@@ -102,11 +102,11 @@ def mnist5k_vgg11_prune() -> SplitConfig:
 
 @recipe
 def mnist5k_vgg11_frozen() -> SplitConfig:
-    """The thin end: the device learns alone, four passes of 2-bit codes cross, the server learns from them."""
-    return _frozen(mnist5k_vgg11_uncompressed(), "mnist5k_vgg11_frozen")
+    """The least traffic: the device trains alone, then the server on four passes of 2-bit codes."""
+    return _freeze_and_cache(mnist5k_vgg11_uncompressed(), "mnist5k_vgg11_frozen")
 
 
-# --- ours, on the usual data sets -----------------------------------------------------------------
+# --- our settings on the common data sets ---------------------------------------------------------
 
 
 @recipe
@@ -125,30 +125,30 @@ def cifar10_vgg11_uncompressed() -> SplitConfig:
 
 @recipe
 def cifar10_vgg11_fixed() -> SplitConfig:
-    """All channels at four bits both ways: the cheapest level that costs no accuracy here."""
+    """All channels at four bits both ways: the lowest level without a loss of accuracy on this data set."""
     return cifar10_vgg11_uncompressed().replaced(name="cifar10_vgg11_fixed", schedule=Fixed())
 
 
 @recipe
 def cifar10_vgg11_deprune() -> SplitConfig:
-    """Deprune in our own terms on CIFAR-10."""
-    return _deprune_ours(cifar10_vgg11_uncompressed(), "cifar10_vgg11_deprune")
+    """Deprune with our settings on CIFAR-10."""
+    return _deprune(cifar10_vgg11_uncompressed(), "cifar10_vgg11_deprune")
 
 
 @recipe
 def cifar10_vgg11_frozen() -> SplitConfig:
-    """Freeze and cache on CIFAR-10: four passes cross in 44 epochs, and nothing comes down."""
-    return _frozen(cifar10_vgg11_uncompressed(), "cifar10_vgg11_frozen")
+    """Freeze and cache on CIFAR-10: four passes cross in 44 epochs, and no gradient comes down."""
+    return _freeze_and_cache(cifar10_vgg11_uncompressed(), "cifar10_vgg11_frozen")
 
 
 @recipe
 def fashion_mnist_vgg11_deprune() -> SplitConfig:
-    """Deprune on grey images of 28 pixels."""
+    """Deprune on grey images of 28 × 28 pixels."""
     base = cifar10_vgg11_deprune()
     return base.replaced(name="fashion_mnist_vgg11_deprune", data=DataConfig(name="fashion_mnist", augment="crop_flip"))
 
 
-# --- the paper's settings, and the same phases in our mode ----------------------------------------
+# --- the paper's settings, and the same phases in our mode of the bottleneck ----------------------
 
 _BUDGETED = Level(channels=4, up_bits=16, down_bits=16)
 _MIDDLE = Level(channels=32, up_bits=16, down_bits=16)
@@ -156,16 +156,23 @@ _STRIDES: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 _MODES: tuple[Literal["paper", "raysplit"], ...] = ("paper", "raysplit")
 
 
-def _paper(name: str, data: DataConfig, train: TrainConfig, box: BottleneckConfig, schedule: Schedule) -> SplitConfig:
-    """The paper's network and cut: VGG-11 with batch norm after the second conv block, C = 128."""
-    model = ModelConfig(name="vgg11")
+def _paper(
+    name: str, data: DataConfig, train: TrainConfig, bottleneck: BottleneckConfig, schedule: Schedule
+) -> SplitConfig:
+    """The paper's network and cut: VGG-11 with batch norm, cut after the second conv block, C = 128."""
     return SplitConfig(
-        name=name, data=data, model=model, cut="features.7", bottleneck=box, schedule=schedule, train=train
+        name=name,
+        data=data,
+        model=ModelConfig(name="vgg11"),
+        cut="features.7",
+        bottleneck=bottleneck,
+        schedule=schedule,
+        train=train,
     )
 
 
 def _paper_train(epochs: int, lr: float, momentum: float, mode: str) -> TrainConfig:
-    """Batch 16, constant rate, weight decay 5e-4, as published; our mode has momentum and a cosine instead."""
+    """Batch 16, constant rate, weight decay 5e-4, as published; our mode has momentum and a cosine schedule."""
     plain = TrainConfig(
         epochs=epochs, batch_size=16, lr=lr, momentum=momentum, weight_decay=5e-4, lr_schedule="constant"
     )
@@ -178,7 +185,7 @@ def _data(name: str, mode: str) -> DataConfig:
 
 
 def _paper_deprune(data: str, epochs: tuple[int, int], lr: float, mode: str, stride: int) -> SplitConfig:
-    """Tight epochs at B = 4 in fp16, then loose ones uncompressed; logits reset, a fresh optimiser between."""
+    """Epochs at B = 4 in fp16, then uncompressed ones; between them the logits and the optimisers are reset."""
     phases = (Phase(level=_BUDGETED, share=epochs[0]), Phase(level=UNCOMPRESSED, share=epochs[1]))
     return _paper(
         f"{data}_vgg11_deprune_{mode}_r{stride}",
@@ -201,7 +208,7 @@ def _paper_prune(data: str, epochs: tuple[int, int, int], mode: str) -> SplitCon
 
 
 def _paper_fixed(data: str, epochs: int, lr: float, momentum: float, name: str, level: Level) -> SplitConfig:
-    """A baseline of equal epochs at one level; at full width too the bottleneck stays in."""
+    """A baseline of as many epochs at one level; the bottleneck is there at full width too."""
     return _paper(
         f"{data}_vgg11_{name}_paper",
         _data(data, "paper"),
@@ -216,7 +223,7 @@ for _mode in _MODES:
         # Table of the deprune experiments: 15 + 7 epochs at 1e-2, and 25 + 12 at 1e-3.
         add(_paper_deprune("cifar10", (15, 7), 1e-2, _mode, _r))
         add(_paper_deprune("imagenet100", (25, 12), 1e-3, _mode, _r))
-        # STL-10 is published for prune only (30 + 15 + 15 epochs); the same 2 : 1 split at its own rate.
+        # For STL-10 only prune is published (30 + 15 + 15 epochs): the same 2 : 1 split at that rate.
         add(_paper_deprune("stl10", (40, 20), 1e-3, _mode, _r))
 for _mode in _MODES:
     # The prune experiments: 30 + 10 + 10 epochs against 50 from scratch, 30 + 15 + 15 against 60.

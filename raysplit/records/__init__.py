@@ -1,1 +1,1 @@
-"""Typed rows of what was measured: no files, no torch."""
+"""Typed records of measurements; no files, no torch."""

@@ -1,4 +1,4 @@
-"""One epoch of a run, as the run record keeps it."""
+"""One epoch of a run: a row of the run record."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 Mode = Literal["joint", "local", "alone", "frozen", "cached"]
-"""joint: activations up, gradients down. local: the device learns from its own loss, the server from the
-activations; nothing comes down. alone: the device learns from its own loss, nothing crosses. frozen: the device
-half rests, the server learns from the activations and keeps them. cached: it learns from what it kept."""
+"""What an epoch sends and which half it trains (docs/methods.md).
+
+joint: activations go up, gradients come down. local: the device trains on its own loss, the server on the activations;
+nothing comes down. alone: the device trains on its own loss; nothing crosses. frozen: the device half is frozen, the
+server trains on the activations and caches them. cached: the server trains on its cache; nothing crosses."""
 
 Cell = str | int | float | None
 _PREDICTED = ("predicted_", "_s")
@@ -17,7 +19,12 @@ _PREDICTED = ("predicted_", "_s")
 
 @dataclass(frozen=True)
 class ByteCounts:
-    """Bytes of messages on the link, by direction and kind; bodies and headers apart."""
+    """Bytes of the messages that crossed, by direction and kind; headers are counted separately from bodies.
+
+    >>> counts = ByteCounts(up_activations=900, up_headers=27, down_gradients=800, down_headers=27, evaluation=300)
+    >>> counts.up, counts.down, counts.traffic
+    (927, 827, 1754)
+    """
 
     up_activations: int = 0
     up_labels: int = 0
@@ -26,7 +33,7 @@ class ByteCounts:
     down_gradients: int = 0
     down_headers: int = 0
     evaluation: int = 0
-    """Of the validation pass, headers included; not part of the training traffic."""
+    """Bytes of the validation pass, headers included; not part of the training traffic."""
 
     @property
     def up(self) -> int:
@@ -46,7 +53,7 @@ class ByteCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch did and cost: a row of `metrics.parquet` (docs/run-record.md).
+    """Results and costs of one epoch: a row of `metrics.parquet` (docs/run-record.md).
 
     Accuracies are in 0..1. A value that was not measured is 0.
 
@@ -57,34 +64,34 @@ class EpochRecord:
     epoch: int
     """From 0."""
     level: str
-    """As a level prints: `c4·b4/b4·zstd`."""
+    """The text of the level: `c4·b4/b4·zstd`."""
     mode: Mode = "joint"
     reason: str = ""
     """Why the schedule chose the level."""
     lr: float = 0.0
-    """Learning rate of the epoch's last optimiser step."""
+    """Learning rate of the epoch's last optimizer step."""
     train_loss: float = 0.0
     train_accuracy: float = 0.0
     val_loss: float = 0.0
     val_accuracy: float = 0.0
     steps: int
-    """Optimiser steps."""
+    """Optimizer steps."""
     val_batches: int = 0
     bytes: ByteCounts = field(default_factory=ByteCounts)
     test_accuracy: float | None = None
-    """Of the model that was kept at the end of the epoch; None: none was."""
+    """Test accuracy of the model that was kept at the end of the epoch; None if none was kept."""
     evaluation_test: int = 0
-    """Bytes of the test pass of a model that was kept."""
+    """Bytes of the test pass of a kept model."""
     train_s: float = 0.0
-    """Seconds of training, validation apart."""
+    """Seconds of training, without validation."""
     train_compute_s: float = 0.0
-    """Of these, seconds in which either half computed."""
+    """The part of `train_s` in which either half computed."""
     seconds: float = 0.0
-    """Of training and validation."""
+    """Seconds of training and validation."""
     device_s: float = 0.0
     server_s: float = 0.0
     link_s: float = 0.0
-    """Seconds in which neither half computed: exact in lock-step, a lower bound where micro-batches overlap."""
+    """Seconds in which neither half computed: exact in lock-step, a lower bound with micro-batches in flight."""
     wait_s: float = 0.0
     """Seconds in which the server waited for the device."""
     threads_device: int = 0
@@ -113,7 +120,7 @@ class EpochRecord:
         return max(0.0, self.train_s - self.train_compute_s)
 
     def to_row(self) -> dict[str, Cell]:
-        """Return the record as a flat row, in the order of the columns on disk."""
+        """Return the record as a flat row, its columns in the order they have on disk."""
         row: dict[str, Cell] = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -127,9 +134,13 @@ class EpochRecord:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Cell]) -> EpochRecord:
-        """Read a row of `metrics.parquet`, of this version or an older one; columns that are not known are left out.
+        """Read a row of `metrics.parquet`, written by this version or another one; unknown columns are ignored.
 
-        Raises KeyError or TypeError for a row that lacks what every record has.
+        Raises KeyError or TypeError for a row without the columns that every record has.
+
+        >>> record = EpochRecord(epoch=0, level="c4·b4/b4", steps=3, predicted_s={"lte": 1.5})
+        >>> record.to_row()["predicted_lte_s"], EpochRecord.from_row(record.to_row()) == record
+        (1.5, True)
         """
         _ = row["epoch"], row["level"], row["steps"]
         start, end = _PREDICTED
@@ -148,5 +159,9 @@ class EpochRecord:
 
 
 def total_traffic(records: Iterable[EpochRecord]) -> int:
-    """Return the training bytes of some epochs, both directions."""
+    """Return the training bytes of some epochs, both directions.
+
+    >>> total_traffic([EpochRecord(epoch=i, level="c4·b4/b4", steps=3, bytes=ByteCounts(up_labels=5)) for i in (0, 1)])
+    10
+    """
     return sum(record.traffic for record in records)

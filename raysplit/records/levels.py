@@ -1,4 +1,4 @@
-"""The models that a run kept along the way, one for each level of a family."""
+"""The models that a prune run keeps: one for each level of a family."""
 
 from __future__ import annotations
 
@@ -10,34 +10,42 @@ from raysplit.records.epoch import EpochRecord
 
 @dataclass(frozen=True)
 class LevelRecord:
-    """One level of a family; accuracies are in 0..1."""
+    """Results and costs of one level of a family; accuracies are in 0..1."""
 
     level: str
     epochs: int
     test_accuracy: float
     val_accuracy: float
     bytes_per_sample_up: float
-    """Frame bytes of the level's training epochs for each training image that was sent."""
+    """Frame bytes of the level's training epochs, per training image sent."""
     bytes_per_sample_down: float
     seconds: float
-    """Of the level's epochs, training and validation."""
+    """Seconds of the level's epochs, training and validation."""
 
     @property
     def bytes_per_sample(self) -> float:
-        """Training bytes of an image, both directions."""
+        """Training bytes per image, both directions."""
         return self.bytes_per_sample_up + self.bytes_per_sample_down
 
 
 def level_records(records: Iterable[EpochRecord], batch_size: int) -> list[LevelRecord]:
-    """Return what a run kept, in order: an epoch with a `test_accuracy` ends a level."""
-    found: list[LevelRecord] = []
+    """Return the levels of a run in order; an epoch with a `test_accuracy` ends a level.
+
+    `batch_size` is that of the run, to count the images that were sent.
+
+    >>> epochs = [EpochRecord(epoch=i, level="c4·b4/b4", steps=10, test_accuracy=accuracy) for i, accuracy in
+    ...           enumerate((None, 0.9))]
+    >>> [(level.epochs, level.test_accuracy) for level in level_records(epochs, batch_size=50)]
+    [(2, 0.9)]
+    """
+    levels: list[LevelRecord] = []
     stage: list[EpochRecord] = []
     for record in records:
         stage.append(record)
         if record.test_accuracy is not None:
-            found.append(_level_record(stage, record.test_accuracy, batch_size))
+            levels.append(_level_record(stage, record.test_accuracy, batch_size))
             stage = []
-    return found
+    return levels
 
 
 def _level_record(stage: Sequence[EpochRecord], test_accuracy: float, batch_size: int) -> LevelRecord:

@@ -1,4 +1,4 @@
-"""A finished run in one object."""
+"""The summary of a finished run."""
 
 from __future__ import annotations
 
@@ -8,41 +8,57 @@ from raysplit.utils.frozen import Record
 
 
 class RunSummary(Record):
-    """What a run came to: `summary.json` of its folder (docs/run-record.md). Bytes are frame bytes."""
+    """Results and costs of a finished run: `summary.json` of its folder (docs/run-record.md).
+
+    Bytes are frame bytes: bodies and headers of messages.
+
+    >>> from raysplit import read_run
+    >>> summary = read_run("run").summary
+    >>> summary.traffic == summary.bytes_up + summary.bytes_down < summary.bytes_fp32
+    True
+    """
 
     recipe: str
     accuracy: float
-    """Of the test split, in 0..1."""
+    """Test accuracy, in 0..1."""
     bytes_up: int
     """Training bytes from device to server."""
     bytes_down: int
+    """Training bytes from server to device."""
     seconds: float
-    """Of all epochs, training and validation."""
+    """Seconds of all epochs, training and validation."""
     run_dir: str
     val_accuracy: float
-    """After the last epoch, in 0..1."""
+    """Validation accuracy after the last epoch, in 0..1."""
     bytes_evaluation: int
+    """Bytes of all validation and test passes."""
     bytes_checkpoint: int
-    """Of the device half's state that checkpoints brought up and restores took down."""
+    """Bytes of the device half's state that crossed for checkpoints (up) and restores (down)."""
     bytes_fp32: int
-    """Of uncompressed fp32 split training of as many epochs."""
+    """Bytes of uncompressed fp32 split training for the same number of epochs."""
     bytes_raw_upload: int
-    """Of the training images as uint8 pixels, uploaded once."""
+    """Bytes of the training images as uint8 pixels, uploaded once."""
     times_less: float
-    """Training traffic as a reduction factor against `bytes_fp32`."""
+    """Reduction: `bytes_fp32` divided by the run's training traffic."""
     times_less_than_upload: float
-    """The same against `bytes_raw_upload`."""
+    """`bytes_raw_upload` divided by the run's training traffic; below 1, the upload would have been cheaper."""
     device_s: float
+    """Seconds in which the device computed; this and the next three are sums over all epochs."""
     server_s: float
     link_s: float
+    """Seconds in which neither half computed."""
     wait_s: float
+    """Seconds in which the server waited for the device."""
     predicted_s: dict[str, float] = Field(default_factory=dict)
     """Seconds that the run would have taken over each named link."""
     skipped_rows: int
+    """Rows of the data set that could not be read."""
     classes: tuple[str, ...]
+    """Names of the classes."""
     shape: tuple[int, int, int]
     """Channels, height and width of the images."""
     mean: tuple[float, ...]
+    """Of each channel, in 0..1; with `std`, the normalization of the images."""
     std: tuple[float, ...]
 
     @property

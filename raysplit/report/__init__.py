@@ -1,4 +1,4 @@
-"""Plots, tables and one HTML page, made from run records alone: no Ray, no models, no torch."""
+"""Tables, plots and HTML pages, made from records alone: no Ray, no models, no torch."""
 
 from raysplit.folders.reader import RunRecord, read_run
 from raysplit.report.ensemble import write_ensemble_report

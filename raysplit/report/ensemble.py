@@ -1,220 +1,204 @@
-"""The page of one ensemble: what its sub-models know, cost and answer, beside the network they were cut out of."""
+"""The page of one ensemble: what its sub-models know, cost and predict, beside the network they were cut out of."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from html import escape
-from typing import Any
 
+from raysplit.config import EnsembleConfig, RetrainConfig
+from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.errors import ConfigError
-from raysplit.folders.reader import reading
-from raysplit.report.confusion import confusion
+from raysplit.folders.build_dir import PLAN, REPORT, SUMMARY, BuildDir
+from raysplit.records.ensemble_summary import ConfusionMatrix, CostName, EnsembleSummary, StageSeconds
+from raysplit.report.confusion import plot_confusion
 from raysplit.report.html import embedded, filled, html_table
 from raysplit.report.plots import png
-from raysplit.utils.storage import Folder
-from raysplit.utils.text_table import DASH, called, number, percent, times
+from raysplit.utils.text_table import DASH, format_call, number, percent, times
 
 _KINDS = {"vit": "Vision Transformer", "cnn": "convolutional network", "snn": "spiking network"}
-_SUBMODELS = (
+_GROUPINGS = {"seed": "grouped at random", "confusion": "grouped by what the base confuses", "none": "not split"}
+_COST_COLUMNS = ("", "base", "most on\none device", "reduction", "all\ntogether", "reduction")
+_SUBMODEL_COLUMNS = (
     *("sub-model: its classes", "keeps", "device", "parameters", "MiB", "GMAC"),
     *("latency\nms", "bytes sent\nper image", "accuracy\non its own"),
 )
-_DEVICES = (
-    *("device", "sub-models", "MiB\nused", "MiB\nthere are", "share of\nmemory", "share of\nenergy"),
+_DEVICE_COLUMNS = (
+    *("device", "sub-models", "MiB\nused", "MiB\navailable", "share of\nmemory", "share of\nenergy"),
     *("GFLOP/s", "ms per\nimage"),
 )
-Tree = dict[str, Any]
+_PRECISION_NOTE = (
+    "The rows with the base in fp32 are the headline: they include the gain of the lower precision; those with the "
+    "base in the sub-models' precision show the gain of pruning alone."
+)
+_SUMMED: tuple[CostName, ...] = ("mib", "gmac", "latency_ms", "feature_bytes")
+"""Columns of the sub-models' table that are summed below it, besides the parameters."""
 
 
 def write_ensemble_report(location: str) -> str:
-    """Write `report.html` into the folder of a build, a path or URI, and return where it is.
+    """Write `report.html` into the folder of a build, a path or URI, and return its location.
 
     The page is made from `config.json`, `plan.json` and `summary.json` alone. Raises ConfigError for a folder that
     is not a build's, a build that has not ended, and damaged files.
     """
-    folder = Folder.at(location)
-    config, summary, plan = (_read(folder, name) for name in ("config.json", "summary.json", "plan.json"))
-    if config is None:
-        raise ConfigError(f"'{location}' is not a build's folder: it has no config.json")
-    if summary is None:
+    folder = BuildDir.at(location)
+    config, plan, summary = folder.config(), folder.plan(), folder.summary()
+    if plan is None or summary is None:
         raise ConfigError(
-            f"the build in '{location}' has not ended: it has no summary.json; "
-            f"go on with python jobs/build_ensemble.py --resume {location}"
+            f"the build in '{location}' has not ended: it has no {PLAN if plan is None else SUMMARY}; "
+            f"continue it with python jobs/build_ensemble.py --resume {location}"
         )
-    if plan is None:
-        raise ConfigError(f"'{location}' is not the build of an ensemble: it has no plan.json")
-    folder.write("report.html", _page(config, plan, summary).encode())
-    return f"{folder.location}/report.html"
+    folder.write(REPORT, _render_page(config, plan, summary).encode())
+    return f"{folder.location}/{REPORT}"
 
 
-def _read(folder: Folder, name: str) -> Tree | None:
-    data = folder.find(name)
-    with reading(folder.location, name):
-        return None if data is None else json.loads(data)
-
-
-def _page(config: Tree, plan: Tree, summary: Tree) -> str:
-    pictures = {
-        f"base, {percent(summary['base_accuracy'])} right": summary["base_confusion"],
-        f"{summary['n']} sub-models fused, {percent(summary['accuracy'])} right": summary["confusion"],
+def _render_page(config: EnsembleConfig, plan: EnsemblePlan, summary: EnsembleSummary) -> str:
+    panels: dict[str, ConfusionMatrix] = {
+        f"base, {percent(summary.base_accuracy)} correct": summary.base_confusion,
+        f"{summary.n} sub-models fused, {percent(summary.accuracy)} correct": summary.confusion,
     }
+    has_rest = any(spec.rest for spec in plan.submodels)
     return filled(
         "ensemble.html",
-        title=escape(f"Ensemble: {summary['recipe']}"),
-        headline=_headline(summary),
-        facts=escape(_facts(config, plan, summary)),
-        images=f"{summary['test_images']:,}",
-        ratios=_ratios(summary),
-        devices_are=_devices_are(summary),
-        like=_two_bases(summary),
-        submodels=_submodels(plan, summary),
-        rest=" (an image that it takes for one of the other classes counts as wrong)" if _has_rest(plan) else "",
-        placement=_placement(config, summary),
-        confusion=embedded(png(confusion(pictures, summary["classes"]))),
-        stages=_stages(summary["seconds"]),
-        config=escape(json.dumps(config, indent=2, ensure_ascii=False)),
+        title=escape(f"Ensemble: {summary.recipe}"),
+        headline=_accuracy_table(summary),
+        facts=escape(_describe_build(config, plan, summary)),
+        images=f"{summary.test_images:,}",
+        costs=_cost_table(summary),
+        no_devices="" if summary.devices else "No devices were given: each sub-model counts as on a device of its own.",
+        precisions="" if summary.precision == "fp32" else _PRECISION_NOTE,
+        submodels=_submodel_table(plan, summary),
+        rest=" (an image that it takes for one of the other classes counts as wrong)" if has_rest else "",
+        placement=_placement_section(config, summary),
+        confusion=embedded(png(plot_confusion(panels, summary.classes))),
+        stages=_stage_table(summary.seconds),
+        config=escape(config.model_dump_json(indent=2)),
     )
 
 
-def _headline(summary: Tree) -> str:
-    lost = [count for count in (1, 2, 3) if f"lost{count}" in summary]
-    difference = f"{100 * (summary['accuracy'] - summary['base_accuracy']):+.1f}".replace("-", "−")
-    head = ("base", "fused", "difference\nin points", *(f"{count} lost" for count in lost))
-    shares = [percent(summary[key]) for key in ("base_accuracy", "accuracy", *(f"lost{count}" for count in lost))]
-    return html_table(head, [(*shares[:2], difference, *shares[2:])], 0)
+def _accuracy_table(summary: EnsembleSummary) -> str:
+    difference = f"{100 * (summary.accuracy - summary.base_accuracy):+.1f}".replace("-", "−")
+    head = ("base", "fused", "difference\nin points", *(f"{count} lost" for count in summary.lost))
+    row = (percent(summary.base_accuracy), percent(summary.accuracy), difference, *map(percent, summary.lost.values()))
+    return html_table(head, [row], 0)
 
 
-def _facts(config: Tree, plan: Tree, summary: Tree) -> str:
-    """Say in a line what was built, and how."""
-    base, groups, prune, retrain = config["base"], config["groups"], config["prune"], config["retrain"]
-    ways = {"seed": "grouped at random", "confusion": "grouped by what the base confuses", "none": "not split"}
-    ks = {part["k"] for part in summary["submodels"]}
-    keep = f"{' to '.join(map(str, sorted({min(ks), max(ks)})))} of {plan['steps']} steps of the width"
-    keep += ", as much as the devices hold" * (prune["keep"] == "fit")
-    again = "not retrained"
-    if retrain is not None:
-        again = f"retrained for {retrain['epochs']} epochs{' with the base as a teacher' * (retrain['distill'] > 0)}"
-    if config.get("common") is not None:
-        again = f"started from one net of all classes ({config['common']['epochs']} epochs), {again}"
-    many = "1 sub-model" if summary["n"] == 1 else f"{summary['n']} sub-models"
+def _describe_build(config: EnsembleConfig, plan: EnsemblePlan, summary: EnsembleSummary) -> str:
+    """Say in a sentence what was built, and how."""
+    sizes = plan.sizes
+    keep = f"{' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} of {plan.size_steps} steps of the width"
+    keep += ", as much as the devices hold" * (config.prune.keep == "fit")
+    training = "not retrained"
+    if config.retrain is not None:
+        teacher = " with the base as a teacher" * (config.retrain.distill > 0)
+        training = f"retrained for {_epochs(config.retrain)}{teacher}"
+    if config.common is not None:
+        training = f"cut out of a common network of all classes ({_epochs(config.common)}), {training}"
+    count = "1 sub-model" if summary.n == 1 else f"{summary.n} sub-models"
     return (
-        f"{many} cut out of a {_KINDS[summary['kind']]}, {called(base['model'])}, on {config['data']['name']}: "
-        f"classes {ways[groups['by']]}, units kept by {prune['scores']} scores ({keep}), {again}, "
-        f"stored in {summary['precision']}. "
-        f"Bundle {summary['bundle_id'][:12]}: {summary['bundle']}"
+        f"{count} cut out of a {_KINDS[summary.kind]}, {format_call(config.base.model.model_dump())}, on "
+        f"{config.data.name}: classes {_GROUPINGS[config.groups.by]}, units kept by {config.prune.scores} scores "
+        f"({keep}), {training}, stored in {summary.precision}. "
+        f"Bundle {summary.bundle_id[:12]}: {summary.bundle}"
     )
 
 
-def _ratios(summary: Tree) -> str:
-    """Return size, operations, time and traffic of the base, of the device that bears most, and of all together."""
-    precision, parts = summary["precision"], summary["submodels"]
-    computes = "fp32" if precision == "fp32" else "bf16"
-    rows = [
-        ("parameters", summary["base_params"], "params"),
-        *_two_rows(summary, "MiB", precision, "base_mib", "base_mib_like", "mib"),
-        ("GMAC", summary["base_gmac"], "gmac"),
-        *_two_rows(summary, "latency, ms", computes, "base_latency_ms", "base_latency_like_ms", "latency_ms"),
-        ("bytes sent per image; base: the raw image", summary["bytes_per_sample_raw"], "feature_bytes"),
+def _epochs(retrain: RetrainConfig) -> str:
+    return "1 epoch" if retrain.epochs == 1 else f"{retrain.epochs} epochs"
+
+
+def _cost_table(summary: EnsembleSummary) -> str:
+    """Return size, operations, time and traffic of the base, of the busiest device, and of all together."""
+    rows: list[tuple[str, float, CostName]] = [
+        ("parameters", summary.base_params, "params"),
+        *_base_rows(summary, "MiB", summary.precision, (summary.base_mib, summary.base_mib_like), "mib"),
+        ("GMAC", summary.base_gmac, "gmac"),
+        *_base_rows(
+            summary,
+            "latency, ms",
+            "fp32" if summary.precision == "fp32" else "bf16",
+            (summary.base_latency_ms, summary.base_latency_like_ms),
+            "latency_ms",
+        ),
+        ("bytes sent per image; base: the raw image", summary.bytes_per_sample_raw, "feature_bytes"),
     ]
-    if "base_spikes" in summary:
-        rows.append(("spikes per image", summary["base_spikes"], "spikes"))
+    if summary.base_spikes is not None:
+        rows.append(("spikes per image", summary.base_spikes, "spikes"))
     body = []
-    for name, base, key in rows:
-        most, total = max(_by_device(parts, key)), sum(_by_device(parts, key))
+    for name, base, cost in rows:
+        on_devices = summary.cost_by_device(cost)
+        most, total = max(on_devices), sum(on_devices)
         body.append((name, number(base), number(most), times(base / most), number(total), times(base / total)))
-    return html_table(("", "base", "most on\none device", "times\nless", "all\ntogether", "times\nless"), body)
+    return html_table(_COST_COLUMNS, body)
 
 
-def _two_rows(summary: Tree, name: str, precision: str, base: str, like: str, key: str) -> list[tuple[str, float, str]]:
-    """Return a row against the base in fp32 and, for sub-models of another precision, one against the base in that."""
-    if precision == "fp32":
-        return [(name, summary[base], key)]
-    return [(f"{name}; base in fp32", summary[base], key), (f"{name}; base in {precision} too", summary[like], key)]
+def _base_rows(
+    summary: EnsembleSummary, name: str, precision: str, base: tuple[float, float], cost: CostName
+) -> list[tuple[str, float, CostName]]:
+    """Return a row against the base in fp32 and, for sub-models of another precision, one against the base in that.
+
+    `base` is the cost of the base in fp32 and in the sub-models' precision.
+    """
+    if summary.precision == "fp32":
+        return [(name, base[0], cost)]
+    return [(f"{name}; base in fp32", base[0], cost), (f"{name}; base in {precision} too", base[1], cost)]
 
 
-def _by_device(parts: Iterable[Tree], key: str) -> list[Any]:
-    """Return the sum over each device's sub-models; one without a device has one of its own."""
-    sums: dict[Any, Any] = {}
-    for index, part in enumerate(parts):
-        device = part["device"] or index
-        sums[device] = sums.get(device, 0) + part[key]
-    return list(sums.values())
-
-
-def _devices_are(summary: Tree) -> str:
-    return "" if summary["devices"] else "No devices were given: each sub-model counts as on a device of its own."
-
-
-def _two_bases(summary: Tree) -> str:
-    if summary["precision"] == "fp32":
-        return ""
-    return (
-        "The rows with the base in fp32 are the headline: they have the gain of the lower precision in them; those "
-        "where the base is in the sub-models' precision too have the gain of pruning alone."
-    )
-
-
-def _has_rest(plan: Tree) -> bool:
-    return any(seat["rest"] for seat in plan["seats"])
-
-
-def _submodels(plan: Tree, summary: Tree) -> str:
-    parts, everything = summary["submodels"], len(summary["classes"])
+def _submodel_table(plan: EnsemblePlan, summary: EnsembleSummary) -> str:
+    total_classes = len(summary.classes)
     body = [
         (
-            f"{index}: {', '.join(part['classes']) if len(part['classes']) < everything else f'all {everything}'}",
-            f"{part['k']} of {plan['steps']}",
-            part["device"] or DASH,
-            f"{part['params']:,}",
-            *(number(part[key]) for key in ("mib", "gmac", "latency_ms", "feature_bytes")),
-            percent(part["accuracy_own"]),
+            f"{index}: {', '.join(one.classes) if len(one.classes) < total_classes else f'all {total_classes}'}",
+            f"{one.k} of {plan.size_steps}",
+            one.device or DASH,
+            f"{one.params:,}",
+            *(number(value) for value in (one.mib, one.gmac, one.latency_ms, one.feature_bytes)),
+            percent(one.accuracy_own),
         )
-        for index, part in enumerate(parts)
+        for index, one in enumerate(summary.submodels)
     ]
-    for name, of in (("most on one device", max), ("all together", sum)):
-        sums = {key: of(_by_device(parts, key)) for key in ("params", "mib", "gmac", "latency_ms", "feature_bytes")}
-        body.append((name, "", "", f"{sums.pop('params'):,}", *map(number, sums.values()), ""))
-    return html_table(_SUBMODELS, body, 3)
+    aggregates: dict[str, Callable[[list[float]], float]] = {"most on one device": max, "all together": sum}
+    for name, aggregate in aggregates.items():
+        params = aggregate(summary.cost_by_device("params"))
+        costs = (number(aggregate(summary.cost_by_device(cost))) for cost in _SUMMED)
+        body.append((name, "", "", f"{params:,.0f}", *costs, ""))
+    return html_table(_SUBMODEL_COLUMNS, body, 3)
 
 
-def _placement(config: Tree, summary: Tree) -> str:
+def _placement_section(config: EnsembleConfig, summary: EnsembleSummary) -> str:
     """Return the table of devices with its heading; "" where none were given."""
-    if not summary["devices"]:
+    if not summary.devices:
         return ""
-    devices = {device["name"]: device for device in config["devices"]}
+    machines = {machine.name: machine for machine in config.devices}
     body = []
-    for load in summary["devices"]:
-        here = [str(i) for i, part in enumerate(summary["submodels"]) if part["device"] == load["device"]]
-        device = devices[load["device"]]
+    for load in summary.devices:
+        machine = machines[load.device]
         body.append(
             (
-                load["device"],
-                ", ".join(here) or DASH,
-                number(load["bytes"] / 2**20),
-                number(device["memory_mib"]),
-                percent(load["memory_share"]),
-                DASH if load["energy_share"] is None else percent(load["energy_share"]),
-                number(device["gflops_per_s"]),
-                number(1e3 * load["seconds"]),
+                load.device,
+                ", ".join(load.submodels) or DASH,
+                number(load.bytes / 2**20),
+                number(machine.memory_mib),
+                percent(load.memory_share),
+                DASH if load.energy_share is None else percent(load.energy_share),
+                number(machine.gflops_per_s),
+                number(1e3 * load.seconds),
             )
         )
     return (
-        f"<h2>Placement</h2>{html_table(_DEVICES, body, 2)}"
-        f'<p class="faint">Energy is that of {config["samples"]:,} images; a dash: no limit. The last column follows '
-        "from operations (a MAC is 2) and the device's GFLOP/s, for its sub-models one after the other.</p>"
+        f"<h2>Placement</h2>{html_table(_DEVICE_COLUMNS, body, 2)}"
+        f'<p class="faint">Energy is that of {config.samples:,} images; a dash: no limit. The last column is computed '
+        "from the operations (a MAC is 2) and the device's GFLOP/s, its sub-models running one after the other.</p>"
     )
 
 
-def _stages(seconds: Tree) -> str:
-    names = {
-        "base": "train the base",
-        "common": "train the nets that sub-models start from",
-        "score": "score and prune, all sub-models",
-        "retrain": "retrain, all sub-models",
-        "fusion": "features and fusion",
-    }
-    # A sub-model's seconds are all that it took, its scores included.
-    spent = seconds | {"retrain": seconds["submodels"] - seconds["score"]}
-    rows = [(name, number(spent[key])) for key, name in names.items() if spent.get(key) or key != "common"]
-    return html_table(("stage", "seconds"), rows)
+def _stage_table(seconds: StageSeconds) -> str:
+    rows = [
+        ("train the base", seconds.base),
+        ("train the common networks", seconds.common),
+        ("score and prune, all sub-models", seconds.score),
+        ("retrain, all sub-models", seconds.submodels - seconds.score),
+        ("features and fusion", seconds.fusion),
+    ]
+    if not seconds.common:
+        del rows[1]
+    return html_table(("stage", "seconds"), [(name, number(spent)) for name, spent in rows])

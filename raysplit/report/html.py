@@ -1,4 +1,4 @@
-"""What the pages are made of: templates, tables, pictures."""
+"""The parts of an HTML page: templates, tables, embedded images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from string import Template
 
 
 def filled(template: str, **fields: str) -> str:
-    """Return a template of this package with its fields, HTML each, and the style sheet filled in."""
-    room = files("raysplit.report")
-    style = room.joinpath("style.css").read_text(encoding="utf-8")
-    return Template(room.joinpath(template).read_text(encoding="utf-8")).substitute(fields, style=style)
+    """Return a template of this package with its `fields`, each HTML, and the style sheet filled in."""
+    package = files("raysplit.report")
+    style = package.joinpath("style.css").read_text(encoding="utf-8")
+    return Template(package.joinpath(template).read_text(encoding="utf-8")).substitute(fields, style=style)
 
 
 def html_table(head: Iterable[str], body: Iterable[Iterable[str]], text_columns: int = 1) -> str:
-    """Return an HTML table; the first columns are text, the others numbers on the right."""
+    """Return an HTML table: the first `text_columns` columns flush left, the others, numbers, flush right.
+
+    Texts are escaped.
+
+    >>> '<td class="text">&lt;a&gt;</td><td>2.5</td>' in html_table(["run", "MB"], [["<a>", "2.5"]])
+    True
+    """
 
     def line(tag: str, cells: Iterable[str]) -> str:
         kinds = (' class="text"' if i < text_columns else "" for i in count())
@@ -29,5 +35,9 @@ def html_table(head: Iterable[str], body: Iterable[Iterable[str]], text_columns:
 
 
 def embedded(image: bytes) -> str:
-    """Return PNG data as the text that stands in a data URI."""
+    """Return an image as base64 text for a data URI.
+
+    >>> embedded(b"PNG")
+    'UE5H'
+    """
     return base64.b64encode(image).decode()

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, and the plots as PNG files beside it."""
+"""The report on some runs: one self-contained HTML page, and its plots as PNG files next to it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,36 @@ from raysplit.errors import ConfigError
 from raysplit.folders.reader import RunRecord, labels, read_run
 from raysplit.hardware.link import NAMED, Link
 from raysplit.report.html import embedded, filled, html_table
-from raysplit.report.plots import accuracy_bytes, accuracy_epochs, accuracy_sample, png, time_spent
+from raysplit.report.plots import plot_accuracy_by_epoch, plot_accuracy_by_traffic, plot_families, plot_time, png
 from raysplit.report.table import COLUMNS, FAMILY_COLUMNS, TEXT_COLUMNS, cells, family_cells
 from raysplit.utils.storage import Folder, locate
 from raysplit.utils.text_table import DASH, megabytes, number, percent, times
 
-_PLOTS = {"accuracy-bytes": accuracy_bytes, "epochs": accuracy_epochs, "time": time_spent}
-_KINDS = {
+_PLOTS = {"accuracy-bytes": plot_accuracy_by_traffic, "epochs": plot_accuracy_by_epoch, "time": plot_time}
+_BYTE_KINDS = {
     "activations\nup": "up_activations",
     "labels\nup": "up_labels",
     "headers\nup": "up_headers",
     "gradients\ndown": "down_gradients",
     "headers\ndown": "down_headers",
 }
-_EPOCH = ("epoch", "level", "why", "train loss", "train acc.", "val loss", "val acc.", "MB up", "MB down", "seconds")
+_EPOCH_TEXT_COLUMNS = ("epoch", "level", "reason")
+_EPOCH_COLUMNS = ("train loss", "train acc.", "val loss", "val acc.", "MB up", "MB down", "seconds")
 
 
 def write_report(paths: Sequence[str], out: str) -> list[str]:
-    """Write the page for some run directories to `out`, and its plots beside it; return the paths written.
+    """Write a page on some run directories to `out`, and its plots next to it; return the paths of all files written.
 
-    `paths` and `out` are local paths or URIs. A file is written whole or not at all. Raises ConfigError when
-    there is nothing to report on.
+    `paths` and `out` are local paths or URIs. Files are written atomically. Raises ConfigError if there are no runs, if
+    one of them has no readable record, and if `out` is a directory.
+
+    >>> page, *plots = write_report(["run", "stopped_run"], "report.html")
+    >>> [plot.rpartition("/")[2] for plot in plots]
+    ['report-accuracy-bytes.png', 'report-epochs.png', 'report-time.png', 'report-family.png']
     """
     runs = [read_run(path) for path in dict.fromkeys(paths)]
     if not runs:
-        raise ConfigError("there is no run to report on; name at least one run directory")
+        raise ConfigError("no run to report on; name at least one run directory")
     filesystem, target = locate(out)
     if filesystem.get_file_info(target).type is fs.FileType.Directory:
         raise ConfigError(
@@ -45,78 +50,78 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
         )
     images = {name: png(plot(runs)) for name, plot in _PLOTS.items()}
     if families := [run for run in runs if run.levels]:
-        images["family"] = png(accuracy_sample(families))
+        images["family"] = png(plot_families(families))
     stem = posixpath.splitext(target)[0]
     contents = {f"{stem}-{name}.png": image for name, image in images.items()}
-    contents = {target: _page(runs, images).encode()} | contents
+    contents = {target: _render_page(runs, images).encode()} | contents
     folder = Folder(filesystem, posixpath.dirname(target), posixpath.dirname(out) or ".")
     for path, data in contents.items():
         folder.write(posixpath.basename(path), data)
     return list(contents)
 
 
-def _page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
+def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
     names = labels(runs)
     title = f"Split training: {names[0] if len(runs) == 1 else f'{len(runs)} runs'}"
     return filled(
         "report.html",
         title=escape(title),
         comparison=html_table(COLUMNS, cells(runs), TEXT_COLUMNS),
-        notes="".join(f'<p class="note">{escape(note)}</p>' for note in _notes(runs, names)),
+        notes="".join(f'<p class="note">{escape(note)}</p>' for note in _make_notes(runs, names)),
         bytes=html_table(
-            ("run", *_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
-            [_bytes(run, name) for run, name in zip(runs, names, strict=True)],
+            ("run", *_BYTE_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
+            [_bytes_row(run, name) for run, name in zip(runs, names, strict=True)],
         ),
         links=html_table(
-            ("run", "here", *(f"{name}\n{_rates(link)}" for name, link in NAMED.items())),
-            [_links(run, name) for run, name in zip(runs, names, strict=True)],
+            ("run", "measured", *(f"{name}\n{_format_rates(link)}" for name, link in NAMED.items())),
+            [_links_row(run, name) for run, name in zip(runs, names, strict=True)],
         ),
-        details="".join(_details(run, name) for run, name in zip(runs, names, strict=True)),
-        families=_families(runs, images["family"]) if "family" in images else "",
+        details="".join(_render_run(run, name) for run, name in zip(runs, names, strict=True)),
+        families=_render_families(runs, images["family"]) if "family" in images else "",
         **{name.replace("-", "_"): embedded(images[name]) for name in _PLOTS},
     )
 
 
-def _notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
-    """Say plainly which runs cost more than the raw images would have, and which have not ended."""
-    dearer, notes = [], []
+def _make_notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
+    """Return a note on the runs that sent more than the raw images, and one for each run that is not finished."""
+    costlier, notes = [], []
     for run, name in zip(runs, names, strict=True):
-        done = run.summary
-        if done is None:
-            notes.append(f"{name} has not ended: {len(run.epochs)} of {run.planned} epochs are in its record.")
-        elif done.times_less_than_upload < 1:
-            raw, sent = megabytes(done.bytes_raw_upload), megabytes(run.traffic[-1])
-            dearer.append(f"{name} ({raw} MB against {sent} MB, {times(done.times_less_than_upload)})")
-    if dearer:
-        notes.insert(0, f"Uploading the raw images once would have been cheaper than training: {', '.join(dearer)}.")
+        summary = run.summary
+        if summary is None:
+            notes.append(f"{name} is not finished: its record has {len(run.epochs)} of {run.planned} epochs.")
+        elif summary.times_less_than_upload < 1:
+            raw, sent = megabytes(summary.bytes_raw_upload), megabytes(run.traffic[-1])
+            costlier.append(f"{name} ({raw} MB vs. {sent} MB, {times(summary.times_less_than_upload)})")
+    if costlier:
+        notes.insert(0, f"Uploading the raw images once would have been cheaper than training: {', '.join(costlier)}.")
     return notes
 
 
-def _bytes(run: RunRecord, name: str) -> tuple[str, ...]:
-    done = run.summary
+def _bytes_row(run: RunRecord, name: str) -> tuple[str, ...]:
+    summary = run.summary
+    evaluation = sum(record.bytes.evaluation for record in run.epochs)
     return (
         name,
-        *(megabytes(sum(getattr(record.bytes, kind) for record in run.epochs)) for kind in _KINDS.values()),
+        *(megabytes(sum(getattr(record.bytes, kind) for record in run.epochs)) for kind in _BYTE_KINDS.values()),
         megabytes(run.traffic[-1]),
-        megabytes(sum(record.bytes.evaluation for record in run.epochs) if done is None else done.bytes_evaluation),
-        DASH if done is None else megabytes(done.bytes_checkpoint),
+        megabytes(evaluation if summary is None else summary.bytes_evaluation),
+        DASH if summary is None else megabytes(summary.bytes_checkpoint),
     )
 
 
-def _families(runs: Sequence[RunRecord], image: bytes) -> str:
+def _render_families(runs: Sequence[RunRecord], image: bytes) -> str:
     return (
         "<h2>Families</h2>"
         f"{html_table(FAMILY_COLUMNS, family_cells(runs), TEXT_COLUMNS)}"
-        '<div class="plot"><img alt="Test accuracy of each level against its bytes per image" '
+        '<div class="plot"><img alt="Test accuracy of each level against its training bytes per image" '
         f'src="data:image/png;base64,{embedded(image)}"></div>'
-        '<p class="faint">The model that was kept at the end of each level of a prune run, trained on from the level '
-        "before it. Bytes are those of the level's training messages for each training image; accuracy is the test "
-        "split's at that level.</p>"
+        '<p class="faint">The models that prune runs kept, one at the end of each level, each trained further from the '
+        "one before. Bytes are the level's training bytes per training image; accuracy is test accuracy.</p>"
     )
 
 
-def _links(run: RunRecord, name: str) -> tuple[str, ...]:
-    # A record that was made before there were predictions is still worth a page.
+def _links_row(run: RunRecord, name: str) -> tuple[str, ...]:
+    # Records of older versions have no predictions.
     predicted = [
         number(sum(record.predicted_s[link] for record in run.epochs)) if link in run.epochs[0].predicted_s else DASH
         for link in NAMED
@@ -124,15 +129,15 @@ def _links(run: RunRecord, name: str) -> tuple[str, ...]:
     return (name, number(sum(record.seconds for record in run.epochs)), *predicted)
 
 
-def _rates(link: Link) -> str:
+def _format_rates(link: Link) -> str:
     up, down, delay = number(link.up_bit_s / 1e6), number(link.down_bit_s / 1e6), number(1e3 * link.round_trip_s)
     return f"{up} up, {down} down, {delay} ms"
 
 
-def _details(run: RunRecord, name: str) -> str:
+def _render_run(run: RunRecord, name: str) -> str:
     facts = (
         f"{run.config.model.name} cut at {run.config.cut}, data set {run.config.data.name}, "
-        f"{len(run.epochs)} of {run.planned} epochs; record: {run.path}"
+        f"{len(run.epochs)} of {run.planned} epochs; run directory: {run.path}"
     )
     epochs = [
         (
@@ -151,6 +156,7 @@ def _details(run: RunRecord, name: str) -> str:
     ]
     config = json.dumps(run.config.model_dump(mode="json"), indent=2, ensure_ascii=False)
     return (
-        f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>{html_table(_EPOCH, epochs, 3)}"
+        f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>"
+        f"{html_table((*_EPOCH_TEXT_COLUMNS, *_EPOCH_COLUMNS), epochs, len(_EPOCH_TEXT_COLUMNS))}"
         f"<details><summary>Config</summary><pre>{escape(config)}</pre></details>"
     )

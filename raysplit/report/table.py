@@ -1,26 +1,26 @@
-"""The comparison table: one line a run, as text for a terminal and as cells for the page."""
+"""The comparison tables, one row per run or level: as text for a terminal and as cells for a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from raysplit.folders.reader import RunRecord, labels
-from raysplit.utils.text_table import DASH, aligned, megabytes, number, percent, times
+from raysplit.utils.text_table import DASH, align_table, megabytes, number, percent, times
 
 COLUMNS = (
     "run",
     "accuracy",
     "MB up",
     "MB down",
-    "times less\nthan fp32 split",
-    "times less\nthan raw upload",
+    "reduction vs.\nfp32 split",
+    "reduction vs.\nraw upload",
     "device s",
     "server s",
     "link s",
 )
-"""Headers; a line break puts one on two lines, in the terminal and on the page."""
+"""Column headers; a line break puts a header on two lines, in the terminal and on the page."""
 TEXT_COLUMNS = 2
-"""The first columns hold text and stand on the left."""
+"""The number of columns, from the left, that hold text; the others hold numbers."""
 FAMILY_COLUMNS = (
     "run",
     "level",
@@ -36,55 +36,56 @@ FAMILY_COLUMNS = (
 def table(runs: Sequence[RunRecord]) -> str:
     """Return the runs as an aligned plain-text table.
 
-    MB are 10⁶ bytes of training traffic, accuracy is the test split's, seconds are those of training and validation.
-    A run that has not ended shows the validation accuracy of its last epoch, marked as such, and dashes.
+    MB are 10⁶ bytes of training traffic, accuracy is test accuracy, seconds are those of training and validation. A run
+    that is not finished has the validation accuracy of its last epoch, marked as such, and dashes.
     """
-    return aligned(COLUMNS, cells(runs), TEXT_COLUMNS)
+    return align_table(COLUMNS, cells(runs), TEXT_COLUMNS)
 
 
 def family_table(runs: Sequence[RunRecord]) -> str:
-    """Return the levels of the runs' prune families as an aligned plain-text table; "" where there are none.
+    """Return the levels of the runs' prune families as an aligned plain-text table; "" if there are none.
 
-    Accuracies are those of the model kept at the level, bytes are of training messages for each training image.
+    Accuracies, on test and validation images, are those of the model kept at the level; bytes are training bytes per
+    training image.
     """
     lines = family_cells(runs)
-    return aligned(FAMILY_COLUMNS, lines, TEXT_COLUMNS) if lines else ""
+    return align_table(FAMILY_COLUMNS, lines, TEXT_COLUMNS) if lines else ""
 
 
 def cells(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
-    """Return the text of each run's cells, in the order of COLUMNS."""
-    return [_cells(run, label) for run, label in zip(runs, labels(runs), strict=True)]
+    """Return a row of cells for each run, in the order of COLUMNS."""
+    return [_row(run, label) for run, label in zip(runs, labels(runs), strict=True)]
 
 
 def family_cells(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
-    """Return the text of a line for each level of each family, in the order of FAMILY_COLUMNS."""
+    """Return a row of cells for each level of each family, in the order of FAMILY_COLUMNS."""
     return [
         (
             label,
-            member.level,
-            percent(member.test_accuracy),
-            percent(member.val_accuracy),
-            number(member.bytes_per_sample_up),
-            number(member.bytes_per_sample_down),
-            str(member.epochs),
-            number(member.seconds),
+            level.level,
+            percent(level.test_accuracy),
+            percent(level.val_accuracy),
+            number(level.bytes_per_sample_up),
+            number(level.bytes_per_sample_down),
+            str(level.epochs),
+            number(level.seconds),
         )
         for run, label in zip(runs, labels(runs), strict=True)
-        for member in run.levels
+        for level in run.levels
     ]
 
 
-def _cells(run: RunRecord, label: str) -> tuple[str, ...]:
-    done = run.summary
-    if done is None:
+def _row(run: RunRecord, label: str) -> tuple[str, ...]:
+    summary = run.summary
+    if summary is None:
         accuracy = f"{percent(run.epochs[-1].val_accuracy)} (val, epoch {len(run.epochs)} of {run.planned})"
         return (label, accuracy, *[DASH] * (len(COLUMNS) - 2))
     return (
         label,
-        percent(done.accuracy),
-        megabytes(done.bytes_up),
-        megabytes(done.bytes_down),
-        times(done.times_less),
-        times(done.times_less_than_upload),
-        *(number(seconds) for seconds in (done.device_s, done.server_s, done.link_s)),
+        percent(summary.accuracy),
+        megabytes(summary.bytes_up),
+        megabytes(summary.bytes_down),
+        times(summary.times_less),
+        times(summary.times_less_than_upload),
+        *(number(seconds) for seconds in (summary.device_s, summary.server_s, summary.link_s)),
     )

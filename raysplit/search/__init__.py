@@ -1,1 +1,1 @@
-"""What to look for before and while training: static plans, search spaces, Pareto fronts."""
+"""Search: spaces, samplers, trials on Ray Tune, Pareto fronts."""

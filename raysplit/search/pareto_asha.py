@@ -1,7 +1,8 @@
-"""When a trial is stopped: successive halving by Pareto rank, asynchronously.
+"""Which trials are stopped early: asynchronous successive halving by Pareto rank.
 
-ASHA (Li et al., MLSys 2020) with the rank of non-dominated sorting in place of one metric, as Schmucker et al. 2021
-(arXiv 2106.12639) have it: a trial that is thin and not yet accurate is not held against one that is neither.
+ASHA (Li et al., MLSys 2020) with the rank of non-dominated sorting in place of a single metric (Schmucker et al., 2021,
+arXiv 2106.12639): a trial with little traffic and low accuracy so far is not dominated by one with much traffic and
+high accuracy.
 """
 
 from __future__ import annotations
@@ -9,35 +10,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raysplit.search.pareto import Objectives, front
+from raysplit.config.search import Objectives
+from raysplit.search.pareto import pareto_front
 
 
 class ParetoASHA:
-    """Remembers what trials had come to at each rung."""
+    """Ranks each trial against those that reached the same rung before it.
 
-    def __init__(self, objectives: Objectives, first: int, reduction: int | None):
-        self._objectives, self._first, self._reduction = objectives, first, reduction
-        self._seen: dict[int, list[Mapping[str, Any]]] = {}
+    Args:
+        objectives: names with their directions.
+        first_rung: epochs after which a trial can be stopped for the first time.
+        reduction: one in so many trials continues after a rung, and each rung is so many times the one before; None: no
+            trial is stopped.
 
-    def goes_on(self, epoch: int, values: Mapping[str, Any]) -> bool:
-        """Return whether a trial goes on after `epoch` epochs; between rungs it always does."""
-        if self._reduction is None or not self._is_rung(epoch):
+    >>> asha = ParetoASHA({"accuracy": "max"}, first_rung=1, reduction=3)
+    >>> [asha.should_continue(1, {"accuracy": accuracy}) for accuracy in (0.9, 0.2, 0.95)]
+    [True, False, True]
+    """
+
+    def __init__(self, objectives: Objectives, first_rung: int, reduction: int | None):
+        self._objectives, self._first_rung, self._reduction = objectives, first_rung, reduction
+        self._rungs: dict[int, list[Mapping[str, Any]]] = {}
+
+    def should_continue(self, epoch: int, objectives: Mapping[str, Any]) -> bool:
+        """Return whether a trial continues after `epoch` epochs; between rungs it always does."""
+        if self._reduction is None or not self._is_rung(epoch, self._reduction):
             return True
-        seen = self._seen.setdefault(epoch, [])
-        seen.append(values)
+        rung = self._rungs.setdefault(epoch, [])
+        rung.append(objectives)
         better = 0
-        left = list(range(len(seen)))
+        left = list(range(len(rung)))
         while left:
-            best = {left[i] for i in front([seen[i] for i in left], self._objectives)}
-            if not best or len(seen) - 1 in best:
+            best = {left[i] for i in pareto_front([rung[i] for i in left], self._objectives)}
+            if not best or len(rung) - 1 in best:
                 break
             better += len(best)
             left = [i for i in left if i not in best]
-        return better * self._reduction < len(seen)
+        return better * self._reduction < len(rung)
 
-    def _is_rung(self, epoch: int) -> bool:
-        assert self._reduction is not None
-        rung = self._first
+    def _is_rung(self, epoch: int, reduction: int) -> bool:
+        rung = self._first_rung
         while rung < epoch:
-            rung *= self._reduction
+            rung *= reduction
         return rung == epoch

@@ -1,38 +1,56 @@
-"""Which point to try next: Optuna's samplers, without points that were tried and those that cannot be."""
+"""Which point to try next: Optuna's samplers, without repeated and infeasible points."""
 
 from __future__ import annotations
 
 import random
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from ray.tune.search.optuna import OptunaSearch
 
+from raysplit.config.search import Objectives, Recipe
 from raysplit.errors import ConfigError, MissingExtra
-from raysplit.search.pareto import Objectives, front
-from raysplit.search.space import Config, Point, Space
+from raysplit.records.trial import RefusedPoint
+from raysplit.search.pareto import pareto_front
+from raysplit.search.space import Point, Space
 
 try:
     import optuna
 except ImportError as err:
     raise MissingExtra.of("optuna", "search", "a search") from err
 
-_ASKS = 50
-"""Times that the sampler is asked before a point is drawn from those that are left."""
-_STARTUP = 8
-"""Points before a sampler that learns has its say."""
-_LOOKED_AT = 2000
-"""Points that are looked at before the first one is tried."""
+_MAX_ASKS = 50
+"""Points that Optuna proposes in vain before one is drawn from those that are left."""
+_STARTUP_TRIALS = 8
+"""Trials before the model-based sampler takes over."""
+_MAX_FORECASTS = 2000
+"""Points that are costed before the first one is tried."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point to try, and its config."""
+
+    point: Point
+    config: Recipe
 
 
 class Sampler:
-    """Hands out points and learns what came of them.
+    """Proposes points and learns from what they reached.
 
-    `fault` tells of a config why it cannot be, or None; `refused` has the points that it refused, with the reason.
-    `expected` tells which objectives a config will have, as far as that is known before training, or None. A point
-    that no other beats in those is on the front whatever its accuracy: samplers that learn begin with such points,
-    where there is an end of them (of more than 2,000, of a draw).
+    Args:
+        space: where points come from.
+        objectives: names with their directions.
+        kind: Optuna's multi-objective TPE, or random points.
+        seed: of the sampler.
+        find_fault: returns why a config is infeasible, or None.
+        forecast: returns the objectives of a config that are known before training, or None.
+
+    A point that no other one dominates in its forecast objectives is on the front whatever its accuracy: TPE starts
+    with such points, where the space is finite (of more than 2,000 points, from a random sample of as many).
+    `refused` has the points that were rejected.
     """
 
     def __init__(
@@ -41,97 +59,111 @@ class Sampler:
         objectives: Objectives,
         kind: Literal["tpe", "random"],
         seed: int,
-        fault: Callable[[Config], str | None],
-        expected: Callable[[Config], Mapping[str, float] | None],
+        find_fault: Callable[[Recipe], str | None],
+        forecast: Callable[[Recipe], Mapping[str, float] | None],
     ):
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._objectives, self._fault = space, objectives, fault
+        self._space, self._objectives, self._find_fault = space, objectives, find_fault
         self._distributions = OptunaSearch.convert_search_space(space.domains)
         self._random = random.Random(seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-                "tpe": lambda: optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=True
-                ),
-                "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-            }
-            up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
-            directions = [up if direction == "max" else down for direction in objectives.values()]
-            self._study = optuna.create_study(sampler=samplers[kind](), directions=directions)
+        self._study = _create_study(objectives, kind, seed)
         self._tried: set[str] = set()
-        self._open: dict[str, optuna.trial.Trial] = {}
-        self.refused: list[tuple[Point, str]] = []
-        for point in [] if kind == "random" else self._certain(expected):
-            self._study.enqueue_trial(point)
+        self._running: dict[str, optuna.trial.Trial] = {}
+        self.refused: list[RefusedPoint] = []
+        if kind != "random":
+            for point in self._starting_points(forecast):
+                self._study.enqueue_trial(point)
 
-    def _certain(self, expected: Callable[[Config], Mapping[str, float] | None]) -> list[Point]:
-        """Return points that must be on the front, at most `_STARTUP`, evenly along it."""
-        found: dict[str, tuple[Point, Mapping[str, float]]] = {}
-        for point in self._space.some(_LOOKED_AT, self._random):
-            config, reason = self._judged(point)
-            if config is not None and reason is None and (known := expected(config)):
-                found.setdefault(_key(config), (point, known))
-        every = list(found.values())
-        known_ones = {name: way for name, way in self._objectives.items() if every and name in every[0][1]}
-        if not known_ones:
-            return []
-        best = front([known for _, known in every], known_ones)
-        step = max(1.0, (len(best) - 1) / (_STARTUP - 1))
-        chosen = [best[round(i * step)] for i in range(min(len(best), _STARTUP))]
-        self._random.shuffle(chosen)
-        return [every[index][0] for index in chosen]
-
-    def next(self) -> tuple[Point, Config] | None:
-        """Return a point that was not tried and its config; None when there are none left."""
-        for _ in range(_ASKS):
-            asked = self._study.ask(self._distributions)
-            config = self._new(asked.params)
+    def ask(self) -> Candidate | None:
+        """Return a point that was not tried yet; None if there is none left."""
+        for _ in range(_MAX_ASKS):
+            proposal = self._study.ask(self._distributions)
+            config = self._accept(proposal.params)
             if config is not None:
-                self._open[_key(config)] = asked
-                return dict(asked.params), config
-            self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
+                self._running[_key(config)] = proposal
+                return Candidate(dict(proposal.params), config)
+            self._study.tell(proposal, state=optuna.trial.TrialState.FAIL)
         points = list(self._space.points() or ())
         self._random.shuffle(points)
         for point in points:
-            config = self._new(point)
+            config = self._accept(point)
             if config is not None:
-                return point, config
+                return Candidate(point, config)
         return None
 
-    def _new(self, point: Point) -> Config | None:
-        """Return the config of a point that was not tried and can be."""
-        config, reason = self._judged(point)
-        key = repr(sorted(point.items())) if config is None else _key(config)
-        if key in self._tried:
-            return None
-        self._tried.add(key)
-        if reason is not None:
-            self.refused.append((point, reason))
-        return config if reason is None else None
-
-    def _judged(self, point: Point) -> tuple[Config | None, str | None]:
-        """Return the config of a point, None where its values do not go together, and why it cannot be."""
-        try:
-            config = self._space.config(point)
-        except ConfigError as err:
-            return None, str(err)
-        return config, self._fault(config)
-
-    def told(self, point: Point, values: Mapping[str, Any] | None) -> None:
-        """Learn what came of a point, also of one that an earlier search tried; None: it failed."""
-        config = self._space.config(point)
+    def tell(self, point: Point, objectives: Mapping[str, float] | None) -> None:
+        """Learn what a point reached, also one that an earlier search tried; None: it failed."""
+        config = self._space.build_config(point)
         self._tried.add(_key(config))
-        asked = self._open.pop(_key(config), None)
-        found = None if values is None else [float(values[name]) for name in self._objectives]
-        fail = optuna.trial.TrialState.FAIL
-        if asked is not None:
-            self._study.tell(asked, found, state=fail if found is None else None)
-        elif found is not None:
+        proposal = self._running.pop(_key(config), None)
+        values = None if objectives is None else [float(objectives[name]) for name in self._objectives]
+        if proposal is not None:
+            self._study.tell(proposal, values, state=optuna.trial.TrialState.FAIL if values is None else None)
+        elif values is not None:
             self._study.add_trial(
-                optuna.trial.create_trial(params=point, distributions=self._distributions, values=found)
+                optuna.trial.create_trial(params=point, distributions=self._distributions, values=values)
             )
 
+    def _starting_points(self, forecast: Callable[[Recipe], Mapping[str, float] | None]) -> list[Point]:
+        """Return points that are certain to be on the front, at most `_STARTUP_TRIALS`, evenly along it."""
+        costed: dict[str, tuple[Point, Mapping[str, float]]] = {}
+        for point in self._space.sample_points(_MAX_FORECASTS, self._random):
+            try:
+                config = self._space.build_config(point)
+            except ConfigError:
+                continue
+            if self._find_fault(config) is None and (known := forecast(config)):
+                costed.setdefault(_key(config), (point, known))
+        points = [point for point, _ in costed.values()]
+        values = [value for _, value in costed.values()]
+        objectives = {name: way for name, way in self._objectives.items() if values and name in values[0]}
+        if not objectives:
+            return []
+        front = pareto_front(values, objectives)
+        step = max(1.0, (len(front) - 1) / (_STARTUP_TRIALS - 1))
+        chosen = [front[round(i * step)] for i in range(min(len(front), _STARTUP_TRIALS))]
+        self._random.shuffle(chosen)
+        return [points[index] for index in chosen]
 
-def _key(config: Config) -> str:
+    def _accept(self, point: Point) -> Recipe | None:
+        """Return the config of a point that is new and feasible; keep the reason for one that is refused."""
+        try:
+            config = self._space.build_config(point)
+        except ConfigError as err:
+            if self._is_new(repr(sorted(point.items()))):
+                self.refused.append(RefusedPoint(point=point, reason=str(err)))
+            return None
+        if not self._is_new(_key(config)):
+            return None
+        fault = self._find_fault(config)
+        if fault is not None:
+            self.refused.append(RefusedPoint(point=point, reason=fault))
+            return None
+        return config
+
+    def _is_new(self, key: str) -> bool:
+        """Return whether a key is met for the first time, and remember it."""
+        if key in self._tried:
+            return False
+        self._tried.add(key)
+        return True
+
+
+def _create_study(objectives: Objectives, kind: Literal["tpe", "random"], seed: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+    directions = [up if direction == "max" else down for direction in objectives.values()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler: optuna.samplers.BaseSampler
+        if kind == "tpe":
+            sampler = optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True, constant_liar=True
+            )
+        else:
+            sampler = optuna.samplers.RandomSampler(seed=seed)
+        return optuna.create_study(sampler=sampler, directions=directions)
+
+
+def _key(config: Recipe) -> str:
+    """Return what distinguishes a config from others: all but its name."""
     return config.replaced(name="point").model_dump_json()

@@ -1,4 +1,11 @@
-"""What an application takes as `args` in a Serve config: the only keys there that are ours."""
+"""The `args` of raysplit's applications in a Serve config; all other keys there belong to Ray Serve.
+
+>>> args = EnsembleArgs(bundle="bundles/digits", groups={"front": (0, 1)})
+>>> args.missing, args.limits.images
+('drop', 64)
+>>> args.assign_deployments(4)
+{'front': (0, 1), 'submodel-2': (2,), 'submodel-3': (3,)}
+"""
 
 from __future__ import annotations
 
@@ -7,35 +14,46 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raysplit.config import Frozen
+from raysplit.utils.frozen import Frozen
 
 INGRESS = "Ingress"
-"""Name of the deployment that speaks HTTP for an ensemble."""
-_ALONE = "submodel-"
+"""Name of the deployment of an ensemble that speaks HTTP."""
+SERVER = "Server"
+"""Name of the only deployment of a split application."""
+_SUBMODEL = "submodel-"
 
 
 class Limits(Frozen):
-    """What a request may be; anything larger is refused before it costs memory."""
+    """Upper bounds on a request. Anything larger is refused before it costs memory.
+
+    >>> Limits(images=8).body_mib
+    16.0
+    """
 
     body_mib: Annotated[float, Field(gt=0)] = 16.0
-    """Of a request's body, in 2**20 bytes, as it arrives and after it is decompressed."""
+    """Size of the body in MiB (2**20 bytes), both as sent and after decompression."""
     pixels: Annotated[int, Field(ge=1)] = 20_000_000
-    """Of one image file, as its header says, before it is decoded."""
+    """Pixels of one image file according to its header, checked before it is decoded."""
     images: Annotated[int, Field(ge=1)] = 64
-    """Of one request."""
+    """Images per request."""
+
+    @property
+    def body_bytes(self) -> int:
+        """`body_mib` in bytes."""
+        return int(self.body_mib * 2**20)
 
 
 class Access(Frozen):
-    """Who may ask."""
+    """Which clients are answered. By default only those on the node itself."""
 
     api_key_env: str | None = None
-    """Environment variable of the replicas that holds the key clients must send as `X-API-Key`; None: no key."""
+    """Environment variable of the replicas holding the key that clients must send as `X-API-Key`; None: no key."""
     anyone: bool = False
-    """Without a key, answer clients of other machines too, not those of this machine alone."""
+    """Answer every client without a key, not only those on the same machine."""
 
 
 class AppArgs(Frozen):
-    """What all applications take."""
+    """Arguments that all applications take."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "raysplit"
     """Name of the model in URLs: `/v2/models/NAME`."""
@@ -44,61 +62,72 @@ class AppArgs(Frozen):
 
 
 class EnsembleArgs(AppArgs):
-    """What `raysplit.serving.ensemble:build` takes."""
+    """Arguments of `raysplit.serving.ensemble:build`.
+
+    >>> args = EnsembleArgs(bundle="s3://models/digits", missing="wait", limits=Limits(images=8), max_batch=16)
+    >>> args.limits.images, args.max_batch, args.top
+    (8, 16, 3)
+    """
 
     bundle: str
-    """Folder of an ensemble, a path or URI that every node can read."""
+    """Folder of the ensemble: a path or URI that every node can read."""
     max_batch: Annotated[int, Field(ge=1)] = 64
-    """Images, of one request or of several, that go through the network together."""
+    """Maximum number of images, from one request or several, that go through the network together."""
     batch_wait_s: Annotated[float, Field(ge=0)] = 0.0
-    """Time that the first request of a batch waits for others. Without it too, requests that come while batches are
-    computed go together."""
+    """Seconds that a batch which is not full waits for more requests. Even at 0, requests that arrive while batches
+    are being computed are put together."""
     missing: Literal["wait", "drop", "fail"] = "drop"
-    """What to do about a sub-model that does not answer in time: wait for it as long as the request may last, fill
-    its features in and say so, or fail."""
+    """What to do when a sub-model does not answer in time: `wait` until the request itself times out, `drop` it (fill
+    in its features and mark the answer as degraded), or `fail` the request."""
     branch_timeout_s: Annotated[float, Field(gt=0)] = 2.0
-    """How long a deployment of sub-models may take, queue included; without effect under `wait`."""
+    """Seconds that a deployment of sub-models may take, queueing included; ignored with `missing: wait`."""
     groups: dict[str, tuple[Annotated[int, Field(ge=0)], ...]] = Field(default_factory=dict)
-    """Sub-models by number that share a deployment, by its name; all others have one each, `submodel-N`."""
+    """Sub-models, by number, that share a deployment, by its name; each of the others has its own, `submodel-N`."""
     top: Annotated[int, Field(ge=1)] = 3
-    """Classes that an answer names."""
+    """Number of classes listed per image, most likely first."""
 
     @model_validator(mode="after")
-    def _fits_a_batch(self) -> EnsembleArgs:
+    def _check_batch_size(self) -> EnsembleArgs:
         if self.limits.images > self.max_batch:
             raise ValueError(
                 f"limits.images {self.limits.images} is more than max_batch {self.max_batch}; "
-                "a request goes through the network in one batch"
+                "a request has to fit into one batch"
             )
         return self
 
     @model_validator(mode="after")
-    def _disjoint(self) -> EnsembleArgs:
-        counted = Counter(index for group in self.groups.values() for index in group)
-        if twice := [index for index, times in counted.items() if times > 1]:
-            raise ValueError(f"groups name sub-model {twice[0]} twice; each is in one deployment")
+    def _check_groups(self) -> EnsembleArgs:
+        counts = Counter(index for group in self.groups.values() for index in group)
+        if repeated := [index for index, count in counts.items() if count > 1]:
+            raise ValueError(f"groups list sub-model {repeated[0]} twice; a sub-model belongs to one deployment")
         if empty := [name for name, group in self.groups.items() if not group]:
-            raise ValueError(f"group '{empty[0]}' has no sub-model; name at least one or leave it out")
-        if taken := [name for name in self.groups if name == INGRESS or name.startswith(_ALONE)]:
-            raise ValueError(
-                f"group '{taken[0]}' is called like another deployment of the application; call it otherwise"
-            )
+            raise ValueError(f"group '{empty[0]}' is empty; list at least one sub-model or remove the group")
+        if taken := [name for name in self.groups if name == INGRESS or name.startswith(_SUBMODEL)]:
+            raise ValueError(f"group '{taken[0]}' clashes with another deployment of the application; rename it")
         return self
 
-    def deployments(self, n: int) -> dict[str, tuple[int, ...]]:
-        """Return the sub-models of each deployment, for an ensemble of `n`, by the deployment's name.
+    def assign_deployments(self, submodel_count: int) -> dict[str, tuple[int, ...]]:
+        """Return the sub-models of each deployment, by its name, for an ensemble of `submodel_count` sub-models.
 
-        Raises ValueError for a group of sub-models that there are not.
+        Raises ValueError for a group with a sub-model that the ensemble does not have.
         """
         for name, group in self.groups.items():
-            if strange := [index for index in group if index >= n]:
-                raise ValueError(f"group '{name}' names sub-model {strange[0]}; the ensemble has 0 to {n - 1}")
+            if unknown := [index for index in group if index >= submodel_count]:
+                raise ValueError(
+                    f"group '{name}' lists sub-model {unknown[0]}; the ensemble has sub-models 0 to "
+                    f"{submodel_count - 1}"
+                )
         grouped = {index for group in self.groups.values() for index in group}
-        return self.groups | {f"{_ALONE}{index}": (index,) for index in range(n) if index not in grouped}
+        own = {f"{_SUBMODEL}{index}": (index,) for index in range(submodel_count) if index not in grouped}
+        return self.groups | own
 
 
 class SplitArgs(AppArgs):
-    """What `raysplit.serving.split:build` takes."""
+    """Arguments of `raysplit.serving.split:build`.
+
+    >>> SplitArgs(family="bundles/digits_family").access.anyone
+    False
+    """
 
     family: str
-    """Folder of a prune family, a path or URI that every node can read."""
+    """Folder of a prune family: a path or URI that every node can read."""

@@ -1,23 +1,23 @@
-"""Where a model can be cut, what each cut costs, and the two halves."""
+"""Cut a model in two: where it can be cut, what each cut costs, and the two halves."""
 
-from raysplit.split.cuts import Cut, Cuts, cuts_of, find_cut, find_cuts
-from raysplit.split.halves import Half, Halves, halve, halves_of
+from raysplit.split.cuts import Cut, ModelCuts, find_cut, find_cuts, list_cuts
+from raysplit.split.halves import ModelHalf, SplitModel, split_at, split_model
 from raysplit.split.profile import CutProfile, count_flops, profile
-from raysplit.split.tracer import Traced, trace
+from raysplit.split.tracer import TracedModel, trace
 
 __all__ = [
     "Cut",
     "CutProfile",
-    "Cuts",
-    "Half",
-    "Halves",
-    "Traced",
+    "ModelCuts",
+    "ModelHalf",
+    "SplitModel",
+    "TracedModel",
     "count_flops",
-    "cuts_of",
     "find_cut",
     "find_cuts",
-    "halve",
-    "halves_of",
+    "list_cuts",
     "profile",
+    "split_at",
+    "split_model",
     "trace",
 ]

@@ -1,4 +1,4 @@
-"""Find the cuts of a model: places where one tensor, and no other value of the input, crosses."""
+"""Find the cuts of a model: places where a single tensor crosses, and no other value that depends on the input."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from raysplit.errors import CutError, nearest
-from raysplit.split.probe import storages, tensors
-from raysplit.split.tracer import ModeGraph, Traced, trace
+from raysplit.split.probe import find_tensors, storage_bytes
+from raysplit.split.tracer import ModeGraph, TracedModel, trace
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Cut:
     """A place where a model can be cut in two."""
 
     name: str
-    """The outermost module whose output crosses (`layer1.0`), else module and operation (`blocks.0.add`)."""
+    """The outermost module whose output crosses (`layer1.0`), or else module and operation (`blocks.0.add`)."""
     shape: tuple[int, ...]
-    """Of what crosses, without the batch dimension, which comes first."""
+    """Shape of what crosses, without the batch dimension, which comes first."""
     dtype: torch.dtype
     channel_dim: int
     """Dimension of the channels in the batched tensor: 1 in (B, C) and (B, C, H, W), 2 in (B, N, D), 3 in
@@ -30,98 +30,104 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Place:
+class CutPosition:
     """Where a cut lies in one graph."""
 
-    position: int
+    index: int
     """Index of the last node before the cut."""
     node: fx.Node
-    """What crosses."""
+    """The node whose value crosses."""
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why a place is no cut, and how many cuts come before it."""
+class RejectedCut:
+    """A place that is not a valid cut."""
 
     reason: str
-    before: int
+    preceding: int
+    """Number of valid cuts before it."""
 
 
-class Cuts(list[Cut]):
-    """The cuts of a model in the order of execution, and where they lie."""
+class ModelCuts(list[Cut]):
+    """The cuts of a model in order of execution, and where they lie in its graphs."""
 
-    def __init__(self, traced: Traced):
+    def __init__(self, traced: TracedModel):
         super().__init__()
         self.traced = traced
-        self.places: dict[str, tuple[Place, Place]] = {}
-        """Of each cut, in the train and in the eval graph."""
+        self.positions: dict[str, tuple[CutPosition, CutPosition]] = {}
+        """By name of the cut: its position in the train graph and in the eval graph."""
         self.device_ids: dict[str, set[int | str]] = {}
-        """Of each cut, the identities (`id`) of the tensors that its device half holds."""
-        self.refused: dict[str, Refusal] = {}
+        """By name of the cut: the identities (`id`) of the tensors that its device half holds."""
+        self.rejected: dict[str, RejectedCut] = {}
 
 
-def find_cuts(model: nn.Module, shape: tuple[int, int, int]) -> Cuts:
-    """Return every cut of `model` for images of `shape` (C, H, W), in the order of execution.
+def find_cuts(model: nn.Module, shape: tuple[int, int, int]) -> ModelCuts:
+    """Return every cut of `model` for images of `shape` (C, H, W), in order of execution.
 
     Raises ModelError when the model cannot be traced and CutError when it has no cut.
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten())
+    >>> [(cut.name, cut.shape) for cut in find_cuts(model, (3, 8, 8))]
+    [('0', (8, 8, 8)), ('1', (8, 8, 8))]
     """
-    return cuts_of(trace(model, shape))
+    return list_cuts(trace(model, shape))
 
 
-def cuts_of(traced: Traced) -> Cuts:
-    """Return the cuts of a traced model; they exist in both of its graphs. CutError when there is none."""
-    cuts = Cuts(traced)
-    train, evaluate = _places(traced.train), _places(traced.eval)
+def list_cuts(traced: TracedModel) -> ModelCuts:
+    """Return the cuts of a traced model that exist in both of its graphs; CutError when there are none."""
+    cuts = ModelCuts(traced)
+    train, evaluate = _find_positions(traced.train), _find_positions(traced.eval)
     parameters = {id(p) for p in traced.model.parameters()}
-    owned = [_owned(traced.model, mode) for mode in (traced.train, traced.eval)]
-    for name, place in evaluate.items():
+    owned = [_find_owned(traced.model, mode) for mode in (traced.train, traced.eval)]
+    for name, position in evaluate.items():
         other = train.get(name, "it does not exist in train mode")
-        reason = next((p for p in (place, other) if isinstance(p, str)), None)
-        if isinstance(place, Place) and isinstance(other, Place):
-            value = traced.eval.values[0][place.node]
+        reason = next((p for p in (position, other) if isinstance(p, str)), None)
+        if isinstance(position, CutPosition) and isinstance(other, CutPosition):
+            value = traced.eval.values[0][position.node]
             cut = Cut(name, tuple(value.shape[1:]), value.dtype, _channel_dim(value, traced.shape))
             value = traced.train.values[0][other.node]
             if (tuple(value.shape[1:]), value.dtype) != (cut.shape, cut.dtype):
                 reason = "what crosses differs between train and eval mode"
             else:
-                device, server = _held(traced, (other, place), owned)
+                device, server = _find_held(traced, (other, position), owned)
                 if not device.isdisjoint(server):
                     reason = "parameters, buffers or a module with state are used on both sides"
                 elif device.isdisjoint(parameters) or server.isdisjoint(parameters):
                     reason = f"no parameter comes {'before' if device.isdisjoint(parameters) else 'after'} it"
                 else:
                     cuts.append(cut)
-                    cuts.places[name], cuts.device_ids[name] = (other, place), device
+                    cuts.positions[name], cuts.device_ids[name] = (other, position), device
         if reason:
-            cuts.refused[name] = Refusal(reason, len(cuts))
+            cuts.rejected[name] = RejectedCut(reason, len(cuts))
     if not cuts:
         raise CutError(f"{traced.name} has no cut: nowhere does exactly one tensor per image cross")
     return cuts
 
 
-def find_cut(cuts: Cuts, name: str) -> Cut:
-    """Return the cut of that name; the name of an inner module that returns the same value will do too.
+def find_cut(cuts: ModelCuts, name: str) -> Cut:
+    """Return the cut of that name; the name of an inner module that returns the same value works too.
 
-    Raises CutError that says why the place is no cut, where it is one in the model, and lists the nearest cuts.
+    Raises CutError, which says why a place in the model is not a valid cut and lists the nearest cuts.
     """
     known = cuts.traced.eval.aliases.get(name, name)
     for cut in cuts:
         if cut.name == known:
             return cut
     text = f"cut '{name}' is not a cut of {cuts.traced.name}"
-    refusal = cuts.refused.get(known)
-    if refusal:
-        around = cuts[max(0, refusal.before - 1) : refusal.before + 1]
-        raise CutError(f"{text}: {refusal.reason}. Nearest cuts: {', '.join(c.name for c in around)}")
+    rejected = cuts.rejected.get(known)
+    if rejected:
+        around = cuts[max(0, rejected.preceding - 1) : rejected.preceding + 1]
+        raise CutError(f"{text}: {rejected.reason}. Nearest cuts: {', '.join(c.name for c in around)}")
     raise CutError(f"{text}. {nearest(name, [cut.name for cut in cuts])}")
 
 
-def sides(mode: ModeGraph, position: int) -> tuple[list[fx.Node], list[fx.Node]]:
-    """Return the nodes of the device's and of the server's side, each with the constants that it needs.
+def partition_nodes(mode: ModeGraph, index: int) -> tuple[list[fx.Node], list[fx.Node]]:
+    """Return the nodes before and after the cut at `index`, each side with the constants that it needs.
 
-    The server's plain values are not among its nodes: `carry` gives them.
+    Plain values that the server needs are not among its nodes: `rebuild_value` gives them.
     """
-    before = mode.nodes[: position + 1]
+    before = mode.nodes[: index + 1]
     device = {n for n in before if n in mode.dependent}
     server = mode.dependent - device
     device |= {n for n in before if n in mode.plain and not n.users}  # assertions
@@ -133,14 +139,17 @@ def sides(mode: ModeGraph, position: int) -> tuple[list[fx.Node], list[fx.Node]]
     return [n for n in mode.nodes if n in device], [n for n in mode.nodes if n in server]
 
 
-def carry(small: Any, large: Any, per_image: Callable[[int], Any], device: Callable[[], Any]) -> Any:
-    """Return what stands on the server for a plain value, such as an image's height.
+def rebuild_value(small: Any, large: Any, per_image: Callable[[int], Any], device: Callable[[], Any]) -> Any:
+    """Return what replaces a plain value, such as an image's height, on the server.
 
-    `small` and `large` are the value at batch sizes 2 and 3; `per_image(k)` stands for k times the batch
-    size and `device()` for the device of what crosses. Raises CutError for any other value.
+    `small` and `large` are the value at batch sizes 2 and 3; `per_image(k)` stands for k times the batch size and
+    `device()` for the device of the tensor that crosses. Raises CutError for any other value that varies.
+
+    >>> rebuild_value((8, 4), (8, 6), per_image=lambda k: f"{k}*B", device=lambda: "device")
+    (8, '2*B')
     """
     if isinstance(small, tuple | list) and len(small) == len(large):
-        return tuple(carry(s, b, per_image, device) for s, b in zip(small, large, strict=True))
+        return tuple(rebuild_value(s, b, per_image, device) for s, b in zip(small, large, strict=True))
     if isinstance(small, torch.device):
         return device()
     if isinstance(small, int | float | str | torch.dtype | None) and small == large:
@@ -150,48 +159,49 @@ def carry(small: Any, large: Any, per_image: Callable[[int], Any], device: Calla
     raise CutError("a number that depends on the batch size crosses there")
 
 
-def _places(mode: ModeGraph) -> dict[str, Place | str]:
-    """Return, for every named value in order, the place right after it, or why it is no cut."""
-    found: dict[str, Place | str] = {}
-    index = {node: i for i, node in enumerate(mode.nodes)}
-    last = {n: max((index[u] for u in n.users if u in mode.dependent), default=-1) for n in mode.dependent}
+def _find_positions(mode: ModeGraph) -> dict[str, CutPosition | str]:
+    """Return, for every named value in order, the position right after it, or why no cut is possible there."""
+    positions: dict[str, CutPosition | str] = {}
+    order = {node: i for i, node in enumerate(mode.nodes)}
+    last = {n: max((order[u] for u in n.users if u in mode.dependent), default=-1) for n in mode.dependent}
     live: list[fx.Node] = []
-    for position, node in enumerate(mode.nodes[:-1]):
+    for index, node in enumerate(mode.nodes[:-1]):
         if node in mode.dependent:
             live.append(node)
-        live = [n for n in live if last[n] > position]
+        live = [n for n in live if last[n] > index]
         name = mode.names.get(live[0]) if len(live) == 1 else None
-        if name and not isinstance(found.get(name), Place):
-            found[name] = _refuse(mode, position, live[0]) or Place(position, live[0])
+        if name and not isinstance(positions.get(name), CutPosition):
+            positions[name] = _rejection(mode, index, live[0]) or CutPosition(index, live[0])
         if node in live and node in mode.names and len(live) > 1:
-            count = sum(len(tensors(mode.values[0][n])) for n in live)
-            found[mode.names[node]] = f"{count} tensors cross there"
-    return found
+            count = sum(len(find_tensors(mode.values[0][n])) for n in live)
+            positions[mode.names[node]] = f"{count} tensors cross there"
+    return positions
 
 
-def _refuse(mode: ModeGraph, position: int, node: fx.Node) -> str | None:
+def _rejection(mode: ModeGraph, index: int, node: fx.Node) -> str | None:
+    """Return why the value of `node` cannot cross; None if it can."""
     two, three = (values[node] for values in mode.values)
     if not isinstance(two, Tensor):
-        return f"{len(tensors(two))} tensors cross there"
+        return f"{len(find_tensors(two))} tensors cross there"
     if not two.is_floating_point():
         return f"what crosses is {two.dtype}, which has no gradient"
     if two.ndim < 2 or three.shape != (3, *two.shape[1:]) or two.shape[0] != 2:
         return "the first dimension of what crosses is not the batch"
-    server = sides(mode, position)[1]
+    server = partition_nodes(mode, index)[1]
     if len(server) == 1:
         return "it is the output"
     try:
         for given in {g for n in server for g in n.all_input_nodes if g in mode.plain}:
-            carry(mode.values[0][given], mode.values[1][given], lambda k: k, lambda: None)
+            rebuild_value(mode.values[0][given], mode.values[1][given], lambda k: k, lambda: None)
     except CutError as err:
         return str(err)
     return None
 
 
-def _owned(model: nn.Module, mode: ModeGraph) -> dict[fx.Node, set[int | str]]:
+def _find_owned(model: nn.Module, mode: ModeGraph) -> dict[fx.Node, set[int | str]]:
     """Return, per node, what identifies the tensors and modules that only one side may hold.
 
-    Modules of torch without tensors and buffers that are constants may be on both sides.
+    torch's own modules without tensors, and buffers that are constants, may be on both sides.
     """
     owned: dict[fx.Node, set[int | str]] = {}
     saved = model.state_dict(keep_vars=True)
@@ -204,23 +214,24 @@ def _owned(model: nn.Module, mode: ModeGraph) -> dict[fx.Node, set[int | str]]:
             owned[node] = held if plain and not held else held | {id(module)}
         elif node.op == "get_attr" and node.target in saved:
             owned[node] = {id(saved[str(node.target)])}
-        elif node.op == "get_attr" and not written.isdisjoint(storages(mode.values[0][node])):
+        elif node.op == "get_attr" and not written.isdisjoint(storage_bytes(mode.values[0][node])):
             owned[node] = {str(node.target)}
     return owned
 
 
-def _held(
-    traced: Traced, places: tuple[Place, Place], owned: list[dict[fx.Node, set[int | str]]]
+def _find_held(
+    traced: TracedModel, positions: tuple[CutPosition, CutPosition], owned: list[dict[fx.Node, set[int | str]]]
 ) -> tuple[set[int | str], set[int | str]]:
+    """Return what the device's side and the server's side own in either graph."""
     held: tuple[set[int | str], set[int | str]] = (set(), set())
-    for mode, place, owns in zip((traced.train, traced.eval), places, owned, strict=True):
-        for side, nodes in zip(held, sides(mode, place.position), strict=True):
-            side.update(*(owns.get(node, ()) for node in nodes))
+    for mode, position, owners in zip((traced.train, traced.eval), positions, owned, strict=True):
+        for side, nodes in zip(held, partition_nodes(mode, position.index), strict=True):
+            side.update(*(owners.get(node, ()) for node in nodes))
     return held
 
 
 def _channel_dim(value: Tensor, image: tuple[int, int, int]) -> int:
-    """Guess where the channels are: in four dimensions, the grid is the pair nearest to the image's aspect."""
+    """Guess where the channels are: in four dimensions, the grid is the pair closest to the image's aspect ratio."""
     if value.ndim == 3:
         return 2
     if value.ndim != 4:

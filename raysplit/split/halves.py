@@ -10,26 +10,26 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from raysplit.split.cuts import Cut, Cuts, Place, carry, find_cut, find_cuts, sides
-from raysplit.split.probe import storages
-from raysplit.split.tracer import ModeGraph, Traced
+from raysplit.split.cuts import Cut, CutPosition, ModelCuts, find_cut, find_cuts, partition_nodes, rebuild_value
+from raysplit.split.probe import storage_bytes
+from raysplit.split.tracer import ModeGraph, TracedModel
 
 
-class Half(nn.Module):
-    """One side of a cut: runs its train or its eval graph, by its own mode.
+class ModelHalf(nn.Module):
+    """One side of a cut: runs the train or the eval graph, depending on its own mode.
 
-    It holds the very modules and parameters of the model, under their names there (modules without
-    tensors, such as a dropout, are copies, since both sides may use them).
+    It holds the modules and parameters of the model themselves, under their names there (modules without tensors,
+    such as a dropout, are copies, since both sides may use them).
     """
 
-    def __init__(self, traced: Traced, train: fx.Graph, evaluate: fx.Graph):
+    def __init__(self, traced: TracedModel, train: fx.Graph, evaluate: fx.Graph):
         super().__init__()
         saved = traced.model.state_dict()
         nodes = [n for g in (train, evaluate) for n in g.nodes if n.op in ("call_module", "get_attr")]
         order = {path: i for i, path in enumerate(_paths(traced.model))}
-        # As the model orders them: so are parameters(), and a module comes before tensors taken from it.
+        # In the model's order: it is that of parameters(), and a module comes before tensors taken from it.
         for path in sorted({str(n.target) for n in nodes}, key=lambda p: order.get(p, len(order))):
-            _hold(self, path, _fetch(traced, path), persistent=path in saved)
+            _attach(self, path, _fetch(traced, path), persistent=path in saved)
         # GraphModule only serves as a compiler here: its forward takes the module to run on as `self`.
         self._forwards: dict[bool, Callable[..., Any]] = {
             mode: type(fx.GraphModule(self, graph)).forward for mode, graph in ((True, train), (False, evaluate))
@@ -41,44 +41,52 @@ class Half(nn.Module):
 
 
 @dataclass(frozen=True)
-class Halves:
-    """`server(device(x))` is the model's own answer, in either mode, with the same gradients, bit for bit.
+class SplitModel:
+    """A model in two halves: `server(device(x))` is the model's own output, bit for bit.
 
-    So it is across a wire that keeps the strides of what crosses. One that makes it contiguous can change
-    the last bits where the model's own layout is another (ConvNeXt, Swin).
+    That holds in either mode, gradients included, and across a link that keeps the strides of what crosses. A link
+    that makes it contiguous can change the last bits where the model's own layout differs (ConvNeXt, Swin).
     """
 
-    device: Half
-    server: Half
+    device: ModelHalf
+    server: ModelHalf
     cut: Cut
 
 
-def halve(model: nn.Module, shape: tuple[int, int, int], cut_name: str) -> Halves:
-    """Cut `model`, called on images of `shape` (C, H, W), in two; it lends the halves its parameters.
+def split_model(model: nn.Module, shape: tuple[int, int, int], cut_name: str) -> SplitModel:
+    """Cut `model`, called on images of `shape` (C, H, W), in two; the halves share its parameters.
 
-    The keys of the halves' state dicts are disjoint and together those of the model; what no graph uses
-    stays with the server. Both start in the mode of the model. The server half never writes into the
-    tensor that it is given. Raises ModelError for a model that cannot be traced and CutError for a name
-    that is no cut.
+    The keys of the halves' state dicts are disjoint and together those of the model; what no graph uses goes to the
+    server. Both start in the mode of the model. The server half never writes into the tensor that it is given.
+    Raises ModelError for a model that cannot be traced and CutError for a name that is not a cut.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+    >>> split, x = split_model(model, (3, 8, 8), "1"), torch.randn(4, 3, 8, 8)
+    >>> split.server(split.device(x)).equal(model(x))
+    True
+    >>> list(split.device.state_dict()), list(split.server.state_dict())
+    (['0.weight', '0.bias'], ['3.weight', '3.bias'])
     """
-    return halves_of(find_cuts(model, shape), cut_name)
+    return split_at(find_cuts(model, shape), cut_name)
 
 
-def halves_of(cuts: Cuts, cut_name: str) -> Halves:
-    """Do what `halve` does, at one of the cuts that were found before."""
+def split_at(cuts: ModelCuts, cut_name: str) -> SplitModel:
+    """Cut a model in two at one of its cuts, as `split_model` does; the model is not traced again."""
     cut, traced = find_cut(cuts, cut_name), cuts.traced
-    train, evaluate = cuts.places[cut.name]
-    device = Half(traced, _device_graph(traced.train, train), _device_graph(traced.eval, evaluate))
-    server = Half(traced, _server_graph(traced.train, train), _server_graph(traced.eval, evaluate))
-    near = {id(t) for t in device.state_dict(keep_vars=True).values()}
-    taken = {*device.state_dict(), *server.state_dict()}
+    train, evaluate = cuts.positions[cut.name]
+    device = ModelHalf(traced, _device_graph(traced.train, train), _device_graph(traced.eval, evaluate))
+    server = ModelHalf(traced, _server_graph(traced.train, train), _server_graph(traced.eval, evaluate))
+    on_device = {id(t) for t in device.state_dict(keep_vars=True).values()}
+    attached = {*device.state_dict(), *server.state_dict()}
     for name, tensor in traced.model.state_dict(keep_vars=True).items():
-        if name not in taken:
-            _hold(device if id(tensor) in near else server, name, tensor, persistent=True)
-    return Halves(device, server, cut)
+        if name not in attached:
+            _attach(device if id(tensor) in on_device else server, name, tensor, persistent=True)
+    return SplitModel(device, server, cut)
 
 
-def _hold(half: nn.Module, path: str, thing: nn.Module | Tensor, persistent: bool) -> None:
+def _attach(half: nn.Module, path: str, thing: nn.Module | Tensor, persistent: bool) -> None:
     """Put a module, parameter or buffer of the model at its path, unless it is there already."""
     *parents, name = path.split(".")
     for parent in parents:
@@ -101,29 +109,31 @@ def _paths(model: nn.Module) -> Iterator[str]:
         yield from (f"{path}.{name}".lstrip(".") for name in (*module._parameters, *module._buffers))
 
 
-def _fetch(traced: Traced, path: str) -> nn.Module | Tensor:
+def _fetch(traced: TracedModel, path: str) -> nn.Module | Tensor:
     parent, _, name = path.rpartition(".")
-    found = getattr(traced.model.get_submodule(parent), name, None)
-    # Constants that tracing met are on the traced copy alone.
-    return getattr(traced.meta, name) if found is None else found
+    value: nn.Module | Tensor | None = getattr(traced.model.get_submodule(parent), name, None)
+    if value is None:  # a constant that tracing met: only the traced copy has it
+        value = getattr(traced.meta, name)
+    assert isinstance(value, nn.Module | Tensor)
+    return value
 
 
-def _device_graph(mode: ModeGraph, place: Place) -> fx.Graph:
+def _device_graph(mode: ModeGraph, position: CutPosition) -> fx.Graph:
     graph = fx.Graph()
     env: dict[fx.Node, Any] = {}
-    _copy(graph, sides(mode, place.position)[0], env, env.__getitem__)
-    graph.output(env[place.node])
+    _copy(graph, partition_nodes(mode, position.index)[0], env, env.__getitem__)
+    graph.output(env[position.node])
     return graph
 
 
-def _server_graph(mode: ModeGraph, place: Place) -> fx.Graph:
+def _server_graph(mode: ModeGraph, position: CutPosition) -> fx.Graph:
     graph = fx.Graph()
     received = graph.placeholder("x")
-    nodes = sides(mode, place.position)[1]
-    crossing = storages(mode.values[0][place.node])
+    nodes = partition_nodes(mode, position.index)[1]
+    crossing = storage_bytes(mode.values[0][position.node])
     written = any(key in crossing for node in nodes for key in mode.written[node])
-    # In-place writes into a leaf that wants a gradient are an error, and the leaf is the caller's.
-    env: dict[fx.Node, Any] = {place.node: graph.call_method("clone", (received,)) if written else received}
+    # Writing in place into a leaf that requires a gradient is an error, and the leaf is the caller's.
+    env: dict[fx.Node, Any] = {position.node: graph.call_method("clone", (received,)) if written else received}
 
     def per_image(k: int) -> fx.Node:
         batch = graph.call_method("size", (received, 0))
@@ -132,15 +142,17 @@ def _server_graph(mode: ModeGraph, place: Place) -> fx.Graph:
     def device() -> fx.Node:
         return graph.call_function(getattr, (received, "device"))
 
-    def given(node: fx.Node) -> Any:
+    def argument(node: fx.Node) -> Any:
         if node not in env:
-            env[node] = carry(mode.values[0][node], mode.values[1][node], per_image, device)
+            env[node] = rebuild_value(mode.values[0][node], mode.values[1][node], per_image, device)
         return env[node]
 
-    _copy(graph, nodes, env, given)
+    _copy(graph, nodes, env, argument)
     return graph
 
 
-def _copy(graph: fx.Graph, nodes: Iterable[fx.Node], env: dict[fx.Node, Any], given: Callable[[fx.Node], Any]) -> None:
+def _copy(
+    graph: fx.Graph, nodes: Iterable[fx.Node], env: dict[fx.Node, Any], argument: Callable[[fx.Node], Any]
+) -> None:
     for node in nodes:
-        env[node] = graph.node_copy(node, given)
+        env[node] = graph.node_copy(node, argument)

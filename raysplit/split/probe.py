@@ -1,4 +1,4 @@
-"""Run graphs on meta tensors: every shape, alias and in-place write of a model, without computing it."""
+"""Run graphs on meta tensors: all shapes, aliases and in-place writes of a model, without computing anything."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-def meta_copy(model: nn.Module) -> nn.Module:
-    """Return a deep copy of `model` whose tensors are on the meta device; their data is never copied."""
+def copy_to_meta(model: nn.Module) -> nn.Module:
+    """Return a deep copy of `model` whose tensors are on the meta device; no data is copied."""
     memo: dict[int, Any] = {}
     for module in model.modules():
         for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
@@ -40,39 +40,46 @@ def on_meta() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def tensors(value: Any) -> list[Tensor]:
-    """Return the tensors in a value of a graph: a tensor, a container of values, or anything else."""
+def find_tensors(value: Any) -> list[Tensor]:
+    """Return the tensors in a value of a graph, which may be a tensor, a container or anything else.
+
+    >>> import torch
+    >>> [tensor.numel() for tensor in find_tensors({"x": [torch.zeros(2), (torch.zeros(3), 4)]})]
+    [2, 3]
+    """
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
         value = tuple(value.values())
-    return [t for v in value for t in tensors(v)] if isinstance(value, tuple | list) else []
+    return [t for v in value for t in find_tensors(v)] if isinstance(value, tuple | list) else []
 
 
-def storages(value: Any) -> dict[int, int]:
-    """Return the storages behind a value: identity to bytes. Views of one tensor share one storage."""
-    found = (t.untyped_storage() for t in tensors(value))
-    return {s._cdata: s.nbytes() for s in found}
+def storage_bytes(value: Any) -> dict[int, int]:
+    """Return the bytes of each storage behind a value, by its identity. Views of one tensor share one storage."""
+    storages = (t.untyped_storage() for t in find_tensors(value))
+    return {s._cdata: s.nbytes() for s in storages}
 
 
-class _Draws(TorchDispatchMode):
-    """Notices an operation that draws random numbers."""
+class _DrawDetector(TorchDispatchMode):
+    """Notices operations that draw random numbers."""
 
-    seen = False
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.drew = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen |= torch.Tag.nondeterministic_seeded in func.tags
+        self.drew |= torch.Tag.nondeterministic_seeded in func.tags
         return func(*args, **(kwargs or {}))
 
 
 class Probe(fx.Interpreter):
-    """Runs a graph on a meta copy of its model and keeps every value (they hold their storages apart)."""
+    """Runs a graph on a meta copy of its model and keeps all values, so that no storage is used twice."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph):
         super().__init__(model, garbage_collect_values=False, graph=graph)
         self.extra_traceback = False
         self.written: dict[fx.Node, set[int]] = {}
-        """Storages that each node writes in place."""
+        """Storages that each node writes into in place."""
         self.random: set[fx.Node] = set()
         """Nodes that draw random numbers."""
 
@@ -83,12 +90,12 @@ class Probe(fx.Interpreter):
         return self.env
 
     def run_node(self, n: fx.Node) -> Any:
-        given = [(t, t._version) for node in n.all_input_nodes for t in tensors(self.env[node])]
-        with _Draws() as draws:
+        inputs = [(t, t._version) for node in n.all_input_nodes for t in find_tensors(self.env[node])]
+        with _DrawDetector() as detector:
             value = super().run_node(n)
-        if draws.seen:
+        if detector.drew:
             self.random.add(n)
-        self.written[n] = {key for t, version in given if t._version != version for key in storages(t)}
+        self.written[n] = {key for t, version in inputs if t._version != version for key in storage_bytes(t)}
         return value
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:

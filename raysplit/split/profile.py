@@ -1,4 +1,4 @@
-"""What each cut costs: computation, weights and memory of either side, and the size of what crosses."""
+"""What each cut costs: compute, weights and memory of each side, and the size of what crosses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from raysplit.errors import ModelError
-from raysplit.split.cuts import cuts_of, sides
-from raysplit.split.probe import Probe, meta_copy, on_meta, storages
-from raysplit.split.tracer import name_of, trace
+from raysplit.split.cuts import list_cuts, partition_nodes
+from raysplit.split.probe import Probe, copy_to_meta, on_meta, storage_bytes
+from raysplit.split.tracer import model_name, trace
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CutProfile:
 
     name: str
     shape: tuple[int, ...]
-    """Of what crosses, without the batch dimension."""
+    """Shape of what crosses, without the batch dimension."""
     channel_dim: int
     """Dimension of the channels in the batched tensor."""
     device_gflops: float
@@ -31,36 +31,41 @@ class CutProfile:
     """Forward pass."""
     device_params: int
     server_params: int
-    """With the parameters that the model does not use in eval mode."""
+    """Includes parameters that the model does not use in eval mode."""
     crossing_bytes_fp32: int
-    """Four bytes for each value that crosses."""
+    """Four bytes per value that crosses."""
     device_peak_bytes: int
-    """Most bytes of activations that the device half holds at once.
+    """Largest number of bytes of activations that the device half holds at once.
 
-    Counts the input and every value until its last use; values that share memory (views, in-place
-    operations) count once. Scratch memory inside a kernel or a module of torch.nn is not counted.
+    Counts the input and each value until its last use; values that share memory (views, in-place operations) count
+    once. Scratch memory inside a kernel or a module of torch.nn is not counted.
     """
     device_param_bytes: int
 
 
 def profile(model: nn.Module, shape: tuple[int, int, int]) -> list[CutProfile]:
-    """Return the cost of every cut of `model` for images of `shape` (C, H, W), in the order of execution.
+    """Return the cost of every cut of `model` for images of `shape` (C, H, W), in order of execution.
 
-    Nothing is computed: the model runs on meta tensors. Raises ModelError when it cannot be traced and
-    CutError when it has no cut.
+    Nothing is computed: the model runs on meta tensors. Raises ModelError when it cannot be traced and CutError when
+    it has no cut.
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
+    >>> [(cut.name, cut.device_params, cut.server_params) for cut in profile(model, (3, 8, 8))]
+    [('0', 32, 5130), ('1', 32, 5130), ('2', 32, 5130)]
     """
     traced = trace(model, shape)
-    cuts = cuts_of(traced)
+    cuts = list_cuts(traced)
     traced.meta.eval()
     probe = _CountingProbe(traced.meta, traced.eval.nodes[0].graph)
     with probe.counter:
         values = probe(shape, 1)
-    weights = {key for node in traced.eval.nodes if node.op == "get_attr" for key in storages(values[node])}
+    weights = {key for node in traced.eval.nodes if node.op == "get_attr" for key in storage_bytes(values[node])}
     profiles = []
     for cut in cuts:
         held = [p for p in model.parameters() if id(p) in cuts.device_ids[cut.name]]
-        place = cuts.places[cut.name][1]
-        device, server = sides(traced.eval, place.position)
+        position = cuts.positions[cut.name][1]
+        device, server = partition_nodes(traced.eval, position.index)
         profiles.append(
             CutProfile(
                 name=cut.name,
@@ -71,7 +76,7 @@ def profile(model: nn.Module, shape: tuple[int, int, int]) -> list[CutProfile]:
                 device_params=sum(p.numel() for p in held),
                 server_params=sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in held),
                 crossing_bytes_fp32=4 * math.prod(cut.shape),
-                device_peak_bytes=_peak_bytes(device, place.node, values, weights),
+                device_peak_bytes=_peak_bytes(device, position.node, values, weights),
                 device_param_bytes=sum(p.nbytes for p in held),
             )
         )
@@ -79,18 +84,22 @@ def profile(model: nn.Module, shape: tuple[int, int, int]) -> list[CutProfile]:
 
 
 def count_flops(model: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Return the operations of one forward pass on one image of `shape` (C, H, W) in eval mode.
+    """Return the number of operations of one forward pass on one image of `shape` (C, H, W) in eval mode.
 
     1 MAC is 2 operations; only matrix products, convolutions and attention count, as in
     `torch.utils.flop_counter`. Raises ModelError when the model cannot run on meta tensors.
+
+    >>> from torch import nn
+    >>> count_flops(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), (3, 8, 8))
+    3840
     """
     try:
         with on_meta(), FlopCounterMode(display=False) as counter:
-            meta_copy(model).eval()(torch.empty(1, *shape))
+            copy_to_meta(model).eval()(torch.empty(1, *shape))
     except Exception as err:
         reason = str(err).strip().partition("\n")[0]
-        raise ModelError(f"the operations of {name_of(model)} cannot be counted: {reason}") from err
-    return counter.get_total_flops()
+        raise ModelError(f"the operations of {model_name(model)} cannot be counted: {reason}") from err
+    return int(counter.get_total_flops())
 
 
 class _CountingProbe(Probe):
@@ -107,12 +116,12 @@ class _CountingProbe(Probe):
 
 
 def _peak_bytes(nodes: list[fx.Node], crossing: fx.Node, values: dict[fx.Node, Any], weights: set[int]) -> int:
-    last = {given: i for i, node in enumerate(nodes) for given in node.all_input_nodes}
+    last = {used: i for i, node in enumerate(nodes) for used in node.all_input_nodes}
     last[crossing] = len(nodes)
     live: dict[fx.Node, dict[int, int]] = {}
     peak = 0
     for i, node in enumerate(nodes):
-        live[node] = {key: size for key, size in storages(values[node]).items() if key not in weights}
+        live[node] = {key: size for key, size in storage_bytes(values[node]).items() if key not in weights}
         together = {key: size for held in live.values() for key, size in held.items()}
         peak = max(peak, sum(together.values()))
         live = {node: held for node, held in live.items() if last.get(node, -1) > i}

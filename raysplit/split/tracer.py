@@ -1,4 +1,4 @@
-"""Trace a model twice with torch.fx, once per mode: functional dropout bakes the mode into a graph."""
+"""Trace a model with torch.fx once per mode, since functional dropout bakes the mode into the graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 from raysplit.errors import ModelError
-from raysplit.split.probe import Probe, meta_copy, tensors
+from raysplit.split.probe import Probe, copy_to_meta, find_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,59 +19,65 @@ class ModeGraph:
     """The graph of a model in one mode, and what a dry run of it showed."""
 
     nodes: list[fx.Node]
-    """In the order of execution."""
+    """In order of execution."""
     names: dict[fx.Node, str]
-    """A unique name of every computed tensor or tuple of tensors."""
+    """A unique name for each computed tensor or tuple of tensors."""
     aliases: dict[str, str]
-    """Inner modules whose output is already named by an outer one, to that name."""
+    """Maps an inner module whose output has an outer module's name to that name."""
     plain: set[fx.Node]
     """Values without a tensor, such as an image's height: known from the shape of the input alone."""
     dependent: set[fx.Node]
-    """Values that depend on the pixels or on random numbers, and the output. What is neither this nor
-    plain is a constant: either side can compute it again."""
+    """Values that depend on the pixels or on random numbers, and the output. A value that is neither dependent nor
+    plain is a constant: either side can recompute it."""
     values: tuple[dict[fx.Node, Any], dict[fx.Node, Any]]
     """Every value, as a meta tensor or a plain object, at batch sizes 2 and 3."""
     written: dict[fx.Node, set[int]]
-    """Storages (of the values at batch size 2) that each node writes in place."""
+    """Storages (of the values at batch size 2) that each node writes into in place."""
 
 
 @dataclass(frozen=True, eq=False)
-class Traced:
-    """A model with its two graphs. `meta` is a copy on the meta device that holds traced constants too."""
+class TracedModel:
+    """A model with its two graphs."""
 
     model: nn.Module
     meta: nn.Module
+    """A copy on the meta device, which also holds the constants that tracing met."""
     shape: tuple[int, int, int]
     train: ModeGraph
     eval: ModeGraph
 
     @property
     def name(self) -> str:
-        return name_of(self.model)
+        return model_name(self.model)
 
 
-def name_of(model: nn.Module) -> str:
-    """Return the name that `raysplit.models.build` gave a model, or else its class."""
+def model_name(model: nn.Module) -> str:
+    """Return the name that `raysplit.models.build` gave to a model, or else that of its class."""
     name = vars(model).get("name")
     return name if isinstance(name, str) else type(model).__name__
 
 
-def trace(model: nn.Module, shape: tuple[int, int, int]) -> Traced:
+def trace(model: nn.Module, shape: tuple[int, int, int]) -> TracedModel:
     """Trace `model`, called on one batch of images (B, *shape), in train and in eval mode.
 
-    The model itself is not run and not changed. Raises ModelError when it cannot be traced, does not
-    take images of `shape`, or computes something that only the pixels decide.
+    The model itself is neither run nor changed. Raises ModelError when it cannot be traced, does not take images of
+    `shape`, or computes something whose shape depends on the pixels.
+
+    >>> from torch import nn
+    >>> traced = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (3, 8, 8))
+    >>> [node.op for node in traced.eval.nodes]
+    ['placeholder', 'call_module', 'call_module', 'output']
     """
     try:
-        meta = meta_copy(model)
+        meta = copy_to_meta(model)
         train, evaluate = (_trace(meta, shape, training) for training in (True, False))
     except Exception as err:
         reason = str(err).strip().partition("\n")[0]
         size = "×".join(map(str, shape))
         raise ModelError(
-            f"model {name_of(model)} cannot be traced on images of {size}: {type(err).__name__}: {reason}"
+            f"model {model_name(model)} cannot be traced on images of {size}: {type(err).__name__}: {reason}"
         ) from err
-    return Traced(model, meta, shape, train, evaluate)
+    return TracedModel(model, meta, shape, train, evaluate)
 
 
 def _trace(meta: nn.Module, shape: tuple[int, int, int], training: bool) -> ModeGraph:
@@ -81,22 +87,22 @@ def _trace(meta: nn.Module, shape: tuple[int, int, int], training: bool) -> Mode
     nodes = list(graph.nodes)
     two, three = Probe(meta, graph), Probe(meta, graph)
     values = (two(shape, 2), three(shape, 3))
-    plain = {n for n in nodes if n.op != "output" and not tensors(values[0][n]) and not two.written[n]}
+    plain = {n for n in nodes if n.op != "output" and not find_tensors(values[0][n]) and not two.written[n]}
     dependent = {n for n in nodes if n.op in ("placeholder", "output")} | (two.random - plain)
     for node in nodes:
         if node not in plain and not dependent.isdisjoint(node.all_input_nodes):
             dependent.add(node)
-    return ModeGraph(nodes, *_names(tracer, values[0]), plain, dependent, values, two.written)
+    return ModeGraph(nodes, *_name_values(tracer, values[0]), plain, dependent, values, two.written)
 
 
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # or buffers would be baked in as constants
 
     def __init__(self) -> None:
-        self._leaves, functions = _kept_whole()
+        self._leaves, functions = _timm_leaves()
         super().__init__(autowrap_functions=functions)
         self.paths: dict[fx.Node, list[str]] = {}
-        """Modules that return a value, the outermost last."""
+        """The modules that return a value, the outermost last."""
         self.scopes: dict[fx.Node, str] = {}
         """The module in whose forward a value is computed."""
 
@@ -112,8 +118,8 @@ class _Tracer(fx.Tracer):
         if type(m) is nn.Identity:
             return forward(*args, **kwargs)
         out = super().call_module(m, forward, args, kwargs)
-        handed_on = any(out is given for given in (*args, *kwargs.values()))
-        if isinstance(out, fx.Proxy) and not handed_on:
+        passed_through = any(out is argument for argument in (*args, *kwargs.values()))
+        if isinstance(out, fx.Proxy) and not passed_through:
             self.paths.setdefault(out.node, []).append(self.path_of_module(m))
         return out
 
@@ -124,21 +130,20 @@ class _Tracer(fx.Tracer):
         return node
 
 
-def _kept_whole() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
-    """Return the layers and functions that timm does not want traced; none where no model can have timm's layers."""
+def _timm_leaves() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
+    """Return the layers and functions that timm marks as not traceable; none while timm is not imported."""
     if "timm.layers" not in sys.modules:
         return (), ()
-    from timm.layers import BatchNormAct2d, get_notrace_functions, get_notrace_modules
+    layers: Any = sys.modules["timm.layers"]
+    return (layers.BatchNormAct2d, *layers.get_notrace_modules()), tuple(layers.get_notrace_functions())
 
-    return (BatchNormAct2d, *get_notrace_modules()), tuple(get_notrace_functions())
 
-
-def _names(tracer: _Tracer, values: dict[fx.Node, Any]) -> tuple[dict[fx.Node, str], dict[str, str]]:
+def _name_values(tracer: _Tracer, values: dict[fx.Node, Any]) -> tuple[dict[fx.Node, str], dict[str, str]]:
     names: dict[fx.Node, str] = {}
     aliases: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for node, value in values.items():
-        if node.op not in ("call_module", "call_function", "call_method") or not tensors(value):
+        if node.op not in ("call_module", "call_function", "call_method") or not find_tensors(value):
             continue
         operation = node.target if isinstance(node.target, str) else node.target.__name__
         *inner, name = tracer.paths.get(node) or [f"{tracer.scopes.get(node, '')}.{operation}".lstrip(".")]

@@ -23,7 +23,7 @@ from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
-from raysplit.train.halves import build_parts
+from raysplit.train.halves import build_device_half
 from raysplit.train.local_head import flatten
 from raysplit.wire.message import Kind, Message, parse
 
@@ -37,10 +37,10 @@ class DeviceSide:
         self._torch_device = pick_device(config.train.device)
         self._sets = {split: load(config.data, split) for split in ("train", "val", "test")}
         self._mean, self._std = mean_std(self._sets["train"].images)
-        parts = build_parts(config, len(self._sets["train"].classes), self._shape())
-        self._cut = parts.cut
-        self._half = parts.device.to(self._torch_device)
-        self._head = None if parts.head is None else parts.head.to(self._torch_device)
+        built = build_device_half(config, len(self._sets["train"].classes), self._shape())
+        self._cut = built.cut
+        self._half = built.half.to(self._torch_device)
+        self._head = None if built.head is None else built.head.to(self._torch_device)
         if self._train.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
         self._steps = len(self._sets["train"].labels) // self._train.batch_size

@@ -1,10 +1,13 @@
-"""The two halves of a run, built alike on either side from the config alone."""
+"""Build the halves of a run from its config alone: the same weights on every machine, and only one half's memory."""
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,9 +16,16 @@ from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import FreezeAndCache, SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.models import build
-from raysplit.split import Cut, halve
+from raysplit.split import Cut, SplitModel, split_model
+from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.local_head import LocalHead
+
+_log = logging.getLogger(__name__)
+_CPU = torch.device("cpu")
+Shape = tuple[int, int, int]
+"""Channels, height and width of the images."""
+Built = TypeVar("Built", "BuiltDevice", "BuiltServer")
 
 
 class DeviceHalf(nn.Module):
@@ -27,15 +37,15 @@ class DeviceHalf(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = self.body(images)
+        x: torch.Tensor = self.body(images)
         return x if self.encoder is None else self.encoder(x)
 
 
 class ServerHalf(nn.Module):
-    """The bottleneck's decoder, where there is one, and the layers after the cut.
+    """The bottleneck's decoder, if there is one, and the layers after the cut.
 
-    A head that was taken over from the device rests while the rest learns; answers are the mean of both
-    distributions, as logarithms.
+    A head that was taken over from the device is not trained here; in eval mode the output is the log of the mean of
+    both distributions.
     """
 
     def __init__(self, decoder: Decoder | None, body: nn.Module, head: LocalHead | None):
@@ -45,7 +55,7 @@ class ServerHalf(nn.Module):
         self.head = None if head is None else head.requires_grad_(False)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        logits = self.body(z if self.decoder is None else self.decoder(z))
+        logits: torch.Tensor = self.body(z if self.decoder is None else self.decoder(z))
         if self.head is None or self.training:
             return logits
         both = torch.stack([logits, self.head(z)]).float().log_softmax(-1)
@@ -53,29 +63,152 @@ class ServerHalf(nn.Module):
 
 
 @dataclass(frozen=True)
-class Parts:
+class BuiltDevice:
+    """What a device of a run holds."""
+
+    cut: Cut
+    code_shape: tuple[int, ...]
+    """Shape of what crosses, without the batch dimension."""
+    half: DeviceHalf
+    head: LocalHead | None
+    """The classifier of the device's local loss, where the recipe has one."""
+
+
+@dataclass(frozen=True)
+class BuiltServer:
+    """What the server of a run holds."""
+
+    cut: Cut
+    code_shape: tuple[int, ...]
+    """Shape of what crosses, without the batch dimension."""
+    half: ServerHalf
+
+
+@dataclass(frozen=True)
+class BuiltHalves:
+    """Both halves of a run, built together."""
+
     cut: Cut
     code_shape: tuple[int, ...]
     """Shape of what crosses, without the batch dimension."""
     device: DeviceHalf
     server: ServerHalf
     head: LocalHead | None
-    """The device's own loss, where the recipe has one."""
+    """The classifier of the device's local loss, where the recipe has one."""
 
 
-def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) -> Parts:
-    """Build both halves for images of `shape` (C, H, W), with the run's seed: the same weights wherever it runs.
+def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltDevice:
+    """Build the device half for images of `shape` (C, H, W), with the weights that the run's seed gives.
 
-    Raises ModelError, CutError, or ConfigError for a level that keeps more channels, or more values
-    of a sample, than cross.
+    They are those of `build_halves`, to the bit, but no memory is allocated for the server's. A model of one's own
+    that does not allow that is built in full first, which is logged. Without `init_weights`, parameters and buffers
+    of the state dict stay on the meta device, for `load_state_dict(..., assign=True)`.
+
+    Raises ModelError, CutError, or ConfigError for a level that keeps more channels, or more values of a sample, than
+    cross.
+
+    >>> from raysplit import recipes
+    >>> from raysplit.config import ModelConfig
+    >>> small = ModelConfig(name="vgg5", args={"width": 0.5})
+    >>> config = recipes.get("mnist5k_vgg11_prune").replaced(model=small, cut="features.3")
+    >>> built = build_device_half(config, classes=10, shape=(1, 28, 28))
+    >>> built.cut.shape, built.code_shape
+    ((32, 14, 14), (32, 14, 14))
     """
-    with seeded(mix(config.train.seed, "init"), torch.device("cpu")):
-        model = build(config.model, classes, shape)
-        halves = halve(model, shape, config.cut)
-        cut, box = halves.cut, config.bottleneck
-        encoder = None if box is None else Encoder(box, cut.shape, cut.channel_dim)
-        decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
-    channels, crossing = cut.shape[cut.channel_dim - 1], code_shape(box, cut.shape, cut.channel_dim)
+    return _build_alone(config, classes, shape, _Draft.device, init_weights)
+
+
+def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltServer:
+    """Build the server half, as `build_device_half` builds the device's; raises the same."""
+    return _build_alone(config, classes, shape, _Draft.server, init_weights)
+
+
+def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
+    """Build both halves; raises what `build_device_half` raises."""
+    draft = _draft(config, classes, shape, nullcontext())
+    device, server = draft.device(), draft.server()
+    return BuiltHalves(device.cut, device.code_shape, device.half, server.half, device.head)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """The parts of both halves, with or without values."""
+
+    config: SplitConfig
+    classes: int
+    split: SplitModel
+    code_shape: tuple[int, ...]
+    encoder: Encoder | None
+    decoder: Decoder | None
+
+    def device(self) -> BuiltDevice:
+        half = DeviceHalf(self.split.device, self.encoder)
+        return BuiltDevice(self.split.cut, self.code_shape, half, self._head())
+
+    def server(self) -> BuiltServer:
+        schedule = self.config.schedule
+        takes_head = isinstance(schedule, FreezeAndCache) and schedule.hands_over
+        half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head else None)
+        return BuiltServer(self.split.cut, self.code_shape, half)
+
+    def _head(self) -> LocalHead | None:
+        train = self.config.train
+        if train.local_loss is None:
+            return None
+        with seeded(mix(train.seed, "head"), _CPU):
+            return LocalHead(train.local_loss, self.code_shape, self.split.cut.channel_dim, self.classes)
+
+
+def _draft(config: SplitConfig, classes: int, shape: Shape, context: AbstractContextManager[object]) -> _Draft:
+    """Build the model and the bottleneck, in this order under the run's seed, within `context`."""
+    with seeded(mix(config.train.seed, "init"), _CPU):
+        with context:
+            model = build(config.model, classes, shape)
+        split = split_model(model, shape, config.cut)
+        cut, box = split.cut, config.bottleneck
+        with context:
+            encoder = None if box is None else Encoder(box, cut.shape, cut.channel_dim)
+            decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
+    crossing = code_shape(box, cut.shape, cut.channel_dim)
+    _check_levels(config, cut, crossing)
+    return _Draft(config, classes, split, crossing, encoder, decoder)
+
+
+def _build_alone(
+    config: SplitConfig, classes: int, shape: Shape, take: Callable[[_Draft], Built], init_weights: bool
+) -> Built:
+    """Build the half that `take` returns, without memory for the other one."""
+    deferred = DeferredInit(mix(config.train.seed, "init"))
+    try:
+        draft = _draft(config, classes, shape, deferred)
+        split, built = draft.split, take(draft)
+        del draft  # and what neither half holds
+        other = split.server if built.half.body is split.device else split.device
+        _materialize(deferred, built.half, other, init_weights)
+        return built
+    except Exception as err:  # of a user's code too: a fault is raised again below
+        reason = f"{type(err).__name__}: {' '.join(str(err).split())}"
+    with suppress(Exception):
+        deferred.release()
+    built = take(_draft(config, classes, shape, nullcontext()))
+    _log.info("model %s is built in full before one half is dropped: %s", config.model.name, reason)
+    return built
+
+
+def _materialize(deferred: DeferredInit, half: nn.Module, other: nn.Module, init_weights: bool) -> None:
+    """Give `half` its values, and `other` only those that both hold."""
+    own = _storages(held_tensors(half))
+    leave = [tensor for tensor in held_tensors(other) if tensor.untyped_storage()._cdata not in own]
+    assigned = [] if init_weights else list(half.state_dict(keep_vars=True).values())
+    deferred.materialize([half, other], leave=[*leave, *assigned])
+
+
+def _storages(tensors: Iterable[torch.Tensor]) -> set[int]:
+    return {tensor.untyped_storage()._cdata for tensor in tensors}
+
+
+def _check_levels(config: SplitConfig, cut: Cut, crossing: tuple[int, ...]) -> None:
+    channels = cut.shape[cut.channel_dim - 1]
     for level in config.levels():
         if level.channels is not None and level.channels > channels:
             raise ConfigError(
@@ -88,10 +221,3 @@ def build_parts(config: SplitConfig, classes: int, shape: tuple[int, int, int]) 
                 f"recipe {config.name}: level {level} keeps {level.top} values of each sample, "
                 f"{values} cross at cut '{cut.name}'"
             )
-    head, local = None, config.train.local_loss
-    if local is not None:
-        with seeded(mix(config.train.seed, "head"), torch.device("cpu")):
-            head = LocalHead(local, crossing, cut.channel_dim, classes)
-    taken = head if isinstance(config.schedule, FreezeAndCache) and config.schedule.hands_over else None
-    server = ServerHalf(decoder, halves.server, copy.deepcopy(taken))
-    return Parts(cut, crossing, DeviceHalf(halves.device, encoder), server, head)

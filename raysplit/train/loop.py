@@ -17,7 +17,7 @@ from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
 from raysplit.train.epoch import Clock, StepCallback, TrainingPass
-from raysplit.train.halves import build_parts
+from raysplit.train.halves import build_server_half
 from raysplit.train.predict import predictions
 from raysplit.train.server_side import ServerSide
 from raysplit.train.traffic import Traffic
@@ -65,10 +65,10 @@ class Loop:
                 f"{config.train.batch_size}; lower train.batch_size"
             )
         classes = len(self.facts.classes)
-        parts = build_parts(config, classes, self.facts.shape)
-        self.cut = parts.cut
-        self._server = ServerSide(config, parts, classes, self.steps * config.train.epochs)
-        self._context = run_context(config, parts.code_shape, parts.cut.channel_dim, classes, self.steps)
+        built = build_server_half(config, classes, self.facts.shape)
+        self.cut = built.cut
+        self._server = ServerSide(config, built, classes, self.steps * config.train.epochs)
+        self._context = run_context(config, built.code_shape, built.cut.channel_dim, classes, self.steps)
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train the epochs that are left, validate after each, test after the last."""

@@ -21,7 +21,7 @@ from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.activation_cache import ActivationCache, shift_codes
 from raysplit.train.device import Score
-from raysplit.train.halves import Parts
+from raysplit.train.halves import BuiltServer
 from raysplit.train.local_head import flatten, unflatten
 from raysplit.wire.message import Kind, Message
 
@@ -34,14 +34,14 @@ class ServerSide:
         steps: optimizer steps in the whole run, for the learning-rate schedule.
     """
 
-    def __init__(self, config: SplitConfig, parts: Parts, classes: int, steps: int):
+    def __init__(self, config: SplitConfig, built: BuiltServer, classes: int, steps: int):
         self._config = config.train
         self._classes = classes
         self._torch_device = pick_device(config.train.device)
-        self._codec, self._channel_dim = config.codec, parts.cut.channel_dim
+        self._codec, self._channel_dim = config.codec, built.cut.channel_dim
         self._use_level(config.levels()[0])
-        self._code_shape = parts.code_shape
-        self._half = parts.server.to(self._torch_device)
+        self._code_shape = built.code_shape
+        self._half = built.half.to(self._torch_device)
         if self._config.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
         self._steps = steps

@@ -34,8 +34,11 @@ from raysplit.train.loop import Loop
 from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_room
 from raysplit.train.run import newest, run
 from raysplit.train.summary import epoch_line, summarize
+from raysplit.utils.progress import show_progress
 from raysplit.utils.ray_train import fit, pickle_config
 from raysplit.utils.storage import dated
+
+_log = logging.getLogger(__name__)
 
 
 class SplitTrainer:
@@ -44,6 +47,11 @@ class SplitTrainer:
     Args:
         config: the recipe.
         run_dir: a run to resume from its newest checkpoint; None: a new one under `ray.storage`.
+
+    >>> from raysplit import read_run
+    >>> trainer = SplitTrainer(read_run("stopped_run").config, "stopped_run")
+    >>> trainer.config.train.epochs  # trainer.fit() trains those that are left
+    2
     """
 
     def __init__(self, config: SplitConfig, run_dir: str | None = None):
@@ -96,6 +104,7 @@ def _worker(job: dict[str, Any]) -> dict[str, Any]:
     use_threads(config)
     # Ray Train logs every report through a logger that its LoggingConfig does not control.
     logging.getLogger().setLevel(logging.WARNING)
+    show_progress()
     try:
         device = RayDevice(config)
         try:
@@ -120,9 +129,7 @@ def _report(loop: Loop, folder: RunDir) -> None:
     metrics: dict[str, Any] = {"epoch": -1}
     if loop.records:
         metrics = loop.records[-1].to_row()
-        # Ray forwards a worker's stdout to the driver. Not print: Ray Train prints that twice.
-        sys.stdout.write(epoch_line(loop.records[-1], loop.config.train.epochs) + "\n")
-        sys.stdout.flush()
+        _log.info(epoch_line(loop.records[-1], loop.config.train.epochs))
     if loop.test is not None:
         metrics |= summarize(loop, folder.location).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as path:

@@ -1,4 +1,4 @@
-"""Bundles: a folder of files that were trained together, and a manifest that holds each of them to its hash."""
+"""Bundles: folders of files that belong together, with a manifest that records the hash of each file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files have all been checked."""
+    """An open bundle; the hashes of all its files have been checked."""
 
     location: str
     id: str
-    """sha256 of the canonical manifest, in hex: two bundles of one id hold the same files."""
+    """sha256 of the canonical manifest, in hex: two bundles with the same id hold the same files."""
     about: dict[str, Any]
-    """What the writer says of the files; its keys are the kind's own."""
+    """What the writer recorded about the files; the keys depend on the kind of bundle."""
     _root: Path
     _files: frozenset[str]
     _copy: TemporaryDirectory[str] | None
-    """Where the files of a bundle on another file system lie as long as it is in use."""
+    """Holds the files of a bundle from another file system while it is in use."""
 
     def path(self, name: str) -> Path:
         """Return a file's path on this machine; BundleError for a file that the manifest does not list."""
@@ -40,10 +40,17 @@ class Bundle:
 
 
 def write_bundle(location: str, kind: str, about: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
-    """Write a bundle to a path or URI and return the location; a bundle that is there already gives way.
+    """Write a bundle to a path or URI and return its location; an existing bundle there is replaced.
 
-    `about` is plain data, `files` the content by name, which may have folders. The manifest comes last: a
-    folder without one is no bundle. Raises ConfigError when the place cannot be written to.
+    `about` is plain data for the manifest; `files` maps names, which may contain folders, to contents. The manifest is
+    written last, so that an incomplete write does not leave a bundle. Raises ConfigError if the location cannot be
+    written to.
+
+    >>> with TemporaryDirectory() as folder:
+    ...     location = write_bundle(folder, "greeting", {"language": "en"}, {"texts/hello.txt": b"hello"})
+    ...     bundle = open_bundle(location, "greeting")
+    ...     bundle.about, bundle.path("texts/hello.txt").read_bytes()
+    ({'language': 'en'}, b'hello')
     """
     folder = Folder.at(location)
     if folder.has(MANIFEST):
@@ -63,10 +70,11 @@ def write_bundle(location: str, kind: str, about: Mapping[str, Any], files: Mapp
 
 
 def open_bundle(location: str, kind: str) -> Bundle:
-    """Open a bundle by path or URI and check the hash of every file; one from afar is copied here first.
+    """Open a bundle by path or URI and check the hash of every file.
 
-    Raises BundleError for a folder without a manifest, a bundle of another kind or format, and a file that is
-    missing or damaged; ConfigError for a location that nothing opens.
+    A bundle on another file system is first copied to a temporary local folder. Raises BundleError for a folder without
+    a manifest, a bundle of another kind or format, and a missing or damaged file; ConfigError for a URI that pyarrow
+    cannot open.
     """
     folder = Folder.at(location)
     data = folder.find(MANIFEST)
@@ -75,19 +83,21 @@ def open_bundle(location: str, kind: str) -> Bundle:
     manifest = _parse(data, location)
     if manifest["format"] != FORMAT:
         raise BundleError(
-            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, this raysplit reads {FORMAT}; use "
-            "the raysplit that wrote it, or write it again"
+            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, but this version of raysplit reads "
+            f"format {FORMAT}; use the version that wrote the bundle, or write it again"
         )
     if manifest["kind"] != kind:
-        raise BundleError(f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'; name one of that kind")
+        raise BundleError(
+            f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'; name a bundle of kind '{kind}'"
+        )
     copy = None
     if folder.local is None:
         copy = TemporaryDirectory(prefix="raysplit-bundle-")
         folder.copy_to(copy.name)
     root = folder.local if copy is None else Path(copy.name)
     assert root is not None
-    for name, known in manifest["files"].items():
-        _check(root / name, known, name, location)
+    for name, expected in manifest["files"].items():
+        _check_file(root / name, expected, name, location)
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return Bundle(
         folder.location,
@@ -103,7 +113,7 @@ def _parse(data: bytes, location: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(data)
         _ = manifest["format"], manifest["kind"], dict(manifest["about"])
-        _ = [(known["sha256"], known["bytes"]) for known in manifest["files"].values()]
+        _ = [(entry["sha256"], entry["bytes"]) for entry in manifest["files"].values()]
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         reason = f"{type(err).__name__}: {err}"
         raise BundleError(
@@ -112,7 +122,7 @@ def _parse(data: bytes, location: str) -> dict[str, Any]:
     return manifest
 
 
-def _check(path: Path, known: dict[str, Any], name: str, location: str) -> None:
+def _check_file(path: Path, expected: dict[str, Any], name: str, location: str) -> None:
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
@@ -121,8 +131,8 @@ def _check(path: Path, known: dict[str, Any], name: str, location: str) -> None:
                 size += len(chunk)
     except OSError:
         raise BundleError(f"{name} of bundle '{location}' is missing; copy or write the bundle again") from None
-    if digest.hexdigest() != known["sha256"]:
+    if digest.hexdigest() != expected["sha256"]:
         raise BundleError(
-            f"{name} of bundle '{location}' is damaged: {size:,} bytes that do not have the sha256 of the manifest, "
-            f"which speaks of {known['bytes']:,}; copy or write the bundle again"
+            f"{name} of bundle '{location}' is damaged: its {size:,} bytes do not match the sha256 of the {MANIFEST}, "
+            f"which lists {expected['bytes']:,} bytes; copy or write the bundle again"
         )

@@ -1,4 +1,4 @@
-"""What every config model has in common."""
+"""Base classes of configs and records, and the text of their validation errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from raysplit.errors import nearest
 
 
 class Frozen(BaseModel):
-    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one."""
+    """A pydantic model that cannot change and refuses keys it does not know, with the nearest right one.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    A field with an alias has that name in files, and either name in Python.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, populate_by_name=True
+    )
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, validated like a new one."""
@@ -23,24 +28,34 @@ class Frozen(BaseModel):
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
         if isinstance(value, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for key in value:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), cls.model_fields)}")
+                if key not in known and key not in cls.model_fields:
+                    raise ValueError(f"unknown key '{key}'. {nearest(str(key), known)}")
         return value
 
 
 class Record(BaseModel):
-    """A frozen row of what was measured, as files hold it: keys of a newer version are passed over, NaN is a value."""
+    """A frozen record of measurements, as files hold it. Unknown keys are ignored; NaN and infinity are valid."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True, ser_json_inf_nan="constants")
 
 
 def describe(err: ValidationError) -> str:
-    """Return all faults of a pydantic error on one line, `key.path: what is wrong`."""
+    """Return all problems in a pydantic error on one line, each as `key.path: problem`.
+
+    >>> class Point(Frozen):
+    ...     x: float
+    >>> try:
+    ...     Point(x="wide")
+    ... except ValidationError as err:
+    ...     print(describe(err))
+    x: Input should be a valid number, unable to parse string as a number (got 'wide')
+    """
     lines = []
-    for fault in err.errors():
-        path = ".".join(str(part) for part in fault["loc"])
-        text = fault["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+    for problem in err.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
         lines.append(f"{path}: {text}{got}" if path else text)
     return "; ".join(lines)

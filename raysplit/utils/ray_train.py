@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def fit(trainer: TorchTrainer, location: str) -> Result:
-    """Run `trainer.fit()` with its workers in the working directory, so that relative paths mean the same there.
+    """Return the result of `trainer.fit()`; its workers stay in the working directory, so that relative paths work.
 
-    After Ctrl-C, which Ray Train answers by ending the process, raises KeyboardInterrupt with `location`, the folder
-    to resume from. The signal handler that Ray Train leaves behind is removed.
+    Ray Train ends the process on Ctrl-C; here it raises KeyboardInterrupt with `location`, the folder to resume. The
+    signal handler that Ray Train leaves behind is removed, so that a later Ctrl-C works as usual.
     """
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     before = signal.getsignal(signal.SIGINT)
@@ -28,7 +28,7 @@ def fit(trainer: TorchTrainer, location: str) -> Result:
     except SystemExit:
         raise KeyboardInterrupt(location) from None
     finally:
-        # None: a handler that Python did not set, and cannot put back.
+        # None: a handler that Python did not install and cannot restore.
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
 

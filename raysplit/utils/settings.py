@@ -40,7 +40,7 @@ def read_yaml(path: str) -> Any:
     try:
         return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as err:
-        raise ConfigError(f"{path} cannot be read: {err.strerror}") from None
+        raise ConfigError(f"{path} cannot be read: {err.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from None
 

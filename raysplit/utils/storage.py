@@ -1,4 +1,4 @@
-"""Folders on any file system that pyarrow opens, by path or URI."""
+"""Folders on any file system that pyarrow can open, by path or URI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raysplit.errors import ConfigError
 
 
 def locate(location: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a local path or a URI, and the path on it; ConfigError for one nothing opens."""
+    """Return the file system of a local path or a URI, and the path on it; ConfigError for an invalid URI."""
     if "://" not in location:
         return fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
     try:
@@ -26,37 +26,45 @@ def locate(location: str) -> tuple[fs.FileSystem, str]:
 
 
 def dated(name: str) -> str:
-    """Return a folder's name with the time, which sorts by it: `name_2026-01-31_12-00-00.000000`."""
+    """Return a folder name that ends in the current time and sorts by it: `name_2026-01-31_12-00-00.000000`."""
     return f"{name.replace('/', '_')}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
 
 
 def write_file(location: str, data: bytes) -> None:
-    """Write one file, by path or URI, whole or not at all; ConfigError when the place cannot be written to."""
+    """Write one file atomically, by path or URI; ConfigError if the location cannot be written to."""
     folder, _, name = location.rpartition("/")
     Folder.at(folder or ("/" if location.startswith("/") else ".")).write(name, data)
 
 
 class Folder:
-    """A folder, which need not exist yet. A file in it is written whole or not at all."""
+    """A folder, which need not exist yet. Files in it are written atomically.
 
-    remedy = "choose another place"
-    """What to do where nothing can be written."""
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as path:
+    ...     folder = Folder.at(path)
+    ...     folder.write("plots/time.txt", b"42")
+    ...     folder.names(), folder.find("plots/time.txt"), folder.find("nothing")
+    (['plots'], b'42', None)
+    """
+
+    remedy = "choose another location"
+    """The end of an error's text if nothing can be written."""
 
     def __init__(self, filesystem: fs.FileSystem, path: str, location: str):
         self._fs, self.path, self.location = filesystem, path, location
 
     @classmethod
     def at(cls, location: str) -> Self:
-        """Open a folder by path or URI; ConfigError for a URI that nothing opens."""
+        """Return the folder at a path or URI; ConfigError for a URI that pyarrow cannot open."""
         filesystem, path = locate(location)
         return cls(filesystem, path, location.rstrip("/") if "://" in location else path)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file; ConfigError when the place cannot be written to."""
+        """Write a file atomically; ConfigError if the folder cannot be written to."""
         target = posixpath.join(self.path, name)
         try:
             self._fs.create_dir(posixpath.dirname(target), recursive=True)
-            part = f"{target}.{uuid4().hex}.part"  # two writers must not share one
+            part = f"{target}.{uuid4().hex}.part"  # two writers must not share a part file
             with self._fs.open_output_stream(part) as out:
                 out.write(data)
             self._fs.move(part, target)
@@ -64,7 +72,7 @@ class Folder:
             raise ConfigError(f"cannot write {name} to '{self.location}': {err}; {self.remedy}") from None
 
     def find(self, name: str) -> bytes | None:
-        """Return a file's content, or None where there is no such file."""
+        """Return a file's content, or None if it does not exist."""
         try:
             with self._fs.open_input_file(posixpath.join(self.path, name)) as file:
                 return bytes(file.read())
@@ -72,24 +80,25 @@ class Folder:
             return None
 
     def has(self, name: str) -> bool:
+        """Return whether the folder has a file or folder of this name."""
         return self._fs.get_file_info(posixpath.join(self.path, name)).type is not fs.FileType.NotFound
 
     def names(self) -> list[str]:
-        """Return the names of the files and folders within, sorted; none where the folder does not exist."""
-        found = self._fs.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in found)
+        """Return the sorted names of the files and folders in it; an empty list if the folder does not exist."""
+        infos = self._fs.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in infos)
 
     def delete(self, name: str) -> None:
-        """Delete a file or a folder with all that it holds."""
+        """Delete a file, or a folder with everything in it."""
         target = posixpath.join(self.path, name)
         is_folder = self._fs.get_file_info(target).type is fs.FileType.Directory
         (self._fs.delete_dir if is_folder else self._fs.delete_file)(target)
 
     def copy_to(self, path: str) -> None:
-        """Copy everything within to a local folder, which must exist."""
+        """Copy all files and folders in it to a local folder, which must exist."""
         fs.copy_files(self.path, path, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
 
     @property
     def local(self) -> Path | None:
-        """The folder's path where it is on this machine's file system."""
+        """The folder's path if it is on the local file system, else None."""
         return Path(self.path) if isinstance(self._fs, fs.LocalFileSystem) else None

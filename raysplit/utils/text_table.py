@@ -9,14 +9,20 @@ from typing import Any
 DASH = "–"
 
 
-def aligned(columns: Sequence[str], body: Sequence[Sequence[str]], text_columns: int) -> str:
-    """Return a plain-text table; the first columns are text, the others numbers on the right.
+def align_table(columns: Sequence[str], body: Sequence[Sequence[str]], text_columns: int) -> str:
+    """Return a plain-text table: the first `text_columns` columns flush left, the others flush right.
 
     `columns` are its headers, of one line or two.
+
+    >>> print(align_table(["link", "round trip\\nms"], [["wifi", "5"], ["iot", "100"]], text_columns=1))
+          round trip
+    link          ms
+    wifi           5
+    iot          100
     """
-    # A header's first line is blank where it has one line only.
-    head = zip(*(name.rpartition("\n")[::2] for name in columns), strict=True)
-    lines: list[Sequence[str]] = [*(line for line in head if any(line)), *body]
+    # A header of one line stands on the second one.
+    header = zip(*(name.rpartition("\n")[::2] for name in columns), strict=True)
+    lines: list[Sequence[str]] = [*(line for line in header if any(line)), *body]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
         "  ".join(
@@ -28,7 +34,11 @@ def aligned(columns: Sequence[str], body: Sequence[Sequence[str]], text_columns:
 
 
 def number(value: float) -> str:
-    """Return a number with about three digits, never in powers of ten: `1,234`, `505`, `90.3`, `2.82`, `0.016`."""
+    """Return a number with about three digits, never in powers of ten.
+
+    >>> [number(value) for value in (1234.5, 505, 90.34, 2.818, 0.0163, 0)]
+    ['1,234', '505', '90.3', '2.82', '0.016', '0']
+    """
     if value == 0:
         return "0"
     if value < 1e-4:
@@ -39,18 +49,25 @@ def number(value: float) -> str:
 
 
 def megabytes(size: float) -> str:
+    """Return a number of bytes in 1e6 bytes, without the unit."""
     return number(size / 1e6)
 
 
 def times(ratio: float) -> str:
+    """Return a ratio as a factor: `31.2×`."""
     return f"{number(ratio)}×"
 
 
 def percent(share: float) -> str:
+    """Return a share in 0..1 as a percentage with one digit after the point."""
     return f"{100 * share:.1f}%"
 
 
-def called(model: Mapping[str, Any]) -> str:
-    """Return a model config's name and args like a call: `vit(patch=4, depth=6)`."""
+def format_call(model: Mapping[str, Any]) -> str:
+    """Return a model config's name and args in the form of a call.
+
+    >>> format_call({"name": "vit", "args": {"patch": 4, "depth": 6}})
+    'vit(patch=4, depth=6)'
+    """
     args = ", ".join(f"{key}={json.dumps(value)}" for key, value in model["args"].items())
     return f"{model['name']}({args})" if args else model["name"]

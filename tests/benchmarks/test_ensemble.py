@@ -36,15 +36,15 @@ def test_baselines_cost_what_ten_submodels_cost(study):
 
     ten = start("vit", "digits", "tiny", 0)
     ten = ten.replaced(retrain=ten.retrain.replaced(epochs=20))
-    total = sum(seat.flops for seat in plan_of(ten).seats)
+    total = sum(spec.flops for spec in plan_of(ten).submodels)
     common = ten.common.epochs * total / 20e9 * len(load(ten.data, "train").labels)  # one of ten, on all images
     budget = common + ten.retrain.epochs * epoch_gmac(ten, plan_of(ten))
     one, alike = (ROWS[name](ten) for name in ("one small net of equal total cost", "n=10 without class split"))
-    (seat,) = plan_of(one).seats
-    assert seat.classes == tuple(range(10)) and not seat.rest
-    others = [plan_of(one.replaced(prune=one.prune.replaced(keep=k / 6))).seats[0].flops for k in range(1, 7)]
-    assert abs(seat.flops - total) == min(abs(flops - total) for flops in others)
-    assert sum(seat.flops for seat in plan_of(alike).seats) == pytest.approx(total, rel=0.01)
+    (spec,) = plan_of(one).submodels
+    assert spec.classes == tuple(range(10)) and not spec.rest
+    others = [plan_of(one.replaced(prune=one.prune.replaced(keep=k / 6))).submodels[0].flops for k in range(1, 7)]
+    assert abs(spec.flops - total) == min(abs(flops - total) for flops in others)
+    assert sum(spec.flops for spec in plan_of(alike).submodels) == pytest.approx(total, rel=0.01)
     for config in (one, alike):
         epoch = epoch_gmac(config, plan_of(config))
         assert config.retrain.epochs > 1 and abs(config.retrain.epochs * epoch - budget) <= epoch / 2
@@ -144,13 +144,13 @@ def test_rows_that_lie_together_share_a_label():
 def test_a_script_computes_as_its_model():
     from ensemble_geometry import SHAPE, pair, scripted
 
-    from raysplit.ensemble.cost import latencies
+    from raysplit.ensemble.cost import measure_latencies
 
     _, small = pair()
     script, image = scripted(small), torch.randn(1, *SHAPE)
     with torch.inference_mode():
         torch.testing.assert_close(script(image), small(image), atol=1e-4, rtol=1e-4)
-    assert not list(script.parameters()) and latencies([script], SHAPE, rounds=1)[0] > 0
+    assert not list(script.parameters()) and measure_latencies([script], SHAPE, rounds=1)[0] > 0
 
 
 def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_path):
@@ -176,7 +176,7 @@ def test_a_build_of_other_settings_is_neither_shown_nor_touched(study, monkeypat
     with monkeypatch.context() as other:
         longer = replace(ensemble_rows.PRESETS["tiny"]["vit"], base_epochs=3)
         other.setitem(ensemble_rows.PRESETS["tiny"], "vit", longer)
-        other.setattr("ensemble.fit_base", None)
+        other.setattr("ensemble.train_base", None)
         assert study.built("n=2", 0) is None, "of another base, which is not trained for that"
     with pytest.raises(ConfigError, match="a build of another config"):
         study.build("n=2", 0)

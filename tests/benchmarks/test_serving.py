@@ -1,23 +1,38 @@
-"""The serving benchmarks: what `wrk` prints is read right, and the faults' short form, on real replicas."""
+"""The serving benchmarks: the output of `wrk`, and a short run of the faults on real replicas."""
 
 from __future__ import annotations
 
 import pytest
 
 
-def test_figures_of_wrk():
+def test_output_of_wrk():
     import serving_load
 
     counted = '"answers": 100, "us": 2000000, "refused": 10, "broken": 3, "degraded": 5'
     line = f'{{{counted}, "p50": 1500, "p95": 2e3, "p99": 3e3}}'
-    found = serving_load.figures(f"Running 2s test\n\nFIGURES {line}\n")
-    assert found == serving_load.Load(ips=42.5, p50_ms=1.5, p95_ms=2.0, p99_ms=3.0, bad=18)
-    with pytest.raises(RuntimeError, match="had no answer: unable to connect"):
-        serving_load.figures("unable to connect")
+    result = serving_load.parse_output(f"Running 2s test\n\nFIGURES {line}\n")
+    assert result == serving_load.LoadResult(ips=42.5, p50_ms=1.5, p95_ms=2.0, p99_ms=3.0, bad=18)
+    with pytest.raises(RuntimeError, match="got no response: unable to connect"):
+        serving_load.parse_output("unable to connect")
 
 
 @pytest.mark.ray
-def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replaced(tiny_ensemble, tmp_path):
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize(
+    ("faults", "seconds"),
+    [
+        (("one replica of two", "another bundle"), 2.0),
+        pytest.param(
+            ("one replica of two", "all of a sub-model", "an ingress of two", "another bundle"),
+            4.0,
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["short", "all"],
+)
+def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replaced(
+    tiny_ensemble, tmp_path, faults, seconds
+):
     import serving_faults
 
     from raysplit.config import EnsembleConfig, loads
@@ -26,13 +41,8 @@ def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replac
     first = tiny_ensemble / "bundle"
     config = loads(EnsembleConfig, (tiny_ensemble / "config.json").read_text(), where="the tiny ensemble")
     build_ensemble(config.replaced(seed=config.seed + 1), str(tmp_path / "second"))
-    rows = serving_faults.run(str(first), str(tmp_path / "second" / "bundle"), 4.0, "default")
-    assert [row["fault"] for row in rows][1:] == [
-        "one replica of two",
-        "all of a sub-model",
-        "an ingress of two",
-        "another bundle",
-    ]
+    rows = serving_faults.run(str(first), str(tmp_path / "second" / "bundle"), seconds, "default", faults)
+    assert [row["fault"] for row in rows] == ["none", *faults]
     for row in rows:
         assert row["requests"] > 20
         assert (row["lost"], row["wrong"], row["degraded_after"]) == (0, 0, 0), row

@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import struct
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch):
-    """Benchmarks are scripts that import their neighbours."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield
-    for name in ("meta", "netns", "capture", "thin_link"):
-        sys.modules.pop(name, None)
 
 
 def test_rate():
@@ -56,3 +43,46 @@ def test_slices_leave_out_images_that_look_like_others():
     images[1] = np.arange(28)
     images[2, :, 0] = np.arange(28)
     assert slices(images) == [bytes(range(28)) * 4]
+
+
+def test_a_line_of_the_result_leaves_out_the_first_pass():
+    from thin_link import details, summary
+
+    from raysplit.records.epoch import ByteCounts, EpochRecord
+
+    sent = ByteCounts(up_activations=900_000, up_labels=50_000, up_headers=50_000, down_gradients=1_000_000)
+    epochs = [
+        EpochRecord(
+            epoch=epoch,
+            level="all·b32/b32",
+            steps=10,
+            bytes=sent,
+            train_s=seconds,
+            train_compute_s=1.0,
+            device_s=1.5,
+            server_s=0.5,
+        )
+        for epoch, seconds in enumerate((9.0, 2.0, 2.0))
+    ]
+    run = {
+        "level": "all·b32/b32",
+        "in_flight": 1,
+        "rows": [epoch.to_row() for epoch in epochs],
+        "nic_bytes": [0, 2_100_000, 2_100_000],
+        "local_s": 0.5,
+    }
+    line = summary(run, rate=20e6)
+    predicted = line.pop("predicted_seconds")
+    assert line == {
+        "level": "all·b32/b32",
+        "in_flight": 1,
+        "payload_mb": 1.95,
+        "frame_mb": 2.0,
+        "nic_mb": 2.1,
+        "seconds": 2.0,
+        "bound_seconds": 0.8,
+    }
+    assert predicted > 1.0 + 8 * 2e6 / 20e6, "lock-step: compute and link take turns"
+    more = details(run, rate=20e6)
+    assert (more["device_s"], more["server_s"], more["up_mb"], more["down_mb"]) == (0.75, 0.25, 1.0, 1.0)
+    assert more["all_seconds"] == [2.0, 2.0] and more["duplex_bound_seconds"] == 0.5

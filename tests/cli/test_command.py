@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from raysplit.cli.command import command
+from raysplit.cli.command import run_command
 from raysplit.errors import DataError
 
 
@@ -11,10 +11,10 @@ def test_exit_codes(capsys):
     def stop():
         raise KeyboardInterrupt("/runs/a")
 
-    assert command(lambda: None) == 0
-    assert command(fail) == 1
-    assert command(stop) == 130
+    assert run_command(lambda: None) == 0
+    assert run_command(fail) == 1
+    assert run_command(stop) == 130
     assert capsys.readouterr().err.splitlines() == [
         "error: row 3 is bad",
-        "interrupted; the run goes on from its last checkpoint with --resume /runs/a",
+        "interrupted; resume from the last checkpoint with --resume /runs/a",
     ]

@@ -4,13 +4,14 @@ import math
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
 from raysplit.wire.message import Kind, Message, parse
+from tests.examples import examples
 
 BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 ENTROPY = ("none", "zstd")
@@ -206,7 +207,7 @@ def assert_within(x, y, bits, direction):
         assert ((y.double() - x.double()).abs() <= largest_error(x, bits, direction)).all()
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(cases(), st.integers(0, 2**40))
 def test_every_combination_of_stages(case, seed):
     """Both directions of one exchange: bytes, zeros and errors are what the level says."""

@@ -18,15 +18,15 @@ from raysplit.device.emulated_link import EmulatedLink, stepped
 from raysplit.device.halves import DeviceHalves
 from raysplit.errors import ConfigError, DataError, RequestError, ServerError
 from raysplit.serving.args import Limits, SplitArgs
-from raysplit.serving.split.app import SplitRoutes
-from raysplit.serving.split.halves import Halves
+from raysplit.serving.split.routes import SplitRoutes
+from raysplit.serving.split.server_halves import ServerHalves
 from raysplit.torch_utils.compute import autocast
 from tests.device.servers import AppTransport, Scripted
 
 
 @pytest.fixture(scope="module")
 def app(family):
-    return SplitRoutes(Halves(family, Limits(images=4)), SplitArgs(family="unused")).app
+    return SplitRoutes(ServerHalves(family, Limits(images=4)), SplitArgs(family="unused")).app
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_level_follows_the_link(family, images):
 def test_a_server_with_another_family_refuses(family, app, images):
     client = DeviceClient(family, "http://app", target_s=60, transport=AppTransport(app))
     client._headers["X-Raysplit-Family"] = "0" * 64
-    with pytest.raises(RequestError, match="give both the same bundle") as err:
+    with pytest.raises(RequestError, match="use the same bundle on both") as err:
         client.predict(images[:1])
     assert err.value.status == 409
 

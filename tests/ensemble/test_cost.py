@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from raysplit.ensemble import cost as measure
-from raysplit.ensemble.cost import cost, latencies
+from raysplit.ensemble import cost as cost_module
+from raysplit.ensemble.cost import measure_cost, measure_latencies
 
 
-class ImagePrediction(nn.Module):
+class TimedModel(nn.Module):
     """Notes with how many threads it is called, and takes as long as it is told on a clock that is made up."""
 
     def __init__(self, clock, taken):
@@ -27,11 +27,11 @@ class ImagePrediction(nn.Module):
 
 def test_latencies_are_medians_on_one_thread_of_the_second_calls_without_the_first_two_rounds(monkeypatch):
     clock, threads = [0.0], torch.get_num_threads()
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock[0])
     torch.set_num_threads(2)
     try:
-        models = [ImagePrediction(clock, [90, 90, 1, 5, 2]), ImagePrediction(clock, [90, 90, 40, 30, 30])]
-        assert latencies(models, (1, 8, 8), rounds=3) == pytest.approx([2, 30])
+        models = [TimedModel(clock, [90, 90, 1, 5, 2]), TimedModel(clock, [90, 90, 40, 30, 30])]
+        assert measure_latencies(models, (1, 8, 8), rounds=3) == pytest.approx([2, 30])
         assert models[0].threads == models[1].threads == [1] * 10 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -39,7 +39,7 @@ def test_latencies_are_medians_on_one_thread_of_the_second_calls_without_the_fir
 
 def test_cost_of_a_layer():
     layer = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False))
-    found = cost(layer, (1, 8, 8), "fp32")
+    found = measure_cost(layer, (1, 8, 8), "fp32")
     assert found.params == 36 and found.flops == 2 * 36 * 64 and found.gmac == 36 * 64 / 1e9
     assert 4 * 36 < found.file_bytes < 4 * 36 + 300 and found.mib == found.file_bytes / 2**20
-    assert cost(layer, (1, 8, 8), "int8").file_bytes < found.file_bytes
+    assert measure_cost(layer, (1, 8, 8), "int8").file_bytes < found.file_bytes

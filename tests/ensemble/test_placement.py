@@ -1,4 +1,4 @@
-"""Devices from a file, and sub-models on devices."""
+"""Sub-models on devices."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit.config import Machine
-from raysplit.ensemble.placement import Demand, Placement, Shortage, attempt, fit, place, read_machines
+from raysplit.ensemble.cost import NetworkCost
+from raysplit.ensemble.placement import Placement, Shortage, find_placement, fit_sizes, place_submodels
 from raysplit.errors import ConfigError
+from tests.examples import examples
 
 MIB = 2**20
 
@@ -19,106 +21,60 @@ def device(name: str, mib: float = 8, gflops: float | None = None, speed: float 
     return Machine(name=name, memory_mib=mib, gflops_per_s=speed, energy_gflops=gflops)
 
 
-def demands(*sizes: tuple[float, float]) -> list[Demand]:
-    """Return demands of (MiB, GFLOPs), called a, b, …"""
-    return [Demand("abcdefghi"[i], int(mib * MIB), int(gflops * 1e9)) for i, (mib, gflops) in enumerate(sizes)]
+def cost(file_bytes: int, flops: int) -> NetworkCost:
+    return NetworkCost(params=1, file_bytes=file_bytes, flops=flops)
 
 
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str) -> str:
-        path = tmp_path / "devices.yaml"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
-ROWS = """
-- {name: pi, memory_mib: 64, gflops_per_s: 12.5, energy_gflops: 1e3}
-- {name: phone, memory_mib: 512, gflops_per_s: 100}
-"""
-
-
-@pytest.mark.parametrize("text", [ROWS, "devices:" + ROWS])
-def test_devices_are_read(written, text):
-    pi = Machine(name="pi", memory_mib=64, gflops_per_s=12.5, energy_gflops=1000)
-    assert read_machines(written(text)) == (pi, Machine(name="phone", memory_mib=512, gflops_per_s=100))
-
-
-ROW = "{name: pi, memory_mib: 64, gflops_per_s: 1}"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (f"[{ROW}, {{name: b, memory: 1, gflops_per_s: 1}}]", "devices.1: unknown key 'memory'. Nearest: memory_mib"),
-        ("[{name: pi, memory_mib: 64}]", "devices.0.gflops_per_s: Field required"),
-        ("[{name: pi, memory_mib: -1, gflops_per_s: 1}]", "devices.0.memory_mib: .* greater than 0 .got -1"),
-        ("[{name: pi, memory_mib: much, gflops_per_s: 1}]", "devices.0.memory_mib: .* valid number.* .got 'much'"),
-        ("[{name: pi, memory_mib: .inf, gflops_per_s: 1}]", "devices.0.memory_mib: .* finite number"),
-        ("[pi]", "devices.0: .*got 'pi'"),
-        (f"[{ROW}, {ROW}]", "devices.1.name: devices.0 is called 'pi' too; rename one"),
-        ("[]", "devices: there is none; list at least one"),
-        ("", "valid dictionary"),
-        (f"device: [{ROW}]", "unknown key 'device'. Nearest: devices"),
-        ("[{name: pi", "is not YAML: while parsing a flow mapping .* expected ',' or '}'"),
-    ],
-)
-def test_a_fault_is_one_line_with_file_place_and_key(written, text, says):
-    path = written(text)
-    with pytest.raises(ConfigError, match=f"^{path}.*{says}") as caught:
-        read_machines(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    path = f"{tmp_path}/none.yaml"
-    with pytest.raises(ConfigError, match=f"^{path} cannot be read: No such file or directory; name a file that lists"):
-        read_machines(path)
+def costs(*sizes: tuple[float, float]) -> list[NetworkCost]:
+    """Return costs of (MiB, GFLOPs)."""
+    return [cost(int(mib * MIB), int(gflops * 1e9)) for mib, gflops in sizes]
 
 
 def test_greedy_gives_the_heaviest_to_the_one_with_most_energy():
-    found = place(demands((1, 1), (1, 3), (1, 2)), [device("x", 8, 30), device("y", 8, 50), device("z", 8, 40)], 10)
+    found = place_submodels(
+        costs((1, 1), (1, 3), (1, 2)), [device("x", 8, 30), device("y", 8, 50), device("z", 8, 40)], 10
+    )
     assert found.device_of == ("x", "y", "z")
 
 
 def test_every_device_works_before_one_works_twice():
-    found = place(demands(*[(1, 1)] * 4), [device("x", 100), device("y", 2), device("z", 2)], 1)
+    found = place_submodels(costs(*[(1, 1)] * 4), [device("x", 100), device("y", 2), device("z", 2)], 1)
     assert sorted(found.device_of) == ["x", "x", "y", "z"]
     assert [len(load.submodels) for load in found.loads] == [2, 1, 1]
 
 
 def test_what_a_device_bears():
-    found = place(demands((2, 3), (1, 2)), [device("x", 8, 100, speed=20), device("y", 8, None), device("z", 1, 1)], 10)
+    found = place_submodels(
+        costs((2, 3), (1, 2)), [device("x", 8, 100, speed=20), device("y", 8, None), device("z", 1, 1)], 10
+    )
     assert found.device_of == ("y", "x"), "no limit is the most energy"
     x, y, z = found.loads
-    assert (x.device, x.submodels, x.bytes, x.flops) == ("x", ("b",), MIB, 2 * 10**9)
+    assert (x.device, x.submodels, x.bytes, x.flops) == ("x", ("1",), MIB, 2 * 10**9)
     assert (x.seconds, x.memory_share, x.energy_share) == (0.1, 1 / 8, 0.2)
-    assert y.submodels == ("a",) and y.energy_share is None
+    assert y.submodels == ("0",) and y.energy_share is None
     assert z.submodels == () and z.seconds == 0 and z.memory_share == 0
 
 
 def test_a_greedy_dead_end_is_left_again():
     """The heaviest goes where there is most energy, which is the only place that has the memory for the next."""
-    found = place(demands((1, 3), (8, 2)), [device("x", 8, 50), device("y", 1, 30)], 10)
+    found = place_submodels(costs((1, 3), (8, 2)), [device("x", 8, 50), device("y", 1, 30)], 10)
     assert found.device_of == ("y", "x")
 
 
 def test_a_device_can_be_filled_to_the_last_byte():
-    full = [Demand("a", 5 * MIB + 1, 1), Demand("b", 3 * MIB - 1, 1)]
-    assert place(full, [device("x", 8)], 1).loads[0].memory_share == 1
-    assert isinstance(attempt([*full, Demand("c", 1, 1)], [device("x", 8)], 1), Shortage)
+    full = [cost(5 * MIB + 1, 1), cost(3 * MIB - 1, 1)]
+    assert place_submodels(full, [device("x", 8)], 1).loads[0].memory_share == 1
+    assert isinstance(find_placement([*full, cost(1, 1)], [device("x", 8)], 1), Shortage)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5),
     st.lists(st.tuples(st.integers(1, 10), st.none() | st.integers(1, 10)), min_size=1, max_size=3),
     st.integers(1, 2),
 )
 def test_a_placement_is_found_iff_there_is_one(sizes, rooms, samples):
-    work = demands(*sizes)
+    work = costs(*sizes)
     devices = [device(str(i), mib, energy) for i, (mib, energy) in enumerate(rooms)]
 
     def holds(chosen: tuple[int, ...]) -> bool:
@@ -129,19 +85,19 @@ def test_a_placement_is_found_iff_there_is_one(sizes, rooms, samples):
             for i, room in enumerate(devices)
         )
 
-    found = attempt(work, devices, samples)
+    found = find_placement(work, devices, samples)
     if any(holds(chosen) for chosen in product(range(len(devices)), repeat=len(work))):
         assert isinstance(found, Placement)
         assert holds(tuple(int(name) for name in found.device_of))
-        assert sum(load.bytes for load in found.loads) == sum(d.bytes for d in work)
+        assert sum(load.bytes for load in found.loads) == sum(one.file_bytes for one in work)
     else:
         assert isinstance(found, Shortage) and (found.bytes > 0 or found.operations > 0)
 
 
 def test_a_large_search_ends():
     """Two of the ten devices hold only two of the 30, which the sum does not say: trying all would take forever."""
-    many = [Demand(str(i), 334 * MIB + i, 10**9 + i) for i in range(30)]
-    assert isinstance(attempt(many, [device(str(i), 1001 + i) for i in range(10)], 1), Shortage)
+    many = [cost(334 * MIB + i, 10**9 + i) for i in range(30)]
+    assert isinstance(find_placement(many, [device(str(i), 1001 + i) for i in range(10)], 1), Shortage)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +106,13 @@ def test_a_large_search_ends():
         (
             [(1, 1), (9, 1)],
             [device("x", 4), device("y", 8)],
-            "sub-model b fits on no device, and nearest on y: 1 MiB of memory missing; "
+            "sub-model 1 fits on no device; the nearest is y: 1 MiB of memory missing; "
             "lower prune.keep, raise memory_mib, use precision=int8 or add devices",
         ),
         (
             [(1, 2)],
             [device("x", 8, 15)],
-            "sub-model a fits on no device, and nearest on x: 5 GFLOPs of energy missing; "
+            "sub-model 0 fits on no device; the nearest is x: 5 GFLOPs of energy missing; "
             "lower prune.keep, raise energy_gflops, lower samples or add devices",
         ),
         (
@@ -167,7 +123,7 @@ def test_a_large_search_ends():
         (
             [(4, 1)] * 3,
             [device("x", 6, 30), device("y", 7, 30)],
-            "sub-model c fits beside the others on no device, and nearest on y: 1 MiB of memory missing; ",
+            "sub-model 2 fits on no device beside the others; the nearest is y: 1 MiB of memory missing; ",
         ),
         (
             [(4, 1)] * 9,
@@ -179,37 +135,37 @@ def test_a_large_search_ends():
 )
 def test_a_shortage_says_what_is_missing_where(sizes, devices, says):
     with pytest.raises(ConfigError, match=f"^the sub-models cannot be placed: {says}"):
-        place(demands(*sizes), devices, 10)
+        place_submodels(costs(*sizes), devices, 10)
 
 
 def test_no_device_at_all():
     with pytest.raises(ConfigError, match="^there are no devices to place sub-models on; name some in devices$"):
-        place(demands((1, 1)), [], 1)
+        place_submodels(costs((1, 1)), [], 1)
 
 
-def square(i: int, k: int) -> Demand:
+def square(i: int, k: int) -> NetworkCost:
     """k² MiB and k² GFLOPs, as a ViT's."""
-    return Demand(str(i), k * k * MIB, k * k * 10**9)
+    return cost(k * k * MIB, k * k * 10**9)
 
 
 def test_all_keep_everything_where_there_is_room():
-    ks, found = fit(square, 3, 4, [device(str(i), 16) for i in range(3)], 1)
+    ks, found = fit_sizes(square, 3, 4, [device(str(i), 16) for i in range(3)], 1)
     assert ks == (4, 4, 4) and sorted(found.device_of) == ["0", "1", "2"]
 
 
 def test_pruning_gets_harder_until_all_fit():
-    ks, found = fit(square, 3, 4, [device(str(i), 10) for i in range(3)], 1)
+    ks, found = fit_sizes(square, 3, 4, [device(str(i), 10) for i in range(3)], 1)
     assert ks == (3, 3, 3) and [load.bytes for load in found.loads] == [9 * MIB] * 3
 
 
 def test_one_device_shares_its_memory_evenly():
     """20 MiB: four of 4 MiB, then one after the other to 9 as long as it fits."""
-    ks, found = fit(square, 4, 6, [device("x", 21)], 1)
+    ks, found = fit_sizes(square, 4, 6, [device("x", 21)], 1)
     assert sorted(ks) == [2, 2, 2, 3] and found.loads[0].bytes == 21 * MIB
 
 
 def test_a_small_device_does_not_make_the_others_small():
-    ks, found = fit(square, 3, 5, [device("big", 25), device("mid", 16), device("small", 9)], 1)
+    ks, found = fit_sizes(square, 3, 5, [device("big", 25), device("mid", 16), device("small", 9)], 1)
     assert dict(zip(found.device_of, ks, strict=True)) == {"big": 5, "mid": 4, "small": 3}
 
 
@@ -220,18 +176,18 @@ def test_a_small_device_does_not_make_the_others_small():
 def test_no_sub_model_alone_can_be_larger(rooms, n):
     devices = [device(str(i), mib, energy) for i, (mib, energy) in enumerate(rooms)]
     try:
-        ks, _ = fit(square, n, 4, devices, 1)
+        ks, _ = fit_sizes(square, n, 4, devices, 1)
     except ConfigError:
-        assert isinstance(attempt([square(i, 1) for i in range(n)], devices, 1), Shortage)
+        assert isinstance(find_placement([square(i, 1) for i in range(n)], devices, 1), Shortage)
         return
-    assert isinstance(attempt([square(i, k) for i, k in enumerate(ks)], devices, 1), Placement)
+    assert isinstance(find_placement([square(i, k) for i, k in enumerate(ks)], devices, 1), Placement)
     for raised in range(n):
         larger = [square(i, k + (i == raised)) for i, k in enumerate(ks)]
-        assert ks[raised] == 4 or isinstance(attempt(larger, devices, 1), Shortage)
+        assert ks[raised] == 4 or isinstance(find_placement(larger, devices, 1), Shortage)
 
 
 def test_energy_counts_for_all_samples():
-    assert fit(square, 1, 4, [device("x", 100, 95)], 10)[0] == (3,)
+    assert fit_sizes(square, 1, 4, [device("x", 100, 95)], 10)[0] == (3,)
 
 
 def test_the_error_says_by_how_much_even_the_smallest_are_too_large():
@@ -240,4 +196,4 @@ def test_the_error_says_by_how_much_even_the_smallest_are_too_large():
         "2.5 MiB of memory missing; raise memory_mib, use precision=int8 or add devices$"
     )
     with pytest.raises(ConfigError, match=says):
-        fit(square, 10, 12, [device("x", 3), device("y", 4.5)], 1)
+        fit_sizes(square, 10, 12, [device("x", 3), device("y", 4.5)], 1)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from raysplit.config import GroupsConfig, Machine, PruneConfig, RetrainConfig
-from raysplit.ensemble.build import config_of
-from raysplit.ensemble.preview import preview
+from raysplit.ensemble.preview import preview_build
 from raysplit.errors import ConfigError
-from tests.ensemble.test_build import config
+from raysplit.folders.build_dir import BuildDir
+from tests.ensemble.tiny_build import config
 
 
 def rows(text):
@@ -18,14 +16,15 @@ def rows(text):
 
 
 def test_it_says_what_the_build_will_be(tiny_ensemble):
-    given, summary = config_of(str(tiny_ensemble)), json.loads((tiny_ensemble / "summary.json").read_text())
-    found = rows(preview(given.replaced(common=RetrainConfig(epochs=2, distill=1.0))))
+    folder = BuildDir.at(str(tiny_ensemble))
+    given, summary = folder.config(), folder.summary()
+    found = rows(preview_build(given.replaced(common=RetrainConfig(epochs=2, distill=1.0))))
     assert ["recipe", "digits_vit_tiny"] in found
     assert ["common", "2 epochs, the base as a teacher"] in found and ["retrain", "–"] in found
     head = found.index(["sub-model", "classes", "keeps", "device", "parameters", "MiB", "GMAC"])
-    for index, (row, part) in enumerate(zip(found[head + 1 :], summary["submodels"], strict=False)):
-        assert row[:5] == [str(index), ", ".join(part["classes"]), "2 of 3", part["device"], f"{part['params']:,}"]
-    assert found[head + 4][:2] == ["together", f"{sum(part['params'] for part in summary['submodels']):,}"]
+    for index, (row, part) in enumerate(zip(found[head + 1 :], summary.submodels, strict=False)):
+        assert row[:5] == [str(index), ", ".join(part.classes), "2 of 3", part.device, f"{part.params:,}"]
+    assert found[head + 4][:2] == ["total", f"{sum(part.params for part in summary.submodels):,}"]
 
 
 def test_devices_and_groups_that_the_base_will_tell():
@@ -34,7 +33,7 @@ def test_devices_and_groups_that_the_base_will_tell():
         Machine(name="large", memory_mib=0.02, gflops_per_s=1),
     )
     given = config(groups=GroupsConfig(by="confusion"), prune=PruneConfig(keep="fit"), devices=devices, retrain=None)
-    found = rows(preview(given))
+    found = rows(preview_build(given))
     assert ["retrain", "–"] in found
     assert {row[3]: row[1] for row in found if len(row) == 7 and row[0] in "01"} == {
         "small": "5, by confusion",
@@ -46,4 +45,4 @@ def test_devices_and_groups_that_the_base_will_tell():
 
 def test_what_cannot_be_is_said():
     with pytest.raises(ConfigError, match="10 classes cannot be split into 11 groups"):
-        preview(config(groups=GroupsConfig(n=11)))
+        preview_build(config(groups=GroupsConfig(n=11)))

@@ -1,43 +1,38 @@
-"""What a sub-model is shown while it learns again."""
+"""How the networks of a build are made: where they are written and what they are called."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
-from raysplit.config import GroupsConfig, ModelConfig
-from raysplit.ensemble.plan import SubmodelSpec
-from raysplit.ensemble.submodel import shown
-from raysplit.ensemble.trainer import Samples
-
-LABELS = torch.arange(400) % 4
+from raysplit.config import RetrainConfig
+from raysplit.config.ensemble_plan import EnsemblePlan, SubmodelSpec
+from raysplit.ensemble.submodel import SubmodelTask
+from tests.ensemble.tiny_build import FIT, VIT, config
 
 
 @pytest.fixture
-def seat():
-    return SubmodelSpec(
-        classes=(1,), rest=True, of=4, k=1, model=ModelConfig(name="vit"), params=1, flops=1, file_bytes=1, device=None
+def plan():
+    specs = tuple(
+        SubmodelSpec(
+            classes=classes, total_classes=4, rest=True, k=k, model=VIT, params=1, file_bytes=1, flops=1, device=None
+        )
+        for classes, k in (((0, 2), 1), ((1, 3), 2))
     )
+    return EnsemblePlan(kind="vit", size_steps=3, shape=(1, 8, 8), submodels=specs)
 
 
-def rows(seat, redraw, epoch, seed=0):
-    """Return the images that are shown, by number, and their targets."""
-    numbers = torch.arange(400)
-    groups = GroupsConfig(n=4, negatives=20, redraw=redraw)
-    found = shown(Samples(numbers, LABELS, (0.5,), (0.5,), teacher=numbers * 10), seat, groups, seed, epoch)
-    assert torch.equal(found.teacher, found.images * 10), "each image has its own answer of the base"
-    return found.images, found.targets
+def test_a_sub_model_is_made_as_planned(plan):
+    given = config(precision="int8")
+    task = SubmodelTask.submodel(given, plan, 1)
+    assert task.spec == plan.submodels[1] and task.spec.outputs == 3
+    assert (task.name, task.files.weights) == ("sub-model 1", "submodels/1/model.safetensors")
+    assert (task.retrain, task.precision) == (given.retrain, "int8")
 
 
-def test_every_epoch_has_all_own_images_and_another_draw_of_the_rest(seat):
-    epochs = [rows(seat, True, epoch) for epoch in range(3)]
-    for numbers, targets in epochs:
-        assert set(numbers[targets == 1].tolist()) == set(range(1, 400, 4))
-        assert (LABELS[numbers[targets == 0]] != 1).all() and len(numbers) == 100 + 3 * 20
-    rest = [set(numbers[targets == 0].tolist()) for numbers, targets in epochs]
-    assert rest[0] != rest[1] != rest[2] != rest[0]
-
-
-def test_the_same_rest_throughout_when_it_is_not_redrawn(seat):
-    first, later, other = (rows(seat, False, epoch, seed)[0] for epoch, seed in ((0, 0), (5, 0), (0, 1)))
-    assert torch.equal(first, later) and set(first.tolist()) != set(other.tolist())
+def test_a_common_network_knows_all_classes_and_stays_in_fp32(plan):
+    given = config(precision="int8", common=RetrainConfig(**FIT))
+    task = SubmodelTask.common(given, plan, 2)
+    assert task.spec.classes == (0, 1, 2, 3) and not task.spec.rest and task.spec.k == 2
+    assert (task.name, task.files.folder) == ("the common network that keeps 2/3", "common/2")
+    assert (task.retrain, task.precision) == (given.common, "fp32")
+    assert task.seed_key != SubmodelTask.submodel(given, plan, 1).seed_key

@@ -31,7 +31,8 @@ def test_uri(record):
 
 
 def test_not_a_run(tmp_path):
-    with pytest.raises(ConfigError, match=r"^'.*/nowhere' is not a run directory: it has no config.json$"):
+    remedy = "name the run_dir that a training job printed"
+    with pytest.raises(ConfigError, match=rf"^'.*/nowhere' is not a run directory: it has no config.json; {remedy}$"):
         read_run(f"{tmp_path}/nowhere")
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"'.*/file' is not a run directory: it has no config.json"):
@@ -44,10 +45,16 @@ def test_no_epochs(record):
     path = record("a", "plain")
     metrics = Path(path) / "metrics.parquet"
     pq.write_table(pq.read_table(metrics).slice(0, 0), metrics)
-    with pytest.raises(ConfigError, match=f"^run '{path}' has no epochs yet: its metrics.parquet is empty$"):
+    with pytest.raises(
+        ConfigError,
+        match=f"^run '{path}' has no epochs yet: its metrics.parquet is empty; wait for its first epoch to end$",
+    ):
         read_run(path)
     metrics.unlink()
-    with pytest.raises(ConfigError, match=f"^run '{path}' has no epochs yet: it has no metrics.parquet$"):
+    with pytest.raises(
+        ConfigError,
+        match=f"^run '{path}' has no epochs yet: it has no metrics.parquet; wait for its first epoch to end$",
+    ):
         read_run(path)
 
 

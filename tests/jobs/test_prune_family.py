@@ -1,4 +1,4 @@
-"""The job as a user starts it: what it refuses, the dry run, the bundle and the JSON at the end."""
+"""The job as a user starts it: what it refuses, the dry run, the bundle, and the JSON at the end."""
 
 from __future__ import annotations
 
@@ -18,30 +18,27 @@ RECIPE = f"{ROOT}/tests/train/recipes.py:family_config"
 LEVELS = ["all·b4/b4·zstd", "c4·b4/b4·zstd", "c2·b8/b8"]
 
 
-def job(*words: str) -> subprocess.CompletedProcess:
-    """Run the job from the repository's root."""
-    command = [sys.executable, "jobs/prune_family.py", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
-
-
-def test_a_recipe_without_a_family():
-    done = job("--recipe", "mnist5k_vgg11_deprune")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == (
+def test_a_recipe_without_a_family(fail_job):
+    assert fail_job("prune_family", "--recipe", "mnist5k_vgg11_deprune") == (
         "error: recipe mnist5k_vgg11_deprune has a deprune schedule, a family is trained by prune "
         "(for example --recipe mnist5k_vgg11_prune)\n"
     )
 
 
-def test_dry_run_trains_nothing(tmp_path):
-    done = job("--recipe", RECIPE, "--dry-run", "--set", f"ray.storage={tmp_path}")
-    assert done.returncode == 0 and all(f"level    {level}: " in done.stdout for level in LEVELS)
+def test_dry_run_trains_nothing(run_job, tmp_path):
+    done = run_job("prune_family", "--recipe", RECIPE, "--dry-run", "--set", f"ray.storage={tmp_path}")
+    assert done.code == 0 and all(f"level    {level}: " in done.out for level in LEVELS)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ray
-def test_the_family_of_a_job_is_that_of_a_run_without_ray(tmp_path):
-    done = job("--recipe", RECIPE, "--set", f"ray.storage={tmp_path / 'runs'}", "train.threads=1")
+@pytest.mark.usefixtures("shared_ray_for_jobs")
+def test_the_family_of_a_job_is_that_of_a_run_without_ray(run_job, tmp_path):
+    command = [sys.executable, "jobs/prune_family.py", "--recipe", RECIPE]
+    settings = [f"ray.storage={tmp_path / 'runs'}", "train.threads=1"]
+    done = subprocess.run(
+        [*command, "--set", *settings], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
     (run_dir,) = (tmp_path / "runs").iterdir()
@@ -58,7 +55,7 @@ def test_the_family_of_a_job_is_that_of_a_run_without_ray(tmp_path):
     for level in family.levels:
         assert (run_dir / "family" / level.file).read_bytes() == (tmp_path / "local" / level.file).read_bytes()
 
-    # A finished run is not trained again, and no cluster is started: its family is written where it is asked for.
-    again = job("--resume", str(run_dir), "--out", str(tmp_path / "elsewhere"))
-    assert json.loads(again.stdout.splitlines()[-1]) == last | {"family": f"{tmp_path}/elsewhere"}
+    # A finished run is not trained again, and no cluster is started: its family is written to another folder.
+    again = run_job("prune_family", "--resume", run_dir, "--out", tmp_path / "elsewhere")
+    assert json.loads(again.out.splitlines()[-1]) == last | {"family": f"{tmp_path}/elsewhere"}
     assert load_family(f"{tmp_path}/elsewhere").id == family.id

@@ -1,3 +1,7 @@
+"""Whole searches as a user starts them: failing trials, stopped searches, and settings of a resumed one."""
+
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -10,7 +14,7 @@ import pytest
 
 from raysplit import recipes
 from raysplit.folders.search_dir import SearchDir
-from raysplit.search.pareto import front
+from raysplit.search.results import find_front
 
 ROOT = Path(__file__).parents[2]
 JOB = str(ROOT / "jobs" / "search.py")
@@ -84,8 +88,8 @@ def command(files, *words):
     return [sys.executable, JOB, *start, "--trials", "4", "--concurrent", "1", "--no-confirm", *words]
 
 
-def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
+def environment(**more):
+    return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
 def last_line(text):
@@ -93,27 +97,28 @@ def last_line(text):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_ray_for_jobs")
 def test_failing_trials_are_counted_and_the_front_is_right(files):
     done = subprocess.run(
         command(files), capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    told = last_line(done.stdout)
-    assert (told["trials"], told["failed"]) == (4, 2)
-    place = SearchDir.at(str(files / "out"))
-    trials = place.trials()
-    assert {trial["fault"] for trial in trials if trial["state"] == "failed"} == {"RuntimeError: planted"}
-    good = [trial for trial in trials if trial["state"] == "finished"]
-    best = [good[i]["number"] for i in front(good, place.search().directions)]
-    assert [Path(one["recipe"]).name for one in told["front"]] == [f"{number:04}.json" for number in best]
-    for one in told["front"]:
+    result = last_line(done.stdout)
+    assert (result["trials"], result["failed"]) == (4, 2)
+    folder = SearchDir.at(str(files / "out"))
+    trials = folder.trials()
+    assert {trial.fault for trial in trials if trial.state == "failed"} == {"RuntimeError: planted"}
+    front = find_front(trials, folder.config())
+    assert [one["recipe"] for one in result["front"]] == [folder.recipe_file(trial) for trial in front.trials]
+    assert result["knee"] == folder.recipe_file(front.knee) and f"knee: trial {front.knee.number}, " in done.stdout
+    for one in result["front"]:
         assert recipes.get(one["recipe"]).train.epochs == 2
     assert (files / "out" / "front.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_search_goes_on_without_repeating_trials(files, how):
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_stopped_search_resumes_without_repeating_trials(files, how, shared_ray):
     slow = command(files, "--set", "model.args.slow=0.3")
     with open(files / "log", "w") as log:
         process = subprocess.Popen(slow, stdout=log, stderr=log, cwd=ROOT, env=environment(), start_new_session=True)
@@ -128,15 +133,30 @@ def test_a_stopped_search_goes_on_without_repeating_trials(files, how):
         assert not (files / "out" / "front.png").exists()
     before = {path.name: path.read_bytes() for path in (files / "out" / "trials").glob("*.json")}
     resume = [sys.executable, JOB, "--resume", str(files / "out"), "--no-confirm"]
-    done = subprocess.run(resume, capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False)
+    env = environment(RAY_ADDRESS=shared_ray)
+    done = subprocess.run(resume, capture_output=True, text=True, timeout=240, cwd=ROOT, env=env, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     trials = SearchDir.at(str(files / "out")).trials()
-    assert len(trials) == 4 and len({json.dumps(trial["point"]) for trial in trials}) == 4
+    assert len(trials) == 4 and len({json.dumps(trial.point) for trial in trials}) == 4
     for name, data in before.items():
         assert (files / "out" / "trials" / name).read_bytes() == data
 
 
-def test_a_resumed_search_keeps_its_own_settings(files):
-    words = [sys.executable, JOB, "--resume", str(files / "out"), "--trials", "40", "--rate", "5"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment(), check=False)
-    assert done.returncode == 1 and done.stderr.strip().endswith("leave out --trials, --rate")
+def test_a_resumed_search_keeps_its_own_settings(fail_job, tmp_path):
+    error = fail_job("search", "--resume", tmp_path, "--trials", 40, "--rate", 5)
+    assert error.endswith("leave out --trials, --rate\n")
+    assert "is not a search's folder" in fail_job("search", "--resume", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--space is missing; try --space tune_spaces.cut_and_level"),
+        (["--space", "tune_spaces.cut"], "there is no file tune_spaces/cut.py in the working directory"),
+        (["--space", "tune_spaces.cut_and_level", "--objectives", "mib"], "no objective 'mib'"),
+        (["--space", "tune_spaces.cut_and_level", "--trials", 0], "the search: trials: Input should be greater"),
+    ],
+)
+def test_mistakes(fail_job, monkeypatch, words, message):
+    monkeypatch.chdir(ROOT)
+    assert message in fail_job("search", "--recipe", "mnist5k_vgg11_uncompressed", *words)

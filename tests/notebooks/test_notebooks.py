@@ -1,4 +1,4 @@
-"""The notebooks: each runs to its end on small settings, and is saved as one whole run left it."""
+"""The notebooks: each runs to its end, on small settings and at full length, and is saved as one whole run left it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ SMALL = {
     "split_training": {"EPOCHS": 2, "ROWS": 300},
     "sweep": {"EPOCHS": 2, "ROWS": 300, "TRIALS": 3},
 }
-"""What the parameters cell of each notebook says in its place."""
+"""What the parameters cell of each notebook is replaced with."""
+STARTS_RAY = {"sweep"}
 A_PATH = re.compile(r"(?<![\w.])/(tmp|root|home|Users|var)\b|file://")
 
 
@@ -49,19 +50,31 @@ def test_each_notebook_has_small_settings():
     assert set(NOTEBOOKS) == set(SMALL), "give each notebook small settings"
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+RUNS = [pytest.param(name, marks=[pytest.mark.ray] if name in STARTS_RAY else []) for name in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_it_runs_on_small_settings(name, tmp_path):
     notebook = read(name)
     (parameters,) = (cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
-    said = re.findall(r"^(\w+) = ", parameters.source, re.M)
-    assert said == list(SMALL[name]), "small settings and the parameters cell name different things"
+    names = re.findall(r"^(\w+) = ", parameters.source, re.M)
+    assert names == list(SMALL[name]), "small settings and the parameters cell name different things"
     parameters.source = "\n".join(f"{key} = {value!r}" for key, value in SMALL[name].items())
+    execute(notebook, tmp_path, timeout=180)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_it_runs_at_full_length(name, tmp_path):
+    execute(read(name), tmp_path, timeout=900)
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: float) -> None:
+    """Run all cells in a fresh kernel in a folder, each within `timeout` seconds; there must be pictures then."""
     for cell in code_cells(notebook):
         cell.outputs = []
-    client = NotebookClient(
-        notebook, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources).execute()
     assert pictures(notebook)
 
 

@@ -35,6 +35,25 @@ def _submodel(index: int, classes: list[str], device: str | None, precision: str
     }
 
 
+def _seat(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a sub-model as the plan has it."""
+    return {
+        "classes": [CLASSES.index(name) for name in part["classes"]],
+        "of": 10,
+        "rest": True,
+        "k": part["k"],
+        "model": {"name": "vit", "args": {"patch": 4, "width": 16 * part["k"], "depth": 9, "heads": part["k"]}},
+        "params": part["params"],
+        "file_bytes": round(part["mib"] * _MIB),
+        "flops": round(2e9 * part["gmac"]),
+        "device": part["device"],
+    }
+
+
+def _totals(on_devices: list[float]) -> dict[str, float]:
+    return {"device_max": max(on_devices), "total": sum(on_devices)}
+
+
 def build_record(path: Path, n: int = 10, precision: str = "bf16", devices: bool = True) -> str:
     """Write config.json, plan.json and summary.json of a CIFAR-10 ViT's ensemble; return the folder."""
     names = ["camera", "phone", "gateway", "tablet", "drone"]
@@ -67,7 +86,20 @@ def build_record(path: Path, n: int = 10, precision: str = "bf16", devices: bool
         "devices": [{"name": name, "memory_mib": 2.0, "gflops_per_s": 2.0} for name in loads and names],
         "samples": 1000,
     }
-    plan = {"kind": "vit", "steps": 12, "seats": [{"rest": True} for _ in range(n)]}
+    plan = {
+        "kind": "vit",
+        "steps": 12,
+        "shape": [3, 32, 32],
+        "seats": [_seat(part) for part in submodels],
+        "loads": loads,
+    }
+    by_device: dict[str, list[dict[str, Any]]] = {}
+    for i, part in enumerate(submodels):
+        by_device.setdefault(placed[i] or str(i), []).append(part)
+    sums = {
+        key: [sum(part[key] for part in parts) for parts in by_device.values()] for key in ("mib", "gmac", "latency_ms")
+    }
+    totals = {f"{key}_{of}": value for key, on_devices in sums.items() for of, value in _totals(on_devices).items()}
     lost = {f"lost{count}": 0.762 - 0.012 * count**1.3 for count in range(1, min(3, n - 1) + 1)}
     summary = {
         "recipe": "cifar10_vit_n10",
@@ -84,6 +116,8 @@ def build_record(path: Path, n: int = 10, precision: str = "bf16", devices: bool
         "base_gmac": 0.1755,
         "base_latency_ms": 7.5,
         "base_latency_like_ms": 7.5 if precision == "fp32" else 5.0,
+        **totals,
+        "bytes_per_sample": sum(part["feature_bytes"] for part in submodels),
         "bytes_per_sample_raw": 3072,
         "submodels": submodels,
         "devices": loads,

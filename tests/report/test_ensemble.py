@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from raysplit.errors import ConfigError
+from raysplit.folders.build_dir import BuildDir
 from raysplit.report import write_ensemble_report
-from raysplit.report.confusion import confusion
 from tests.report.builds import build_record
 from tests.report.cells import Cells
 
@@ -49,7 +49,7 @@ def test_headline(page):
 
 def test_ratios_name_device_total_and_the_precision_of_the_base(page):
     rows = Cells(page).rows
-    assert ["", "base", "most on\none device", "times\nless", "all\ntogether", "times\nless"] in rows
+    assert ["", "base", "most on\none device", "reduction", "all\ntogether", "reduction"] in rows
     # Of five devices the first two have three of the sub-models each, the last has none.
     for row in (
         ["parameters", "2,697,610", "330,000", "8.17×", "1,050,000", "2.57×"],
@@ -136,33 +136,22 @@ def test_escaped(tmp_path):
     Cells(page)
 
 
-def test_confusion():
-    counts = {"base": [[8, 2, 0], [0, 0, 0], [0, 1, 999]], "fused": [[10, 0, 0], [0, 0, 0], [500, 0, 500]]}
-    base, fuse = confusion(counts, ["a", "$b$", "c"]).axes
-    assert base.images[0].get_array().tolist() == [[80, 20, 0], [0, 0, 0], [0, 0.1, 99.9]]
-    shown = [[(*text.get_position(), text.get_text()) for text in ax.texts] for ax in (base, fuse)]
-    assert shown == [[(0, 0, "80"), (1, 0, "20"), (2, 2, "100")], [(0, 0, "100"), (0, 2, "50"), (2, 2, "50")]]
-    assert [label.get_text() for label in base.get_xticklabels()] == ["a", r"\$b\$", "c"]
-    assert base.get_title() == "base" and fuse.get_title() == "fused"
-
-
-@pytest.mark.parametrize(("count", "names"), [(20, 20), (100, 0)])
-def test_confusion_of_many_classes_has_a_scale_in_place_of_numbers(count, names):
-    counts = [[int(i == j) for j in range(count)] for i in range(count)]
-    base, fuse, scale = confusion({"base": counts, "fused": counts}, [f"class {i}" for i in range(count)]).axes
-    assert not base.texts and len(fuse.get_xticklabels()) == names
-    assert scale.get_ylim() == (0, 100)
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("config.json", r"'{}' is not a build's folder: it has no config.json"),
-        ("plan.json", r"'{}' is not the build of an ensemble: it has no plan.json"),
+        (
+            "config.json",
+            "'{}' is not a build's folder: it has no config.json; name the folder that jobs/build_ensemble.py printed",
+        ),
+        (
+            "plan.json",
+            "the build in '{0}' has not ended: it has no plan.json; "
+            "continue it with python jobs/build_ensemble.py --resume {0}",
+        ),
         (
             "summary.json",
-            r"the build in '{0}' has not ended: it has no summary.json; "
-            r"go on with python jobs/build_ensemble.py --resume {0}",
+            "the build in '{0}' has not ended: it has no summary.json; "
+            "continue it with python jobs/build_ensemble.py --resume {0}",
         ),
     ],
 )
@@ -178,20 +167,20 @@ def test_a_missing_record(name, message, tmp_path):
 def test_a_damaged_record(tmp_path):
     place = build_record(tmp_path)
     (tmp_path / "summary.json").write_text('{"n": 3')
-    with pytest.raises(ConfigError, match=rf"^summary.json in '{place}' cannot be read: JSONDecodeError"):
+    with pytest.raises(ConfigError, match=rf"^summary.json in '{place}' is not JSON: "):
         write_ensemble_report(place)
 
 
 def test_of_a_real_build(tiny_ensemble):
     write_ensemble_report(str(tiny_ensemble))
     rows = Cells((tiny_ensemble / "report.html").read_text()).rows
-    summary = json.loads((tiny_ensemble / "summary.json").read_text())
-    assert f"{100 * summary['accuracy']:.1f}%" in rows[1]
+    summary = BuildDir.at(str(tiny_ensemble)).summary()
+    assert f"{100 * summary.accuracy:.1f}%" in rows[1]
     placed = {row[0]: row[1] for row in rows if row[0] in ("phone", "camera")}
     assert sorted(", ".join(placed.values()).split(", ")) == ["0", "1", "2"]
-    parts = summary["submodels"]
-    assert placed["phone"] == ", ".join(str(i) for i, part in enumerate(parts) if part["device"] == "phone")
-    assert [row[3] for row in rows if row[1:2] == ["2 of 3"]] == [f"{part['params']:,}" for part in parts]
+    parts = summary.submodels
+    assert placed["phone"] == ", ".join(str(i) for i, part in enumerate(parts) if part.device == "phone")
+    assert [row[3] for row in rows if row[1:2] == ["2 of 3"]] == [f"{part.params:,}" for part in parts]
 
 
 def test_a_common_net_is_named_and_timed(tmp_path):
@@ -203,5 +192,5 @@ def test_a_common_net_is_named_and_timed(tmp_path):
         (place / f"{name}.json").write_text(json.dumps(tree))
     write_ensemble_report(str(place))
     page = (place / "report.html").read_text()
-    assert "started from one net of all classes (5 epochs), retrained for 10 epochs" in page
-    assert ["train the nets that sub-models start from", "75.0"] in Cells(page).rows
+    assert "cut out of a common network of all classes (5 epochs), retrained for 10 epochs" in page
+    assert ["train the common networks", "75.0"] in Cells(page).rows

@@ -39,10 +39,14 @@ def test_numbers(page):
     # Bytes by kind: activations, labels, headers up; gradients, headers down; traffic; evaluation, checkpoints.
     assert ["mnist5k_plain", "180", "0.014", "0.026", "180", "0.016", "360", "19.0", "0.40"] in rows
     assert ["mnist5k_unfinished", "0.36", "0.011", "0.019", "0.36", "0.012", "0.76", "0.036", "–"] in rows
-    # Here, wifi, lte, ethernet, iot: sums over six epochs, and over the three of the run that has not ended.
+    # Measured, wifi, lte, ethernet, iot: sums over six epochs, and over three of the unfinished run.
     assert ["mnist5k_deprune", "60.0", "66.0", "75.0", "60.0", "2,400"] in rows
     assert ["mnist5k_unfinished", "30.0", "33.0", "37.5", "30.0", "1,200"] in rows
-    assert next(row for row in rows if "here" in row)[:3] == ["run", "here", "wifi\n50.0 up, 50.0 down, 5.00 ms"]
+    assert next(row for row in rows if "measured" in row)[:3] == [
+        "run",
+        "measured",
+        "wifi\n50.0 up, 50.0 down, 5.00 ms",
+    ]
     epoch = ["5", "c16·b4/b4·zstd", "phase 2 of 2", "0.3000", "83.0%", "0.2500", "88.0%", "0.41", "0.40", "10.0"]
     assert epoch in rows
     assert "vgg11 cut at features.7, data set mnist5k, 3 of 8 epochs" in page
@@ -58,12 +62,12 @@ def test_a_record_without_predictions(record, tmp_path):
     assert ["mnist5k_plain", "40.0", *["–"] * 4] in Cells((tmp_path / "r.html").read_text()).rows
 
 
-def test_says_what_would_have_been_cheaper(page):
+def test_notes(page):
     notes = re.findall(r'<p class="note">(.*?)</p>', page)
     assert notes == [
         "Uploading the raw images once would have been cheaper than training: "
-        "mnist5k_plain (2.82 MB against 360 MB, 0.0078×).",
-        "mnist5k_unfinished has not ended: 3 of 8 epochs are in its record.",
+        "mnist5k_plain (2.82 MB vs. 360 MB, 0.0078×).",
+        "mnist5k_unfinished is not finished: its record has 3 of 8 epochs.",
     ]
 
 
@@ -85,7 +89,7 @@ def test_escaped(record, tmp_path):
 
 def test_nothing_to_report(three, tmp_path):
     out = str(tmp_path / "r.html")
-    with pytest.raises(ConfigError, match=r"^there is no run to report on; name at least one run directory$"):
+    with pytest.raises(ConfigError, match=r"^no run to report on; name at least one run directory$"):
         write_report([], out)
     with pytest.raises(ConfigError, match=r"is not a run directory: it has no config.json"):
         write_report([*three, str(tmp_path)], out)

@@ -17,8 +17,8 @@ def test_table(three):
 def test_aligned(three):
     lines = table([read_run(path) for path in three]).splitlines()
     assert len({len(line) for line in lines[1:]}) == 1
-    assert "times less       times less" in lines[0]
-    assert "than fp32 split  than raw upload" in lines[1]
+    assert "reduction vs.  reduction vs." in lines[0]
+    assert "   fp32 split     raw upload" in lines[1]
     column = lines[1].index("accuracy")
     assert [line[column : column + 5] for line in lines[2:]] == ["91.3%", "96.0%", "60.0%"]
 

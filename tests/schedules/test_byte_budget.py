@@ -13,6 +13,7 @@ from raysplit.config import ByteBudget, Level
 from raysplit.errors import ConfigError
 from raysplit.records.epoch import total_traffic
 from raysplit.schedules import Decision, RunContext
+from tests.examples import examples
 from tests.schedules.histories import BYTES, LADDER, LOOSE, MIDDLE, STEPS, TIGHT, context, record
 
 
@@ -74,7 +75,7 @@ def test_the_megabytes_that_the_error_asks_for_are_accepted(epochs, steps, cost)
     assert ByteBudget(ladder=(TIGHT,), megabytes=float(needed)).decide(run, []).level == TIGHT
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.data())
 def test_a_budget_is_never_exceeded_whatever_epochs_cost(data):
     costs = data.draw(st.lists(st.integers(1, 10**7), min_size=1, max_size=6), "bytes of a step")

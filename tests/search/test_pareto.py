@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import ConfigError
-from raysplit.search.pareto import front, hypervolume, knee, trials_of
+from raysplit.search.pareto import KneePoint, extract_metrics, hypervolume, knee_point, pareto_front
 
 TWO = {"accuracy": "max", "bytes": "min"}
 THREE = TWO | {"seconds": "min"}
@@ -26,14 +26,14 @@ def as_costs(trial) -> tuple[float, ...]:
 
 
 @given(TRIALS)
-def test_the_front_is_what_no_other_trial_beats(trials):
+def test_the_front_is_what_no_other_trial_dominates(trials):
     costs = [as_costs(trial) for trial in trials]
     expected = {
         cost
         for cost in costs
         if not any(other != cost and all(a <= b for a, b in zip(other, cost, strict=True)) for other in costs)
     }
-    found = front(trials, THREE)
+    found = pareto_front(trials, THREE)
     assert {costs[index] for index in found} == expected and len(found) == len(expected)
     assert [costs[index][0] for index in found] == sorted(costs[index][0] for index in found)
 
@@ -55,32 +55,32 @@ def test_trials_that_failed_are_never_on_the_front():
         {"accuracy": None, "bytes": 0},
         {"accuracy": 0.5, "bytes": 10},
     ]
-    assert front(trials, TWO) == [0, 4]
+    assert pareto_front(trials, TWO) == [0, 4]
     assert hypervolume(trials, TWO, {"accuracy": 0.0, "bytes": 100.0}) == pytest.approx(0.5 * 90)
     assert hypervolume([], TWO, {"accuracy": 0.0, "bytes": 100.0}) == 0
     with pytest.raises(ConfigError, match="no trial has a number for every objective"):
-        knee(trials[1:4], TWO)
+        knee_point(trials[1:4], TWO)
 
 
 def test_the_knee_is_where_the_front_bends():
     curve = [{"accuracy": 0.9 - 0.4 / (1 + size), "bytes": size} for size in range(0, 40, 2)]
-    found = knee(curve, TWO)
-    assert curve[found.index]["bytes"] in (4, 6) and "of 20 on the front" in found.reason
-    assert knee([curve[3]], TWO).index == 0
+    found = knee_point(curve, TWO)
+    assert curve[found.index]["bytes"] in (4, 6) and "of the 20 on the front" in found.reason
+    assert knee_point([curve[3]], TWO) == KneePoint(0, "the only trial on the front")
 
 
 def test_units_do_not_move_the_knee():
     rng = np.random.default_rng(0)
     trials = [{"accuracy": a, "bytes": b} for a, b in rng.random((30, 2))]
     scaled = [{"accuracy": trial["accuracy"], "bytes": 1e6 * trial["bytes"]} for trial in trials]
-    assert knee(trials, TWO).index == knee(scaled, TWO).index
+    assert knee_point(trials, TWO).index == knee_point(scaled, TWO).index
 
 
-def test_what_is_lacking_is_named():
+def test_a_missing_objective_is_named():
     with pytest.raises(ConfigError, match="no 'bytes'"):
         hypervolume([{"accuracy": 1, "bytes": 1}], TWO, {"accuracy": 0})
     with pytest.raises(ConfigError, match="no objective"):
-        front([{}], {})
+        pareto_front([{}], {})
 
 
 def test_a_grid_of_results_with_failed_trials():
@@ -89,5 +89,5 @@ def test_a_grid_of_results_with_failed_trials():
             self.metrics, self.error = metrics, error
 
     grid = [Result({"accuracy": 0.5, "bytes": 1}), Result({"accuracy": 0.9, "bytes": 0}, ValueError()), Result(None)]
-    trials = trials_of(grid)
-    assert front(trials, {"accuracy": "max", "bytes": "min"}) == [0]
+    trials = extract_metrics(grid)
+    assert pareto_front(trials, {"accuracy": "max", "bytes": "min"}) == [0]

@@ -1,4 +1,4 @@
-"""`serve run` in a process of its own, in a Ray of its own."""
+"""`serve run` in a process of its own, with a Ray of its own."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _START_S = 240
 @contextmanager
 def serve_run(config: str, folder: Path) -> Iterator[str]:
     """Run a shipped config from a folder, wait until it is ready, and yield its URL."""
-    place = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
+    ray_folder = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
     serve = Path(sys.executable).with_name("serve")
-    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_TMPDIR": place}
-    with open(Path(place) / "serve.log", "w+") as log:
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_TMPDIR": ray_folder}
+    with open(Path(ray_folder) / "serve.log", "w+") as log:
         process = subprocess.Popen(
             [serve, "run", str(CONFIGS / config)], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
         )
@@ -39,7 +39,7 @@ def serve_run(config: str, folder: Path) -> Iterator[str]:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(ray_folder, ignore_errors=True)
 
 
 def _wait(process: subprocess.Popen, log: Path) -> None:

@@ -1,34 +1,34 @@
-"""What an application takes."""
+"""The args of applications."""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
 
-from raysplit.serving.args import EnsembleArgs, SplitArgs
+from raysplit.serving.args import EnsembleArgs, Limits, SplitArgs
 
 
-def test_each_sub_model_has_a_deployment_of_its_own_unless_grouped():
+def test_each_sub_model_has_its_own_deployment_unless_grouped():
     args = EnsembleArgs(bundle="b", groups={"left": (3, 0)})
-    assert args.deployments(5) == {"left": (3, 0), "submodel-1": (1,), "submodel-2": (2,), "submodel-4": (4,)}
-    with pytest.raises(ValueError, match="group 'left' names sub-model 3; the ensemble has 0 to 2"):
-        args.deployments(3)
+    assert args.assign_deployments(5) == {"left": (3, 0), "submodel-1": (1,), "submodel-2": (2,), "submodel-4": (4,)}
+    with pytest.raises(ValueError, match="group 'left' lists sub-model 3; the ensemble has sub-models 0 to 2"):
+        args.assign_deployments(3)
 
 
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"groups": {"a": [0], "b": [0]}}, "groups name sub-model 0 twice"),
-        ({"groups": {"a": []}}, "group 'a' has no sub-model"),
-        ({"groups": {"submodel-0": [1]}}, "group 'submodel-0' is called like another deployment"),
-        ({"groups": {"Ingress": [1]}}, "group 'Ingress' is called like another deployment"),
+        ({"groups": {"a": [0], "b": [0]}}, "groups list sub-model 0 twice"),
+        ({"groups": {"a": []}}, "group 'a' is empty"),
+        ({"groups": {"submodel-0": [1]}}, "group 'submodel-0' clashes with another deployment"),
+        ({"groups": {"Ingress": [1]}}, "group 'Ingress' clashes with another deployment"),
         ({"max_batch": 8}, "limits.images 64 is more than max_batch 8"),
         ({"bundel": "x"}, "Nearest: bundle"),
         ({"missing": "skip"}, "'wait', 'drop' or 'fail'"),
         ({"name": "a/b"}, "pattern"),
     ],
 )
-def test_what_cannot_be_is_refused(wrong, text):
+def test_invalid_args_are_refused(wrong, text):
     with pytest.raises(ValidationError, match=text):
         EnsembleArgs.model_validate({"bundle": "b"} | wrong)
 
@@ -36,3 +36,7 @@ def test_what_cannot_be_is_refused(wrong, text):
 def test_a_split_application_needs_a_family():
     with pytest.raises(ValidationError, match="family"):
         SplitArgs.model_validate({})
+
+
+def test_the_body_limit_in_bytes():
+    assert Limits(body_mib=1 / 16).body_bytes == 2**16

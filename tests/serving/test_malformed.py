@@ -1,4 +1,4 @@
-"""Thousands of malformed requests: each is refused with a 4xx in words, none crashes anything, memory stays."""
+"""Thousands of malformed requests: each is refused with a 4xx and a reason, nothing crashes, memory does not grow."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from starlette.testclient import TestClient
 
 from raysplit.device.halves import DeviceHalves
-from raysplit.serving.args import Limits, SplitArgs
-from raysplit.serving.split.app import SplitRoutes
-from raysplit.serving.split.halves import Halves
-from raysplit.wire.split_api import FAMILY_HEADER, LEVEL_HEADER
+from raysplit.wire.split_api import FAMILY_HEADER, LEVEL_HEADER, level_to_header
+from tests.examples import examples
 from tests.serving.apps import App
+from tests.serving.split.messages import make_client
 
-many = settings(
-    max_examples=1000,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+
+def many(count: int) -> settings:
+    """Return settings for `count` examples, the same ones in every run."""
+    return examples(
+        count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
 INFER = "/v2/models/raysplit/infer"
 
@@ -65,13 +67,13 @@ def client(tiny_ensemble):
 
 @pytest.fixture(scope="module", autouse=True)
 def memory(client):
-    """Neither what the process holds nor the most it ever held may grow by more than Python's own slack."""
+    """Neither the memory of the process nor its peak may grow by more than Python's own slack."""
     for body in FILES.values():
         assert client.post("/v1/predict", content=body, headers={"Content-Type": "image/png"}).status_code == 200
-    before, most = resident_mib(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, peak = resident_mib(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resident_mib() - before < 200
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 200 * 1024
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200 * 1024
 
 
 def resident_mib() -> float:
@@ -89,32 +91,32 @@ def refused(answer) -> None:
 
 
 def survived(answer) -> None:
-    """Of a request that may by chance be a right one."""
+    """Allow for a request that is valid by chance."""
     if answer.status_code != 200:
         refused(answer)
 
 
-@many
+@many(1000)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_files_that_are_cut_short(client, kind, data):
     whole = FILES[kind]
-    # The last twenty bytes of a PNG are checksums and an empty chunk: without them all pixels are there.
+    # The last twenty bytes of a PNG are checksums and an empty chunk: all pixels are there without them.
     end = data.draw(st.integers(0, len(whole) - (21 if kind == "PNG" else 1)))
     refused(client.post("/v1/predict", content=whole[:end], headers={"Content-Type": f"image/{kind.lower()}"}))
 
 
-@many
+@many(1000)
 @given(st.sampled_from(sorted(FILES)), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1))
 def test_files_with_bytes_changed(client, kind, changes):
     body = bytearray(FILES[kind])
-    for place, value in changes:
-        body[place % len(body)] = value
+    for position, value in changes:
+        body[position % len(body)] = value
     survived(client.post("/v1/predict", content=bytes(body), headers={"Content-Type": f"image/{kind.lower()}"}))
 
 
-@many
+@many(1000)
 @given(st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1), st.sampled_from([0, 2, 3, 4, 6]), st.binary(max_size=30))
-def test_pictures_that_would_be_huge(client, width, height, colours, packed):
+def test_huge_images(client, width, height, colours, packed):
     if width * height <= 10_000:
         width += 10_000
 
@@ -127,9 +129,9 @@ def test_pictures_that_would_be_huge(client, width, height, colours, packed):
     refused(client.post("/v1/predict", content=body, headers={"Content-Type": "image/png"}))
 
 
-@many
+@many(1000)
 @given(st.data())
-def test_tensors_with_something_else_in_their_fields(client, data):
+def test_tensors_with_invalid_fields(client, data):
     tensor = dict(TENSOR)
     key = data.draw(st.sampled_from(sorted(tensor)))
     if data.draw(st.booleans()):
@@ -140,25 +142,25 @@ def test_tensors_with_something_else_in_their_fields(client, data):
     refused(client.post(INFER, content=body, headers={"Content-Type": "application/json"}))
 
 
-@settings(many, max_examples=600)
+@many(600)
 @given(
     st.one_of(st.binary(max_size=200), st.recursive(JUNK, lambda inner: st.lists(inner, max_size=3)).map(json.dumps))
 )
-def test_bodies_of_something_else(client, body):
+def test_bodies_of_anything_else(client, body):
     refused(client.post(INFER, content=body, headers={"Content-Type": "application/json"}))
 
 
-@settings(many, max_examples=400)
+@many(400)
 @given(st.integers(-(2**40), 2**40), st.integers(-10, 2000), st.binary(max_size=100))
 def test_binary_tensors_of_another_length(client, header, size, rest):
-    about = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "parameters": {"binary_data_size": size}}
-    body = json.dumps({"inputs": [about]}).encode() + rest
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "parameters": {"binary_data_size": size}}
+    body = json.dumps({"inputs": [tensor]}).encode() + rest
     sent = {"Inference-Header-Content-Length": str(header), "Content-Type": "application/octet-stream"}
     refused(client.post(INFER, content=body, headers=sent))
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_bombs(client, times):
+def test_decompression_bombs(client, times):
     body = bytes(64 * 2**20)
     for _ in range(times):
         body = gzip.compress(body, 9)
@@ -168,9 +170,9 @@ def test_bombs(client, times):
     assert answer.status_code == 413
 
 
-@settings(many, max_examples=200)
+@many(200)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200), st.integers(0, 100_000))
-def test_headers_of_something_else(client, text, length):
+def test_headers_of_anything_else(client, text, length):
     for name in ("Content-Type", "Content-Encoding", "Inference-Header-Content-Length", "Content-Length"):
         sent = {"Content-Type": "image/png", name: text.strip() + "x" + "9" * length}
         path = INFER if name.startswith("Inf") else "/v1/predict"
@@ -183,14 +185,13 @@ def split(family):
     """Return a client of a family's application, a message for it, and its headers."""
     level = family.levels[0].level
     message = DeviceHalves(family).message(torch.zeros(2, *family.about.shape, dtype=torch.uint8), level)
-    web = SplitRoutes(Halves(family, Limits(body_mib=1)), SplitArgs(family="unused"))
-    with TestClient(web.app, client=("127.0.0.1", 1)) as client:
-        yield client, message, {LEVEL_HEADER: level.replace("·", "."), FAMILY_HEADER: family.id}
+    with make_client(family, body_mib=1) as client:
+        yield client, message, {LEVEL_HEADER: level_to_header(level), FAMILY_HEADER: family.id}
 
 
-@settings(many, max_examples=800)
+@many(800)
 @given(st.data())
-def test_messages_that_are_damaged_foreign_or_lie(split, data):
+def test_messages_that_are_damaged_or_lie(split, data):
     client, message, sent = split
     whole, head = message.to_bytes(), message.header_bytes
     kind = data.draw(st.sampled_from(["cut", "changed", "lies", "junk"]))
@@ -203,8 +204,8 @@ def test_messages_that_are_damaged_foreign_or_lie(split, data):
         changed[data.draw(st.integers(0, head - 5 if kind == "lies" else len(whole) - 1))] ^= data.draw(
             st.integers(1, 255)
         )
-        if kind == "lies":  # whoever lies gets the checksum right
+        if kind == "lies":  # a lie has a valid checksum
             changed[head - 4 : head] = struct.pack("<I", zlib.crc32(changed[head:], zlib.crc32(changed[: head - 4])))
         body = bytes(changed)
-    # Two fields say nothing of the values: the number of the batch, and the sender's seconds.
+    # Two fields do not affect the values: the number of the batch and the sender's seconds.
     (survived if kind == "lies" else refused)(client.post("/v1/split", content=body, headers=sent))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
 from raysplit.models import VGG
-from raysplit.split import Halves
+from raysplit.split import SplitModel
 
 SIZE = 64
 SHAPE = (3, SIZE, SIZE)
@@ -63,7 +63,7 @@ def gradients(*modules: nn.Module) -> dict[str, Tensor | None]:
     return found
 
 
-def assert_composes(model: nn.Module, halves: Halves, x: Tensor) -> None:
+def assert_composes(model: nn.Module, halves: SplitModel, x: Tensor) -> None:
     """The halves, joined as across a wire, give the model's answer and gradients bit for bit, in both modes."""
     for training in (True, False):
         for module in (model, halves.device, halves.server):

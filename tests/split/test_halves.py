@@ -7,7 +7,7 @@ from torch import nn
 
 from raysplit.errors import CutError
 from raysplit.models import VGG
-from raysplit.split import find_cuts, halve, halves_of
+from raysplit.split import find_cuts, split_at, split_model
 from tests.split.networks import NETWORKS, SHAPE, SIZE, assert_composes
 from tests.split.unsplit import insert_after
 
@@ -30,7 +30,7 @@ def test_halves_compose_bit_for_bit(name):
     model = NETWORKS[name]()
     cuts = find_cuts(model, SHAPE)
     for cut in (cuts[0], cuts[len(cuts) // 2], cuts[-1]):
-        assert_composes(model, halves_of(cuts, cut.name), images(4))
+        assert_composes(model, split_at(cuts, cut.name), images(4))
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_every_cut_composes(build):
     shape = (3, 32, 32)
     cuts = find_cuts(model, shape)
     for cut in cuts:
-        assert_composes(model, halves_of(cuts, cut.name), images(3, shape))
+        assert_composes(model, split_at(cuts, cut.name), images(3, shape))
 
 
 @pytest.mark.parametrize("name", ["deit", "swin", "shufflenet_v2_x0_5"])
 def test_the_halves_share_out_the_state_of_the_model(name):
     model = NETWORKS[name]()
     cuts = find_cuts(model, SHAPE)
-    halves = halves_of(cuts, cuts[len(cuts) // 2].name)
+    halves = split_at(cuts, cuts[len(cuts) // 2].name)
     device, server = (half.state_dict(keep_vars=True) for half in (halves.device, halves.server))
     assert not device.keys() & server.keys()
     whole = model.state_dict(keep_vars=True)
@@ -70,7 +70,7 @@ def test_the_halves_share_out_the_state_of_the_model(name):
 def test_running_statistics_are_those_of_the_model():
     model = NETWORKS["resnet18"]()
     twin = copy.deepcopy(model)
-    halves = halve(twin, SHAPE, "layer2.0")
+    halves = split_model(twin, SHAPE, "layer2.0")
     model(images())
     halves.server(halves.device(images()))
     found = {**halves.device.state_dict(), **halves.server.state_dict()}
@@ -80,13 +80,13 @@ def test_running_statistics_are_those_of_the_model():
 def test_parameters_in_no_graph_stay_with_the_server():
     model = tiny()
     model.spare = nn.Linear(2, 2)
-    halves = halve(model, (3, 8, 8), "conv")
+    halves = split_model(model, (3, 8, 8), "conv")
     assert {"spare.weight", "spare.bias"} <= halves.server.state_dict().keys()
 
 
 def test_halves_start_in_the_mode_of_the_model_and_do_not_change_it():
     model = tiny().eval()
-    halves = halve(model, (3, 8, 8), "conv")
+    halves = split_model(model, (3, 8, 8), "conv")
     assert not halves.device.training and not halves.server.training and not model.training
 
 
@@ -109,9 +109,9 @@ def tiny(inplace=True):
 
 @pytest.mark.parametrize("inplace", [True, False])
 def test_the_server_clones_only_what_it_writes_into(inplace):
-    halves = halve(tiny(inplace), (3, 8, 8), "conv")
+    halves = split_model(tiny(inplace), (3, 8, 8), "conv")
     assert ("clone" in ops(halves.server)) == inplace
-    assert "clone" not in ops(halve(tiny(inplace), (3, 8, 8), "drop").server)
+    assert "clone" not in ops(split_model(tiny(inplace), (3, 8, 8), "drop").server)
 
 
 def ops(half):
@@ -129,7 +129,7 @@ def ops(half):
 
 
 def test_deepcopy_and_to_work_on_a_half():
-    halves = halve(tiny(), (3, 8, 8), "conv")
+    halves = split_model(tiny(), (3, 8, 8), "conv")
     x = images(2, (3, 8, 8))
     twin = copy.deepcopy(halves.server.eval()).to(torch.float64)
     sent = halves.device.eval()(x)
@@ -156,7 +156,7 @@ class Constants(nn.Module):
 @pytest.mark.parametrize("cut", ["first", "mul", "add"])
 def test_constants_and_sizes_are_rebuilt_on_the_server(cut):
     model = Constants()
-    halves = halve(model, (3, 8, 8), cut)
+    halves = split_model(model, (3, 8, 8), cut)
     assert_composes(model, halves, images(5, (3, 8, 8)))
     assert not vars(model).keys() & {"_tensor_constant0"}
 
@@ -179,7 +179,7 @@ def test_random_numbers_are_drawn_in_the_order_of_the_model():
     cuts = find_cuts(model, (3, 8, 8))
     assert [cut.name for cut in cuts] == ["add", "dropout#2"]
     for cut in cuts:
-        assert_composes(model, halves_of(cuts, cut.name), images(2, (3, 8, 8)))
+        assert_composes(model, split_at(cuts, cut.name), images(2, (3, 8, 8)))
 
 
 def reseed(x):
@@ -189,7 +189,7 @@ def reseed(x):
 
 def test_a_call_inserted_at_the_cut_matches_the_halves():
     model = NETWORKS["vit_timm"]().train()
-    halves = halve(model, SHAPE, "blocks.0")
+    halves = split_model(model, SHAPE, "blocks.0")
     whole = insert_after(model, SHAPE, "blocks.0", reseed)
     for training in (True, False):
         torch.manual_seed(1)
@@ -200,6 +200,6 @@ def test_a_call_inserted_at_the_cut_matches_the_halves():
     assert whole.state_dict().keys() == model.state_dict().keys()
 
 
-def test_halve_refuses_a_name_that_is_no_cut():
+def test_a_name_that_is_not_a_cut_is_refused():
     with pytest.raises(CutError, match="cut 'stem' is not a cut of vgg11"):
-        halve(VGG("vgg11", 5, width=0.125), (3, SIZE, SIZE), "stem")
+        split_model(VGG("vgg11", 5, width=0.125), (3, SIZE, SIZE), "stem")

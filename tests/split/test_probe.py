@@ -1,14 +1,14 @@
 import torch
 from torch import fx, nn
 
-from raysplit.split.probe import Probe, meta_copy, on_meta, storages, tensors
+from raysplit.split.probe import Probe, copy_to_meta, find_tensors, on_meta, storage_bytes
 
 
-def test_meta_copy_keeps_names_ties_and_gradient_flags():
+def test_copy_to_meta_keeps_names_ties_and_gradient_flags():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
     model[2].weight = model[0].weight
     model[0].bias.requires_grad_(False)
-    twin = meta_copy(model)
+    twin = copy_to_meta(model)
     assert twin.state_dict().keys() == model.state_dict().keys()
     assert all(t.is_meta for t in twin.state_dict().values())
     assert twin[2].weight is twin[0].weight and not twin[0].bias.requires_grad
@@ -25,20 +25,20 @@ def test_on_meta_puts_the_attention_fast_path_back():
 
 def test_tensors_are_found_in_containers():
     a, b = torch.zeros(1), torch.zeros(2)
-    assert [t.numel() for t in tensors({"x": [a, (b, 3)], "y": None})] == [1, 2]
+    assert [t.numel() for t in find_tensors({"x": [a, (b, 3)], "y": None})] == [1, 2]
 
 
 def test_views_share_a_storage():
     a = torch.zeros(4, 4)
-    assert storages((a, a[0], a.t())) == storages(a)
-    assert list(storages(a).values()) == [64]
+    assert storage_bytes((a, a[0], a.t())) == storage_bytes(a)
+    assert list(storage_bytes(a).values()) == [64]
 
 
 def test_in_place_writes_are_seen_through_views():
     model = nn.Sequential(nn.Linear(4, 4), nn.Flatten(), nn.ReLU(inplace=True), nn.ReLU())
     graph = fx.symbolic_trace(model).graph
-    probe = Probe(meta_copy(model), graph)
+    probe = Probe(copy_to_meta(model), graph)
     values = probe((1, 1, 4), batch=2)
     _, linear, flatten, inplace, plain, _ = graph.nodes
-    assert probe.written[inplace] == set(storages(values[linear])) == set(storages(values[flatten]))
+    assert probe.written[inplace] == set(storage_bytes(values[linear])) == set(storage_bytes(values[flatten]))
     assert not probe.written[flatten] and not probe.written[plain]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, fx, nn
 
-from raysplit.split import Half, cuts_of, find_cut, trace
+from raysplit.split import ModelHalf, find_cut, list_cuts, trace
 
 
 def insert_after(
@@ -17,13 +17,13 @@ def insert_after(
     `function` is called exactly between the two halves' operations; it must be a module-level function.
     """
     traced = trace(model, shape)
-    cuts = cuts_of(traced)
+    cuts = list_cuts(traced)
     graphs = []
-    for mode, place in zip((traced.train, traced.eval), cuts.places[find_cut(cuts, cut_name).name], strict=True):
+    for mode, cut in zip((traced.train, traced.eval), cuts.positions[find_cut(cuts, cut_name).name], strict=True):
         graph, env = fx.Graph(), {}
         for position, node in enumerate(mode.nodes):
             env[node] = graph.node_copy(node, env.__getitem__)
-            if position == place.position:
-                env[place.node] = graph.call_function(function, (env[place.node],))
+            if position == cut.index:
+                env[cut.node] = graph.call_function(function, (env[cut.node],))
         graphs.append(graph)
-    return Half(traced, *graphs)
+    return ModelHalf(traced, *graphs)

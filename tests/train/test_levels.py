@@ -11,7 +11,7 @@ from raysplit.config import UNCOMPRESSED, Fixed
 from raysplit.errors import ConfigError, WireError
 from raysplit.train.costs import step_bytes
 from raysplit.train.device_side import DeviceSide
-from raysplit.train.halves import build_parts
+from raysplit.train.halves import build_halves
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.wire.message import parse
@@ -103,5 +103,5 @@ def test_evaluation_is_plain_top_k_and_training_is_not(squeezed):
 def test_more_values_than_cross(squeezed, level, values):
     config = at(squeezed, level)
     with pytest.raises(ConfigError, match=rf"level {config.schedule.level} keeps \d+ values of each sample, {values} "):
-        build_parts(config, 10, (1, 8, 8))
-    build_parts(at(squeezed, f"c2.k{values}.b4/b4" if values == 8 else "all.k64.b4/b4"), 10, (1, 8, 8))
+        build_halves(config, 10, (1, 8, 8))
+    build_halves(at(squeezed, f"c2.k{values}.b4/b4" if values == 8 else "all.k64.b4/b4"), 10, (1, 8, 8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from raysplit.utils.user_code import load_function
 from tests.train.test_extensions import OWN
 from tests.train.test_loop import assert_same, merged, unsplit
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
 # A model that takes its process down once: at the training pass of the given number, in the given half.
 MORTAL = """
@@ -66,15 +65,6 @@ def parts(config):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
-    ray.init(num_cpus=2, resources={"device": 1}, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-    del os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"]
-
-
 @pytest.fixture
 def on_ray(plain, tmp_path):
     return plain.replaced(
@@ -83,7 +73,13 @@ def on_ray(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cut", "in_flight"), [("features.0", 1), ("features.7", 1), ("classifier.2", 1), ("features.7", 2)]
+    ("cut", "in_flight"),
+    [
+        pytest.param("features.0", 1, marks=pytest.mark.slow),
+        ("features.7", 1),
+        pytest.param("classifier.2", 1, marks=pytest.mark.slow),
+        ("features.7", 2),
+    ],
 )
 def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
     config = on_ray.replaced(cut=cut, train=on_ray.train.replaced(in_flight=in_flight))

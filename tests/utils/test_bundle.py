@@ -43,7 +43,8 @@ def test_the_id_is_the_hash_of_the_manifest_however_it_is_laid_out(path, tmp_pat
 def test_a_damaged_file_is_named(path, tmp_path, name):
     file = tmp_path / "bundle" / name
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(BundleError, match=f"^{name} of bundle '{path}' is damaged: .*write the bundle again$"):
+    wrong = "is damaged: .* do not match the sha256 of the manifest.json"
+    with pytest.raises(BundleError, match=f"^{name} of bundle '{path}' {wrong}, .*write the bundle again$"):
         open_bundle(path, "test")
     file.unlink()
     with pytest.raises(BundleError, match=f"^{name} of bundle '{path}' is missing; copy or write"):
@@ -67,11 +68,16 @@ def test_a_manifest_that_is_none(path, tmp_path, text, says):
 
 
 def test_another_kind_or_format(path, tmp_path):
-    with pytest.raises(BundleError, match=f"bundle '{path}' is of kind 'test', not 'toast'"):
+    with pytest.raises(
+        BundleError, match=f"bundle '{path}' is of kind 'test', not 'toast'; name a bundle of kind 'toast'"
+    ):
         open_bundle(path, "toast")
     manifest = tmp_path / "bundle" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(BundleError, match=f"bundle '{path}' is of format 2, this raysplit reads 1"):
+    with pytest.raises(
+        BundleError,
+        match=f"bundle '{path}' is of format 2, but this version of raysplit reads format 1; use the version",
+    ):
         open_bundle(path, "test")
 
 
@@ -84,7 +90,7 @@ def test_no_bundle(tmp_path):
 
 def test_a_write_that_fails_leaves_no_bundle(path, tmp_path):
     """Not even the one that was there: its files may be gone."""
-    with pytest.raises(ConfigError, match=r"cannot write a.bin/c to .*choose another place"):
+    with pytest.raises(ConfigError, match=r"cannot write a.bin/c to .*choose another location"):
         write_bundle(path, "test", {}, {"a.bin/c": b""})
     with pytest.raises(BundleError, match="is not a bundle"):
         open_bundle(path, "test")

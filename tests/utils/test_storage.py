@@ -30,6 +30,6 @@ def test_locations(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=rf"cannot write a to '{tmp_path}/file': .*; choose another place"):
+    with pytest.raises(ConfigError, match=rf"cannot write a to '{tmp_path}/file': .*; choose another location"):
         Folder.at(str(tmp_path / "file")).write("a", b"")
     assert not list(tmp_path.glob("**/*.part"))

@@ -14,6 +14,7 @@ from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positio
 from raysplit.config import Level
 from raysplit.errors import WireError
 from raysplit.wire.message import Kind, Message, header_size, parse
+from tests.examples import examples
 
 FIXED = struct.Struct("<2sBBIIBBBBBHI")
 ZSTD, CHANNELS, TOP, KNOWN, RANGES = 1, 2, 4, 8, 16
@@ -268,7 +269,7 @@ def reads_or_refuses(data):
 SIZES = st.sampled_from([0, 1, 1, 2, 3, 8, 9, 1 << 16, 1 << 31, (1 << 32) - 1])
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     st.fixed_dictionaries(
         {},
@@ -290,7 +291,7 @@ def test_any_fields_with_a_right_checksum(fields):
     reads_or_refuses(raw(**fields))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(sorted(SAMPLES)), st.data())
 def test_changed_bytes_with_the_checksum_made_right(name, data):
     message = bytearray(SAMPLES[name].to_bytes())

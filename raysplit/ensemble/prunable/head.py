@@ -1,4 +1,4 @@
-"""A sub-model's head out of its base's."""
+"""A sub-model's head, from its base's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from torch import Tensor
 
 
 def class_rows(head: Tensor, classes: Sequence[int] | None, rest: bool) -> Tensor:
-    """Return the rows of a head's weight or bias (all classes, …) that a sub-model's head has, as `Family.shrink`.
+    """Return a sub-model's rows of a head's weight or bias (all classes, …), see `PrunableNetwork.shrink`.
 
     Where `classes` are all there are, the row for the others is 0.
+
+    >>> class_rows(torch.tensor([1.0, 2.0, 6.0]), classes=[1], rest=True).tolist()
+    [3.5, 2.0]
     """
     if classes is None:
         classes = range(len(head))

@@ -1,4 +1,4 @@
-"""A Serve config, all of it: Serve's schema without leniency, then what Serve accepts and a user regrets."""
+"""Checking a whole Serve config: Serve's own schema, strictly, and what Serve accepts but users regret."""
 
 from __future__ import annotations
 
@@ -8,61 +8,70 @@ from typing import Any
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from raysplit.serving.check.apps import check_app
-from raysplit.serving.check.finding import Finding, at, mappings
+from raysplit.serving.check.finding import Finding, join_path, list_mappings
 from raysplit.serving.check.imports import check_import
-from raysplit.serving.check.strict import validated
+from raysplit.serving.check.strict import validate
 
 
-def check_config(config: Any, path: str = "", here: bool = True) -> list[Finding]:
-    """Return what is wrong with a Serve config; `here`: it is for this machine, which has its bundles and modules."""
+def check_config(config: Any, path: str = "", local: bool = True) -> list[Finding]:
+    """Return the problems found in a Serve config.
+
+    `local` says that the config is for this machine, which then has its modules and bundles.
+
+    >>> for finding in check_config({"http_options": {"prot": 80, "request_timeout_s": 9}, "applications": []}):
+    ...     print(finding)
+    http_options.prot: unknown key. Nearest: port, host, root_path.
+    """
     findings: list[Finding] = []
-    validated(ServeDeploySchema, config, path, findings)
+    validate(ServeDeploySchema, config, path, findings)
     if not isinstance(config, Mapping):
         return findings
-    apps, where = mappings(config.get("applications")), at(path, "applications")
-    ours = [*_twins(apps, "name", where), *_twins(apps, "route_prefix", where), *_misplaced(apps, where)]
-    if ours:  # they say which application; Serve's say it again, of the whole
+    apps, where = list_mappings(config.get("applications")), join_path(path, "applications")
+    own = [*_find_duplicates(apps, "name", where), *_find_duplicates(apps, "route_prefix", where)]
+    own += _check_misplaced_keys(apps, where)
+    if own:  # they name the application, while Serve repeats them for the config as a whole
         findings = [finding for finding in findings if finding.path not in (path, where)]
-    findings += [*ours, *_timeout(config, path)]
+    findings += [*own, *_check_request_timeout(config, path)]
     for index, app in apps:
-        findings += _route(app, at(where, index))
-        findings += _named_twice(app, at(where, index))
-        findings += check_import(app, at(where, index), here)
-        findings += check_app(app, at(where, index), config, here)
+        app_path = join_path(where, index)
+        findings += _check_route_prefix(app, app_path)
+        findings += _find_duplicate_deployments(app, app_path)
+        findings += check_import(app, app_path, local)
+        findings += check_app(app, app_path, config, local)
     return findings
 
 
-def _twins(apps: list[tuple[int, Mapping[Any, Any]]], key: str, path: str) -> Iterator[Finding]:
+def _find_duplicates(apps: list[tuple[int, Mapping[Any, Any]]], key: str, path: str) -> Iterator[Finding]:
     default = ServeApplicationSchema.model_fields[key].default
     first: dict[str, int] = {}
     for index, app in apps:
         value = app.get(key, default)
         if isinstance(value, str) and first.setdefault(value, index) != index:
-            origin = "" if key in app else ", which stands where there is none,"
-            text = f"'{value}'{origin} is also that of applications[{first[value]}]; each has its own"
-            yield Finding(at(at(path, index), key), text)
+            origin = "" if key in app else ", the default,"
+            text = f"'{value}'{origin} is already taken by applications[{first[value]}]; use another one"
+            yield Finding(join_path(path, index, key), text)
 
 
-def _misplaced(apps: list[tuple[int, Mapping[Any, Any]]], path: str) -> Iterator[Finding]:
+def _check_misplaced_keys(apps: list[tuple[int, Mapping[Any, Any]]], path: str) -> Iterator[Finding]:
     for index, app in apps:
         for key in ("host", "port"):
             if key in app:
-                yield Finding(at(at(path, index), key), "is one for all applications; it belongs in http_options")
+                yield Finding(join_path(path, index, key), "is the same for all applications; set it in http_options")
 
 
-def _timeout(config: Mapping[Any, Any], path: str) -> Iterator[Finding]:
+def _check_request_timeout(config: Mapping[Any, Any], path: str) -> Iterator[Finding]:
     http = config.get("http_options", {})
     if config.get("proxy_location") == "Disabled" or not isinstance(http, Mapping):
         return
-    where, limit = at(path, "http_options.request_timeout_s"), http.get("request_timeout_s")
-    if limit is None:
-        yield Finding(where, "is missing, and Serve's default is to wait for ever; set it, in seconds")
-    elif isinstance(limit, int | float) and limit <= 0:
-        yield Finding(where, f"must be more than 0 (got {limit:g})")
+    where, timeout_s = join_path(path, "http_options", "request_timeout_s"), http.get("request_timeout_s")
+    if timeout_s is None:
+        yield Finding(where, "is missing, and Serve then waits forever; set it, in seconds")
+    elif isinstance(timeout_s, int | float) and timeout_s <= 0:
+        yield Finding(where, f"must be more than 0 (got {timeout_s:g})")
 
 
-def _route(app: Mapping[Any, Any], path: str) -> Iterator[Finding]:
-    route, where = app.get("route_prefix"), at(path, "route_prefix")
+def _check_route_prefix(app: Mapping[Any, Any], path: str) -> Iterator[Finding]:
+    route, where = app.get("route_prefix"), join_path(path, "route_prefix")
     if not isinstance(route, str):
         return
     if not route.startswith("/"):
@@ -70,13 +79,13 @@ def _route(app: Mapping[Any, Any], path: str) -> Iterator[Finding]:
     elif route.endswith("/") and route != "/":
         yield Finding(where, f"must not end with '/'. Nearest: {route.rstrip('/') or '/'}")
     elif "{" in route or "}" in route:
-        yield Finding(where, "must be plain, without { and }")
+        yield Finding(where, "must not contain { or }")
 
 
-def _named_twice(app: Mapping[Any, Any], path: str) -> Iterator[Finding]:
-    first: dict[Any, int] = {}
-    for index, row in mappings(app.get("deployments")):
-        name = row.get("name")
+def _find_duplicate_deployments(app: Mapping[Any, Any], path: str) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for index, deployment in list_mappings(app.get("deployments")):
+        name = deployment.get("name")
         if isinstance(name, str) and first.setdefault(name, index) != index:
-            where = at(at(at(path, "deployments"), index), "name")
-            yield Finding(where, f"'{name}' has a row already, deployments[{first[name]}]; write them as one")
+            where = join_path(path, "deployments", index, "name")
+            yield Finding(where, f"'{name}' is already configured in deployments[{first[name]}]; merge the two")

@@ -1,4 +1,4 @@
-"""A fault in a config file: where, and what to do about it."""
+"""A problem found in a config file, and the paths that say where."""
 
 from __future__ import annotations
 
@@ -9,29 +9,48 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault; prints as `path.to.key: message`."""
+    """One problem.
+
+    >>> print(Finding("http_options.prot", "unknown key. Nearest: port."))
+    http_options.prot: unknown key. Nearest: port.
+    """
 
     path: str
-    """`applications[0].deployments[1].num_replicas`; empty: the whole file."""
-    text: str
+    """Where, like `applications[0].deployments[1].num_replicas`; empty for the whole file."""
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.text}" if self.path else self.text
+        return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def at(path: str, part: Any) -> str:
-    """Return the path of a key, or of an item by its number, below `path`."""
-    if isinstance(part, int) and not isinstance(part, bool):
-        return f"{path}[{part}]"
-    return f"{path}.{part}" if path else str(part)
+def join_path(path: str, *parts: Any) -> str:
+    """Return the path of what is below `path`, by keys and by the indices of list items.
+
+    >>> join_path("", "applications", 0, "name")
+    'applications[0].name'
+    """
+    for part in parts:
+        if isinstance(part, int) and not isinstance(part, bool):
+            path = f"{path}[{part}]"
+        else:
+            path = f"{path}.{part}" if path else str(part)
+    return path
 
 
-def mapping(value: Any) -> Mapping[Any, Any]:
-    """Return a value that should be a mapping; an empty one where it is not, which is a finding of its own."""
+def as_mapping(value: Any) -> Mapping[Any, Any]:
+    """Return a value if it is a mapping, and an empty one otherwise, which is reported elsewhere.
+
+    >>> as_mapping({"a": 1}), as_mapping(None)
+    ({'a': 1}, {})
+    """
     return value if isinstance(value, Mapping) else {}
 
 
-def mappings(value: Any) -> list[tuple[int, Mapping[Any, Any]]]:
-    """Return the mappings in what should be a list of them, with their numbers."""
+def list_mappings(value: Any) -> list[tuple[int, Mapping[Any, Any]]]:
+    """Return the mappings in a list, with their indices; whatever else it holds is reported elsewhere.
+
+    >>> list_mappings([{"a": 1}, None, {}])
+    [(0, {'a': 1}), (2, {})]
+    """
     items = value if isinstance(value, list) else []
     return [(index, item) for index, item in enumerate(items) if isinstance(item, Mapping)]

@@ -1,11 +1,11 @@
-"""Whether there is something to serve where an application's `import_path` points."""
+"""Checking that the `import_path` of an application leads to something that can be served."""
 
 from __future__ import annotations
 
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import FunctionType, ModuleType
@@ -14,48 +14,58 @@ from typing import Any
 from ray.serve import Application
 
 from raysplit.errors import nearest
-from raysplit.serving.check.finding import Finding, at, mapping
+from raysplit.serving.check.finding import Finding, as_mapping, join_path
 
-_NO_CODE = {"env_vars", "config"}
-"""Keys of a runtime_env that bring no code with them."""
+_KEYS_WITHOUT_CODE = {"env_vars", "config"}
+"""Keys of a runtime_env that bring no code."""
 
 
-def with_colon(import_path: str) -> str:
-    """Return an import path as `module:attribute`, which may also be written with a dot."""
+def normalize_import_path(import_path: str) -> str:
+    """Return an import path as `module:attribute`; Serve also allows a dot in place of the colon.
+
+    >>> normalize_import_path("raysplit.serving.ensemble.build")
+    'raysplit.serving.ensemble:build'
+    """
     return import_path if ":" in import_path else ":".join(import_path.rsplit(".", 1))
 
 
-def check_import(app: Mapping[Any, Any], path: str, here: bool) -> Iterator[Finding]:
-    """Import what an application names; modules of others that come with a `runtime_env`, or are not `here`, may fail.
+def check_import(app: Mapping[Any, Any], path: str, local: bool) -> Iterator[Finding]:
+    """Import what an application names, looking in the working directory first, as `serve run` does.
 
-    As `serve run` does, looks in the working directory first.
+    Modules outside raysplit may be missing if a `runtime_env` brings them, or if the config is not `local`.
+
+    >>> for finding in check_import({"import_path": "raysplit.serving.ensembel:build"}, "applications[0]", local=True):
+    ...     print(finding)
+    applications[0].import_path: there is no module 'raysplit.serving.ensembel'. Nearest: ensemble.
     """
-    given = app.get("import_path")
-    if not isinstance(given, str) or not all(parts := with_colon(given).partition(":")):
-        return  # the schema has said so
+    import_path = app.get("import_path")
+    if not isinstance(import_path, str) or not all(parts := normalize_import_path(import_path).partition(":")):
+        return  # reported by the schema
     module_name, name = parts[0], parts[2]
-    elsewhere = not here or bool(set(mapping(app.get("runtime_env"))) - _NO_CODE)
-    where = at(path, "import_path")
+    may_be_missing = not local or bool(set(as_mapping(app.get("runtime_env"))) - _KEYS_WITHOUT_CODE)
+    where = join_path(path, "import_path")
     with _working_directory_first():
         try:
             module = import_module(module_name)
         except (Exception, SystemExit) as err:
-            if not elsewhere or module_name.startswith("raysplit."):
-                yield Finding(where, _not_imported(module_name, err))
+            if not may_be_missing or module_name.startswith("raysplit."):
+                yield Finding(where, _describe_import_error(module_name, err))
             return
         try:
-            found = getattr(module, name)
+            target = getattr(module, name)
         except AttributeError:
-            yield Finding(where, f"module '{module_name}' has no '{name}'. {nearest(name, _served_by(module))}")
+            yield Finding(where, f"module '{module_name}' has no '{name}'. {nearest(name, _list_servable(module))}")
             return
         except Exception as err:
             yield Finding(where, str(err))
             return
-    if isinstance(found, Application):
-        if mapping(app.get("args")):
-            yield Finding(at(path, "args"), f"'{given}' is built already and takes no args; name a builder function")
-    elif not isinstance(found, FunctionType):
-        yield Finding(where, f"'{given}' is {type(found).__name__}, not an application or a function that builds one")
+    if isinstance(target, Application):
+        if as_mapping(app.get("args")):
+            text = f"'{import_path}' is already built and takes no args; name a builder function instead"
+            yield Finding(join_path(path, "args"), text)
+    elif not isinstance(target, FunctionType):
+        kind = type(target).__name__
+        yield Finding(where, f"'{import_path}' is a {kind}, not an application or a function that builds one")
 
 
 @contextmanager
@@ -68,18 +78,26 @@ def _working_directory_first() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _not_imported(module: str, err: BaseException) -> str:
-    absent = err.name if isinstance(err, ModuleNotFoundError) else None
-    if absent is None or not f"{module}.".startswith(f"{absent}."):
+def _describe_import_error(module: str, err: BaseException) -> str:
+    missing = err.name if isinstance(err, ModuleNotFoundError) else None
+    if missing is None or not f"{module}.".startswith(f"{missing}."):
         return f"module '{module}' cannot be imported ({type(err).__name__}: {' '.join(str(err).split())})"
-    parent, _, last = absent.rpartition(".")
-    places = getattr(sys.modules[parent], "__path__", ()) if parent else None
-    siblings = [one.name for one in pkgutil.iter_modules(places)]
-    return f"there is no module '{absent}'. {nearest(last, siblings)}"
+    parent, _, last = missing.rpartition(".")
+    search_path = getattr(sys.modules[parent], "__path__", ()) if parent else None
+    siblings = [info.name for info in pkgutil.iter_modules(search_path)]
+    return f"there is no module '{missing}'. {nearest(last, siblings)}"
 
 
-def _served_by(module: ModuleType) -> list[str]:
-    """Return names in a module that could be served."""
-    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-    served = [name for name in own if isinstance(vars(module)[name], FunctionType) and not name.startswith("_")]
-    return served + [name for name, value in vars(module).items() if isinstance(value, Application)]
+def _list_servable(module: ModuleType) -> list[str]:
+    """Return the names in a module that could be served: its public functions and its applications."""
+    exported = getattr(module, "__all__", ())
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Application)
+        or (isinstance(value, FunctionType) and _is_public(name, value, module, exported))
+    ]
+
+
+def _is_public(name: str, function: FunctionType, module: ModuleType, exported: Collection[str]) -> bool:
+    return name in exported or (function.__module__ == module.__name__ and not name.startswith("_"))

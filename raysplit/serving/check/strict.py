@@ -1,4 +1,4 @@
-"""Validation that takes nothing for granted: Ray Serve's own models let unknown keys pass, at every level."""
+"""Strict validation: Ray Serve's own models ignore unknown keys at every level, these functions report them."""
 
 from __future__ import annotations
 
@@ -10,113 +10,127 @@ from pydantic import BaseModel, ValidationError
 from ray.runtime_env import RuntimeEnv
 
 from raysplit.errors import nearest
-from raysplit.serving.check.finding import Finding, at, mapping
+from raysplit.serving.check.finding import Finding, as_mapping, join_path
 
-M = TypeVar("M", bound=BaseModel)
-_LONGEST = 60
+Model = TypeVar("Model", bound=BaseModel)
+_MAX_VALUE_LENGTH = 60
 """Characters of a wrong value that a message repeats."""
 
 
-def validated(model: type[M], given: Any, path: str, findings: list[Finding]) -> M | None:
-    """Return a mapping as the model, or None for one that it is not; add what is wrong to `findings`.
+def validate(model: type[Model], value: Any, path: str, findings: list[Finding]) -> Model | None:
+    """Return a mapping as an instance of `model`, or None if it is invalid; problems are appended to `findings`.
 
-    Models within models are validated one by one, from the inside, so that a fault does not hide another. Unknown
-    keys are findings but do not keep the rest from being validated.
+    Nested models are validated one by one, from the inside, so that one error does not hide another. Unknown keys are
+    findings but do not keep the rest from being validated.
+
+    >>> from raysplit.serving.args import Limits
+    >>> findings = []
+    >>> validate(Limits, {"images": 8, "pixel": 100}, "args.limits", findings)
+    Limits(body_mib=16.0, pixels=20000000, images=8)
+    >>> print(findings[0])
+    args.limits.pixel: unknown key. Nearest: pixels.
     """
-    if not isinstance(given, Mapping):
-        findings.append(Finding(path, f"must be a mapping of keys, not {_shown(given)}"))
+    if not isinstance(value, Mapping):
+        findings.append(Finding(path, f"must be a mapping of keys, not {_format_value(value)}"))
         return None
     known: dict[str, Any] = {}
-    faulty: set[str] = set()
-    for key, value in given.items():
-        where, field = at(path, key), model.model_fields.get(key)
+    invalid: set[str] = set()
+    for key, inner in value.items():
+        where, field = join_path(path, key), model.model_fields.get(key)
         if field is None:
             findings.append(Finding(where, f"unknown key. {_hint(str(key), model)}"))
             continue
         if key == "runtime_env":
-            findings.extend(_unknown_in_runtime_env(value, where))
-        inner, many = _model_in(field.annotation)
-        if inner is not None and many and isinstance(value, list):
-            items = [validated(inner, item, at(where, index), findings) for index, item in enumerate(value)]
+            findings.extend(_find_unknown_runtime_env_keys(inner, where))
+        inner_model, in_list = _nested_model(field.annotation)
+        if inner_model is not None and in_list and isinstance(inner, list):
+            items = [validate(inner_model, item, join_path(where, index), findings) for index, item in enumerate(inner)]
             known[key] = [item for item in items if item is not None]
-        elif inner is not None and not many and isinstance(value, Mapping):
-            known[key] = validated(inner, value, where, findings)
-            if known[key] is None:
-                del known[key]
-                faulty.add(key)
+        elif inner_model is not None and not in_list and isinstance(inner, Mapping):
+            instance = validate(inner_model, inner, where, findings)
+            if instance is None:
+                invalid.add(key)
+            else:
+                known[key] = instance
         else:
-            known[key] = value
+            known[key] = inner
     try:
         return model.model_validate(known)
     except ValidationError as err:
-        findings.extend(_faults(err, given, path, faulty))
-    except Exception as err:  # validators of Serve's that expect another type raise anything
+        findings.extend(_translate_errors(err, value, path, invalid))
+    except Exception as err:  # validators of Serve that expect another type raise anything
         findings.append(Finding(path, f"{type(err).__name__}: {' '.join(str(err).split())}"))
     return None
 
 
-def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+def _nested_model(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """Return the model that a field holds, if any, and whether it holds a list of them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
     if get_origin(annotation) is dict:
         return None, False
-    many = get_origin(annotation) in (list, tuple)
+    is_list = get_origin(annotation) in (list, tuple)
     for argument in get_args(annotation):
-        inner, within = _model_in(argument)
-        if inner is not None:
-            return inner, many or within
+        model, in_list = _nested_model(argument)
+        if model is not None:
+            return model, is_list or in_list
     return None, False
 
 
 def _hint(key: str, model: type[BaseModel]) -> str:
-    inner = {name: _model_in(field.annotation)[0] for name, field in model.model_fields.items()}
-    owners = [name for name, within in inner.items() if within is not None and key in within.model_fields]
+    nested = {name: _nested_model(field.annotation)[0] for name, field in model.model_fields.items()}
+    owners = [name for name, inner in nested.items() if inner is not None and key in inner.model_fields]
     return f"It belongs in {' or '.join(owners)}." if owners else nearest(key, model.model_fields)
 
 
-def _unknown_in_runtime_env(value: Any, path: str) -> Iterator[Finding]:
-    # Some have an underscore inside Ray only.
+def _find_unknown_runtime_env_keys(value: Any, path: str) -> Iterator[Finding]:
+    # Some are known with an underscore only within Ray.
     known = {name.removeprefix("_") for name in RuntimeEnv.known_fields}
-    for key in value if isinstance(value, Mapping) else ():
+    for key in as_mapping(value):
         if str(key).removeprefix("_") not in known:
-            yield Finding(at(path, key), f"unknown key. {nearest(str(key), sorted(known))}")
+            yield Finding(join_path(path, key), f"unknown key. {nearest(str(key), sorted(known))}")
 
 
-def _faults(err: ValidationError, given: Mapping[Any, Any], path: str, faulty: set[str]) -> Iterator[Finding]:
-    texts: dict[str, list[str]] = {}
-    got: dict[str, str] = {}
-    for fault in err.errors():
-        place, missing = fault["loc"], fault["type"] == "missing"
-        if missing and place[0] in faulty:
+def _translate_errors(
+    err: ValidationError, value: Mapping[Any, Any], path: str, invalid: set[str]
+) -> Iterator[Finding]:
+    """Return pydantic's errors as findings, one per path; `invalid` keys were reported before."""
+    messages: dict[str, list[str]] = {}
+    suffixes: dict[str, str] = {}
+    for error in err.errors():
+        location, missing = error["loc"], error["type"] == "missing"
+        if missing and location[0] in invalid:
             continue
-        text = "is required" if missing else " ".join(fault["msg"].removeprefix("Value error, ").split())
-        where, value = _follow(place, given, path) if place else (_named(text, given, path), given)
+        message = "is required" if missing else " ".join(error["msg"].removeprefix("Value error, ").split())
+        if location:
+            where, wrong = _follow(location, value, path)
+        else:
+            where, wrong = _find_key_in_message(message, value, path), value
         if missing:
-            where = at(where, place[-1])
-        elif fault["type"] != "value_error" and not isinstance(value, Mapping | list):
-            got[where] = f" (got {_shown(value)})"
-        texts.setdefault(where, []).append(text)
-    for where, found in texts.items():
-        yield Finding(where, " or ".join(dict.fromkeys(found)) + got.get(where, ""))
+            where = join_path(where, location[-1])
+        elif error["type"] != "value_error" and not isinstance(wrong, Mapping | list):
+            suffixes[where] = f" (got {_format_value(wrong)})"
+        messages.setdefault(where, []).append(message)
+    for where, texts in messages.items():
+        yield Finding(where, " or ".join(dict.fromkeys(texts)) + suffixes.get(where, ""))
 
 
-def _follow(place: tuple[int | str, ...], value: Any, path: str) -> tuple[str, Any]:
-    """Return the path of what is at a place, and it itself; the names of a union's members are no part of it."""
-    for part in place:
-        items = dict(enumerate(value)) if isinstance(value, list) else mapping(value)
+def _follow(location: tuple[int | str, ...], value: Any, path: str) -> tuple[str, Any]:
+    """Return the path and the value at a location; names of the members of a union are no part of the path."""
+    for part in location:
+        items = dict(enumerate(value)) if isinstance(value, list) else as_mapping(value)
         if part not in items:
             break
         value = items[part]
-        path = at(path, part)
+        path = join_path(path, part)
     return path, value
 
 
-def _named(text: str, given: Mapping[Any, Any], path: str) -> str:
-    """Return the path of the key that a fault of a whole mapping speaks of first, or of the mapping."""
-    return next((at(path, word) for word in re.findall(r"\w+", text) if word in given), path)
+def _find_key_in_message(message: str, value: Mapping[Any, Any], path: str) -> str:
+    """Return the path of the first key that an error of a whole mapping mentions, or of the mapping."""
+    return next((join_path(path, word) for word in re.findall(r"\w+", message) if word in value), path)
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"

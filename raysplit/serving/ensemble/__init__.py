@@ -1,16 +1,16 @@
-"""An ensemble of sub-models as a Ray Serve application: `raysplit.serving.ensemble:build`."""
+"""An ensemble as a Ray Serve application: `raysplit.serving.ensemble:build`, and `:app` for `serve build`."""
 
 from typing import Any
 
-from raysplit.serving.ensemble.app import build
+from raysplit.serving.ensemble.application import build
 
 __all__ = ["build"]
 
 
 def __getattr__(name: str) -> Any:
-    """Make `app`, for `serve build`, when it is asked for: it needs a bundle, which RAYSPLIT_BUNDLE names."""
+    """Build `app` on access: it needs a bundle, which the environment variable RAYSPLIT_BUNDLE names."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from raysplit.serving.ensemble.app import app_from_environment
+    from raysplit.serving.ensemble.application import build_from_environment
 
-    return app_from_environment()
+    return build_from_environment()

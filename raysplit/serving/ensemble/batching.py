@@ -1,4 +1,4 @@
-"""Requests that come while others are computed go through the network together."""
+"""Putting requests that arrive while others are being computed through the network together."""
 
 from __future__ import annotations
 
@@ -13,81 +13,95 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Calls `work` with what has come since, as soon as one of `at_once` calls is free: `await batcher(item)`.
+    """Calls `process` with all items that have arrived, whenever one of `concurrency` calls is free.
 
-    Ray's `serve.batch` closes a batch before it waits for its turn. Without a wait each request is then a batch of its
-    own, however many are queued; with one, a lone request waits for nobody. Here a batch is what is there when its
-    turn comes: a lone request goes at once, and under load batches grow by themselves.
+    Ray's `serve.batch` closes a batch before its turn comes. With no wait, every request is then a batch of its own,
+    however many are queued; with one, a lone request waits in vain. Here a batch is formed when its turn comes: a lone
+    request is processed at once, and batches grow by themselves under load.
 
-    `work` returns a result for each item, in order; what it raises, each of them gets. It is cancelled when nobody
-    waits for it any more. `size` counts an item, `most` is what a batch may come to, where an item alone may be more.
-    `wait_s` is how long a turn that finds less than that waits for others. For one event loop.
+    A batcher belongs to one event loop. A call that nobody waits for any longer is cancelled.
+
+    >>> async def double(items: list[int]) -> list[int]:
+    ...     return [2 * item for item in items]
+    >>> async def main() -> list[int]:
+    ...     batcher = Batcher(double, lambda item: 1, max_size=8, concurrency=2)
+    ...     return await asyncio.gather(*(batcher(item) for item in range(4)))
+    >>> asyncio.run(main())
+    [0, 2, 4, 6]
+
+    Args:
+        process: returns a result for each item, in order; if it raises, every item of the batch gets the exception.
+        size: how much an item counts.
+        max_size: limit for the sum of sizes in a batch; a single item may exceed it.
+        concurrency: number of calls of `process` at a time.
+        wait_s: how long a batch smaller than `max_size` waits for more items.
     """
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        process: Callable[[list[Item]], Awaitable[Sequence[Result]]],
         size: Callable[[Item], int],
-        most: int,
-        at_once: int,
+        max_size: int,
+        concurrency: int,
         wait_s: float = 0.0,
     ):
-        self._work, self._size, self._most, self._wait = work, size, most, wait_s
-        self._free = at_once
+        self._process, self._size, self._max_size, self._wait_s = process, size, max_size, wait_s
+        self._free = concurrency
         self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._turns: set[asyncio.Task[None]] = set()
+        self._runners: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
+        """Return the result for an item."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
         if self._free:
             self._free -= 1
-            # In a context of its own: Serve cancels what a request has asked for when its client goes away.
-            turn = Context().run(asyncio.create_task, self._take_turns())
-            self._turns.add(turn)  # the loop itself holds tasks weakly
-            turn.add_done_callback(self._turns.discard)
+            # In a context of its own: Serve cancels the calls of a request when its client goes away.
+            runner = Context().run(asyncio.create_task, self._run_batches())
+            self._runners.add(runner)  # the loop itself holds tasks weakly
+            runner.add_done_callback(self._runners.discard)
         return await future
 
-    async def _take_turns(self) -> None:
+    async def _run_batches(self) -> None:
         try:
             while self._queue:
-                if self._wait and sum(self._size(item) for item, _ in self._queue) < self._most:
-                    await asyncio.sleep(self._wait)
-                if batch := self._next():
-                    await self._answer(batch)
+                if self._wait_s and sum(self._size(item) for item, _ in self._queue) < self._max_size:
+                    await asyncio.sleep(self._wait_s)
+                if batch := self._take_batch():
+                    await self._run_batch(batch)
         finally:
             self._free += 1
 
-    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """Take from the queue what fits; requests that were given up meanwhile are left out."""
+    def _take_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """Take what fits from the queue, without the items that were abandoned in the meantime."""
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         total = 0
         while self._queue:
             item, future = self._queue[0]
             if not future.done():
                 total += self._size(item)
-                if batch and total > self._most:
+                if batch and total > self._max_size:
                     break
                 batch.append((item, future))
             self._queue.popleft()
         return batch
 
-    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        work = asyncio.ensure_future(self._work([item for item, _ in batch]))  # noqa: RUF006 - awaited below
+    async def _run_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        call = asyncio.ensure_future(self._process([item for item, _ in batch]))  # noqa: RUF006 - awaited below
 
-        def given_up() -> bool:
+        def abandoned() -> bool:
             return all(future.done() for _, future in batch)
 
-        def end(_: asyncio.Future[Result]) -> None:
-            if given_up():
-                work.cancel()
+        def cancel_if_abandoned(_: asyncio.Future[Result]) -> None:
+            if abandoned():
+                call.cancel()
 
         for _, future in batch:
-            future.add_done_callback(end)
+            future.add_done_callback(cancel_if_abandoned)
         try:
-            results = await work
+            results = await call
         except asyncio.CancelledError:
-            if not given_up():
+            if not abandoned():
                 raise
             return
         except Exception as err:

@@ -1,4 +1,4 @@
-"""From images to answers: requests are put together, every sub-model is asked at once, and what came is fused."""
+"""From images to predictions: requests are batched, all sub-models are queried at once, their features are fused."""
 
 from __future__ import annotations
 
@@ -15,97 +15,120 @@ from raysplit.ensemble.weights_file import compute_dtype
 from raysplit.errors import RequestError
 from raysplit.serving.args import EnsembleArgs
 from raysplit.serving.ensemble.batching import Batcher
-from raysplit.serving.ensemble.fan_out import DeploymentFanOut, DeploymentResult, Handle, Reason
+from raysplit.serving.ensemble.fan_out import DeploymentFanOut, DeploymentResult, Handle, MissingReason
 
-_AT_ONCE = 2
-"""Batches in flight: while sub-models compute one, the next is decoded and packed."""
+_CONCURRENT_BATCHES = 2
+"""While sub-models compute one batch, the next is decoded and packed."""
 
 
 @dataclass(frozen=True)
 class FusedPrediction:
-    """What an ensemble says of some images, and how long each part took."""
+    """What an ensemble predicts for some images, and how long each stage took."""
 
     probabilities: np.ndarray
     """float32 (B, classes)."""
-    own: dict[int, np.ndarray]
-    """Of each sub-model that answered, by number: its own probabilities, float32 (B, outputs)."""
-    missing: dict[int, Reason]
-    """Sub-models whose features were filled in, by number."""
-    heard: tuple[DeploymentResult, ...]
+    submodel_probabilities: dict[int, np.ndarray]
+    """Of each sub-model that answered, by index: its own probabilities, float32 (B, outputs)."""
+    missing: dict[int, MissingReason]
+    """Why sub-models are missing, by index; their features were filled in."""
+    results: tuple[DeploymentResult, ...]
+    """Of each deployment, for the whole batch."""
     fusion_s: float
     queue_s: float = 0.0
     """Seconds until the batch's turn came."""
 
-    def of(self, rows: slice, queue_s: float) -> FusedPrediction:
-        """Return the answer for some of the images."""
-        own = {index: values[rows] for index, values in self.own.items()}
-        return replace(self, probabilities=self.probabilities[rows], own=own, queue_s=queue_s)
+    def select(self, rows: slice, queue_s: float) -> FusedPrediction:
+        """Return the prediction for some of the images."""
+        own = {index: probabilities[rows] for index, probabilities in self.submodel_probabilities.items()}
+        probabilities = self.probabilities[rows]
+        return replace(self, probabilities=probabilities, submodel_probabilities=own, queue_s=queue_s)
 
 
-Asked = tuple[np.ndarray, float]
-"""Images and when they were asked about."""
+@dataclass(frozen=True)
+class _Request:
+    images: np.ndarray
+    """uint8 (B, C, H, W)."""
+    queued_at: float
 
 
 class Engine:
-    """Answers with one ensemble through the deployments that hold its sub-models.
+    """Predicts with an ensemble whose sub-models are in deployments of their own.
 
-    `groups` are the sub-models of each deployment, `handles` how it is reached, by its name;
-    `watch` hears what came of each batch.
+    Args:
+        ensemble: the same that the deployments hold; its fusion runs here.
+        args: of the application.
+        deployments: indices of the sub-models in each deployment, by its name.
+        handles: of the deployments, by name.
+        on_results: called with the results of each batch.
     """
 
     def __init__(
         self,
         ensemble: Ensemble,
         args: EnsembleArgs,
-        groups: Mapping[str, Sequence[int]],
+        deployments: Mapping[str, Sequence[int]],
         handles: Mapping[str, Handle],
-        watch: Callable[[Sequence[DeploymentResult]], None],
+        on_results: Callable[[Sequence[DeploymentResult]], None],
     ):
-        self.ensemble, self._groups = ensemble, groups
-        self._watch = watch
+        self.ensemble, self._deployments, self._on_results = ensemble, deployments, on_results
         self._fail = args.missing == "fail"
-        self._branches = DeploymentFanOut(handles, ensemble.id, args.missing, args.branch_timeout_s)
-        self._dtype = compute_dtype(ensemble.about.precision)
+        self._fan_out = DeploymentFanOut(handles, ensemble.id, args.missing, args.branch_timeout_s)
+        self._dtype = compute_dtype(ensemble.manifest.precision)
         self._batcher = Batcher(
-            self._answer_all, lambda asked: len(asked[0]), args.max_batch, _AT_ONCE, args.batch_wait_s
+            self._predict_batch,
+            lambda request: len(request.images),
+            args.max_batch,
+            _CONCURRENT_BATCHES,
+            args.batch_wait_s,
         )
 
-    async def answer(self, images: np.ndarray) -> FusedPrediction:
-        """Return what the ensemble says of uint8 images (B, C, H, W).
+    async def predict(self, images: np.ndarray) -> FusedPrediction:
+        """Return the ensemble's prediction for uint8 images (B, C, H, W).
 
-        Raises RequestError, 503, when no sub-model answers, or one does not and `missing` is `fail`.
+        Raises RequestError, 503, if no sub-model answers, or if any does not and `missing` is `fail`.
         """
-        answer = await self._batcher((images, time.perf_counter()))
-        if len(answer.missing) == len(self.ensemble.about.parts) or (answer.missing and self._fail):
-            reasons = ", ".join(f"{index} is {reason}" for index, reason in answer.missing.items())
+        prediction = await self._batcher(_Request(images, time.perf_counter()))
+        missing = prediction.missing
+        if len(missing) == len(self.ensemble.manifest.submodels) or (missing and self._fail):
+            reasons = ", ".join(f"{index} is {reason}" for index, reason in missing.items())
             raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503)
-        return answer
+        return prediction
 
-    async def _answer_all(self, asked: list[Asked]) -> list[FusedPrediction]:
+    async def _predict_batch(self, requests: list[_Request]) -> list[FusedPrediction]:
         start = time.perf_counter()
-        images = np.concatenate([images for images, _ in asked])
-        heard = await self._branches.ask(images.tobytes(), len(images))
-        self._watch(heard)
-        whole = await asyncio.to_thread(self._fuse, heard, len(images))
-        answers, first = [], 0
-        for some, since in asked:
-            answers.append(whole.of(slice(first, first + len(some)), start - since))
-            first += len(some)
-        return answers
+        images = np.concatenate([request.images for request in requests])
+        results = await self._fan_out.query(images.tobytes(), len(images))
+        self._on_results(results)
+        whole = await asyncio.to_thread(self._fuse, results, len(images))
+        predictions, first = [], 0
+        for request in requests:
+            rows = slice(first, first + len(request.images))
+            predictions.append(whole.select(rows, start - request.queued_at))
+            first = rows.stop
+        return predictions
 
-    def _fuse(self, heard: Sequence[DeploymentResult], count: int) -> FusedPrediction:
-        start, parts = time.perf_counter(), self.ensemble.about.parts
-        missing = dict(sorted((i, one.reason) for one in heard if one.reason for i in self._groups[one.name]))
-        said = {one.index: one for branch in heard for one in branch.said}
+    def _fuse(self, results: Sequence[DeploymentResult], count: int) -> FusedPrediction:
+        start, about = time.perf_counter(), self.ensemble.manifest
+        missing = {
+            index: result.missing
+            for result in results
+            if result.missing
+            for index in self._deployments[result.deployment]
+        }
+        outputs = {output.index: output for result in results for output in result.outputs}
         features = [
-            torch.frombuffer(bytearray(said[index].features), dtype=self._dtype).view(count, part.features)
-            if index in said
+            torch.frombuffer(bytearray(outputs[index].features), dtype=self._dtype).view(count, part.features)
+            if index in outputs
             else None
-            for index, part in enumerate(parts)
+            for index, part in enumerate(about.submodels)
         ]
-        if said:
+        if outputs:
             probabilities = self.ensemble.fuse(features).numpy()
         else:
-            probabilities = np.full((count, len(self.ensemble.about.classes)), np.nan, np.float32)
-        own = {index: np.frombuffer(one.own, np.float32).reshape(count, -1) for index, one in sorted(said.items())}
-        return FusedPrediction(probabilities, own, missing, tuple(heard), time.perf_counter() - start)
+            probabilities = np.full((count, len(about.classes)), np.nan, np.float32)
+        own = {
+            index: np.frombuffer(output.probabilities, np.float32).reshape(count, -1)
+            for index, output in sorted(outputs.items())
+        }
+        fusion_s = time.perf_counter() - start
+        return FusedPrediction(probabilities, own, dict(sorted(missing.items())), tuple(results), fusion_s)

@@ -1,106 +1,144 @@
-"""Asking every deployment of sub-models at once, and what to do about those that do not answer."""
+"""Querying all deployments of sub-models at once, and handling those that do not answer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 
-from raysplit.serving.ensemble.submodels import Reply, SubmodelOutput
+from raysplit.serving.ensemble.submodels import SubmodelOutput, SubmodelReply
 
-Reason = Literal["late", "overloaded", "dead", "other bundle", "failed"]
-_AGAIN_S, _LONGEST_S = 0.05, 1.0
-"""Pause before a deployment is asked again; it doubles each time, up to the second."""
-_TRIES = 2
-"""Times that a deployment is asked, unless it is waited for."""
+MissingReason = Literal["late", "overloaded", "dead", "other bundle", "failed"]
+"""Why the sub-models of a deployment are missing from an answer."""
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 1.0
+"""Pause before a deployment is queried again; it doubles every time, up to the maximum."""
+_MAX_ATTEMPTS = 2
+"""How often a deployment is queried, unless `missing` is `wait`."""
 _log = logging.getLogger("ray.serve")
 
 
-class Handle(Protocol):
-    """A Serve handle to a `SubModels` deployment."""
+class Call(Awaitable[SubmodelReply], Protocol):
+    """A remote call under way."""
 
-    features: Any
+    def cancel(self) -> object:
+        """Stop the call."""
+        ...
+
+
+class FeaturesMethod(Protocol):
+    """The remote method `SubmodelDeployment.features`."""
+
+    def remote(self, images: bytes, count: int) -> Call:
+        """Start a call with packed uint8 images (count, C, H, W)."""
+        ...
+
+
+class Handle(Protocol):
+    """What is needed of a handle to a `SubmodelDeployment`; Serve's `DeploymentHandle` is one."""
+
+    @property
+    def features(self) -> FeaturesMethod: ...
 
 
 @dataclass(frozen=True)
 class DeploymentResult:
-    """What came of asking one deployment."""
+    """What querying one deployment led to.
 
-    name: str
-    said: tuple[SubmodelOutput, ...]
-    """Empty: its sub-models are missing."""
-    reason: Reason | None
-    """Why they are."""
-    seconds: float
-    """From question to answer."""
-    waited: float
-    """Of these, behind other batches in the replica."""
+    >>> DeploymentResult("submodel-1", (), "late", total_s=2.0, queue_s=0.0).missing
+    'late'
+    """
+
+    deployment: str
+    outputs: tuple[SubmodelOutput, ...]
+    """Empty if its sub-models are missing."""
+    missing: MissingReason | None
+    """Why they are; None if they answered."""
+    total_s: float
+    """From query to reply."""
+    queue_s: float
+    """The part of it spent waiting for other batches in the replica."""
 
     @property
-    def transfer(self) -> float:
-        """Seconds in which the replica neither computed nor waited."""
-        return max(0.0, self.seconds - self.waited - sum(said.seconds for said in self.said))
+    def transfer_s(self) -> float:
+        """The part of `total_s` in which the replica neither computed nor had the batch in its queue."""
+        return max(0.0, self.total_s - self.queue_s - sum(output.compute_s for output in self.outputs))
 
 
 class DeploymentFanOut:
-    """The deployments of one ensemble, as the replica that asks them sees them."""
+    """The deployments of an ensemble, each queried for every batch.
+
+    Args:
+        handles: of the deployments, by name.
+        bundle_id: of the ensemble; replies from any other are discarded.
+        missing: what happens to deployments that do not answer, as in `EnsembleArgs`.
+        timeout_s: how long a deployment may take, retries included; ignored with `missing="wait"`.
+    """
 
     def __init__(
         self, handles: Mapping[str, Handle], bundle_id: str, missing: Literal["wait", "drop", "fail"], timeout_s: float
     ):
-        self._handles, self._bundle = handles, bundle_id
+        self._handles, self._bundle_id = handles, bundle_id
         self._wait = missing == "wait"
-        self._timeout = None if self._wait else timeout_s
+        self._timeout_s = None if self._wait else timeout_s
 
-    async def ask(self, images: bytes, count: int) -> list[DeploymentResult]:
-        """Return what every deployment says of packed uint8 images; never raises for one that does not answer."""
-        return await asyncio.gather(*(self._ask(name, images, count) for name in self._handles))
+    async def query(self, images: bytes, count: int) -> list[DeploymentResult]:
+        """Return the result of every deployment for packed uint8 images (count, C, H, W).
 
-    async def _ask(self, name: str, images: bytes, count: int) -> DeploymentResult:
+        A deployment that does not answer is a result too, not an exception.
+        """
+        return await asyncio.gather(*(self._query_deployment(name, images, count) for name in self._handles))
+
+    async def _query_deployment(self, name: str, images: bytes, count: int) -> DeploymentResult:
         start = time.perf_counter()
-        reply: Reply | None = None
-        reason: Reason | None = None
-        asking = asyncio.ensure_future(self._insist(name, images, count))
+        reply: SubmodelReply | None = None
+        missing: MissingReason | None = None
+        query = asyncio.ensure_future(self._query_with_retries(name, images, count))
         try:
-            await asyncio.wait({asking}, timeout=self._timeout)
+            await asyncio.wait({query}, timeout=self._timeout_s)
         finally:
-            in_time = asking.done()
-            asking.cancel()
+            in_time = query.done()
+            query.cancel()
         if not in_time:
-            reason = "late"
-        elif asking.cancelled():
-            reason = "failed"
+            missing = "late"
+        elif query.cancelled():
+            missing = "failed"
         else:
-            reply, reason = asking.result()
-        seconds = time.perf_counter() - start
-        return DeploymentResult(name, reply.said if reply else (), reason, seconds, reply.waited if reply else 0.0)
+            reply, missing = query.result()
+        total_s = time.perf_counter() - start
+        if reply is None:
+            return DeploymentResult(name, (), missing, total_s, 0.0)
+        return DeploymentResult(name, reply.outputs, missing, total_s, reply.queue_s)
 
-    async def _insist(self, name: str, images: bytes, count: int) -> tuple[Reply | None, Reason | None]:
-        """Ask, and ask again: a forward pass can be repeated, and another replica may do it."""
-        tries, pause = 0, _AGAIN_S
+    async def _query_with_retries(
+        self, name: str, images: bytes, count: int
+    ) -> tuple[SubmodelReply | None, MissingReason | None]:
+        """Query until there is a reply or no attempt left: a forward pass can be repeated, maybe by another replica."""
+        attempts, pause_s = 0, _FIRST_PAUSE_S
         while True:
-            reply, reason = await self._once(name, images, count)
-            tries += 1
-            if reason is None or (not self._wait and tries == _TRIES):
-                return reply, reason
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_S)
+            reply, missing = await self._query_once(name, images, count)
+            attempts += 1
+            if missing is None or (not self._wait and attempts == _MAX_ATTEMPTS):
+                return reply, missing
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
-    async def _once(self, name: str, images: bytes, count: int) -> tuple[Reply | None, Reason | None]:
+    async def _query_once(
+        self, name: str, images: bytes, count: int
+    ) -> tuple[SubmodelReply | None, MissingReason | None]:
         try:
-            response = self._handles[name].features.remote(images, count)
+            call = self._handles[name].features.remote(images, count)
             try:
-                reply: Reply = await response
+                reply = await call
             except asyncio.CancelledError:
-                response.cancel()  # Serve goes on with a call that nobody awaits
+                call.cancel()  # Serve would go on with a call that nobody awaits
                 raise
-        except RequestCancelledError:  # what local testing mode makes of a call that was given up
+        except RequestCancelledError:  # raised for an abandoned call in local testing mode
             raise asyncio.CancelledError from None
         except BackPressureError:
             return None, "overloaded"
@@ -109,9 +147,9 @@ class DeploymentFanOut:
         except Exception:
             _log.exception("deployment %s failed", name)
             return None, "failed"
-        if reply.bundle != self._bundle:
+        if reply.bundle_id != self._bundle_id:
             return None, "other bundle"
-        if strange := [said.index for said in reply.said if not said.finite]:
-            _log.error("sub-model %s of deployment %s answers with no number", strange[0], name)
+        if invalid := [output.index for output in reply.outputs if not output.is_finite]:
+            _log.error("sub-model %s of deployment %s computes probabilities that are not finite", invalid[0], name)
             return None, "failed"
         return reply, None

@@ -1,4 +1,4 @@
-"""What `/v1/predict` answers: names, probabilities, what was missing and where the time went."""
+"""The JSON that `POST /v1/predict` returns: classes and probabilities, what is missing, and where the time went."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from raysplit.config import Frozen
-from raysplit.ensemble.bundle import EnsembleManifest
+from raysplit.ensemble.manifest import EnsembleManifest
 from raysplit.serving.ensemble.engine import FusedPrediction
-from raysplit.serving.ensemble.fan_out import Reason
+from raysplit.serving.ensemble.fan_out import MissingReason
 from raysplit.serving.oip.protocol import ServedModel
+from raysplit.utils.frozen import Frozen
+from raysplit.wire.split_api import ClassProbability
 
 OTHERS = "others"
-"""What a sub-model calls all classes that it does not know."""
-
-
-class ClassProbability(Frozen):
-    """A class and how likely it is."""
-
-    name: str
-    probability: float
+"""Name of a sub-model's rest class: all classes that are not its own."""
 
 
 class SubmodelVote(Frozen):
-    """What one sub-model alone takes an image for: a class of its own, or `others`."""
+    """What one sub-model alone predicts for an image: a class of its own, or `others`."""
 
     submodel: int
     name: str
@@ -32,101 +26,117 @@ class SubmodelVote(Frozen):
 
 
 class ImagePrediction(Frozen):
-    """The answer for one image."""
+    """The prediction for one image."""
 
     file: str | None
+    """Name of the file in the request, if it had one."""
     top: tuple[ClassProbability, ...]
-    """Likeliest first."""
+    """The most likely classes, most likely first."""
     submodels: tuple[SubmodelVote, ...]
 
 
-class BranchTime(Frozen):
+class BranchTiming(Frozen):
     """Where the time of one deployment of sub-models went, in seconds."""
 
     deployment: str
     submodels: tuple[int, ...]
     transfer: float
     queue: float
-    """Behind other batches in its replica."""
+    """Waiting for other batches in its replica."""
     compute: tuple[float, ...]
-    """Of each of `submodels`, one after the other; none where they are missing."""
-    missing: Reason | None
+    """Of each of `submodels`, one after the other; empty if they are missing."""
+    missing: MissingReason | None
 
 
-class Seconds(Frozen):
-    """Where the time of a request went. A batch may be of several requests: what it took counts for each."""
+class Timing(Frozen):
+    """Where the time of a request went, in seconds. A batch may hold several requests: its time counts for each."""
 
     decode: float
     queue: float
-    """Until the batch's turn came."""
-    branches: tuple[BranchTime, ...]
+    """Waiting for the batch's turn."""
+    branches: tuple[BranchTiming, ...]
     fusion: float
     total: float
 
 
 class Prediction(Frozen):
-    """The answer to `/v1/predict`."""
+    """Response to `POST /v1/predict`."""
 
     model: str
     bundle: str
-    """First twelve hex digits of the id of the one bundle that answered."""
+    """First twelve hex digits of the id of the bundle that every part of the answer comes from."""
     degraded: bool
     """Some sub-models did not answer and their features were filled in."""
     missing: tuple[int, ...]
-    """These."""
+    """Indices of these sub-models."""
     images: tuple[ImagePrediction, ...]
-    seconds: Seconds
+    seconds: Timing
 
 
-def prediction(
-    served: ServedModel,
-    about: EnsembleManifest,
-    groups: Mapping[str, tuple[int, ...]],
-    answer: FusedPrediction,
+def build_response(
+    model: ServedModel,
+    manifest: EnsembleManifest,
+    deployments: Mapping[str, tuple[int, ...]],
+    prediction: FusedPrediction,
     files: Sequence[str | None],
     top: int,
-    times: tuple[float, float],
+    *,
+    decode_s: float,
+    total_s: float,
 ) -> Prediction:
-    """Return an answer as the wire has it.
+    """Return a prediction as the response to a request.
 
-    `groups` are the sub-models of each deployment, `files` the names of the images; `times` are the seconds until
-    images were decoded and until all was done.
+    Args:
+        model: as its clients see it.
+        manifest: of the ensemble.
+        deployments: indices of the sub-models in each deployment, by its name.
+        prediction: for the images of the request.
+        files: the images' filenames.
+        top: number of classes to list for each image.
+        decode_s: seconds from the request until its images were decoded.
+        total_s: seconds from the request until the prediction was there.
     """
     branches = tuple(
-        BranchTime(
-            deployment=one.name,
-            submodels=groups[one.name],
-            transfer=one.transfer,
-            queue=one.waited,
-            compute=tuple(said.seconds for said in one.said),
-            missing=one.reason,
+        BranchTiming(
+            deployment=result.deployment,
+            submodels=deployments[result.deployment],
+            transfer=result.transfer_s,
+            queue=result.queue_s,
+            compute=tuple(output.compute_s for output in result.outputs),
+            missing=result.missing,
         )
-        for one in answer.heard
+        for result in prediction.results
     )
-    decode, total = times
     return Prediction(
-        model=served.name,
-        bundle=served.version,
-        degraded=bool(answer.missing),
-        missing=tuple(answer.missing),
-        images=tuple(_seen(about, answer, row, file, top) for row, file in enumerate(files)),
-        seconds=Seconds(decode=decode, queue=answer.queue_s, branches=branches, fusion=answer.fusion_s, total=total),
+        model=model.name,
+        bundle=model.version,
+        degraded=bool(prediction.missing),
+        missing=tuple(prediction.missing),
+        images=tuple(_describe_image(manifest, prediction, row, file, top) for row, file in enumerate(files)),
+        seconds=Timing(
+            decode=decode_s,
+            queue=prediction.queue_s,
+            branches=branches,
+            fusion=prediction.fusion_s,
+            total=total_s,
+        ),
     )
 
 
-def _seen(about: EnsembleManifest, answer: FusedPrediction, row: int, file: str | None, top: int) -> ImagePrediction:
-    probabilities = answer.probabilities[row]
+def _describe_image(
+    manifest: EnsembleManifest, prediction: FusedPrediction, row: int, file: str | None, top: int
+) -> ImagePrediction:
+    probabilities = prediction.probabilities[row]
     best = np.argsort(-probabilities, kind="stable")[:top]
-    named = tuple(
-        ClassProbability(name=about.classes[index], probability=float(probabilities[index])) for index in best
+    classes = tuple(
+        ClassProbability(name=manifest.classes[index], probability=float(probabilities[index])) for index in best
     )
-    return ImagePrediction(
-        file=file, top=named, submodels=tuple(_says(about, index, own[row]) for index, own in answer.own.items())
-    )
+    votes = tuple(_make_vote(manifest, index, own[row]) for index, own in prediction.submodel_probabilities.items())
+    return ImagePrediction(file=file, top=classes, submodels=votes)
 
 
-def _says(about: EnsembleManifest, index: int, own: np.ndarray) -> SubmodelVote:
-    part, best = about.parts[index], int(own.argmax())
-    known = best - part.rest
-    name = OTHERS if known < 0 else about.classes[part.classes[known]]
-    return SubmodelVote(submodel=index, name=name, probability=float(own[best]))
+def _make_vote(manifest: EnsembleManifest, index: int, probabilities: np.ndarray) -> SubmodelVote:
+    part, best = manifest.submodels[index], int(probabilities.argmax())
+    own_class = best - part.rest
+    name = OTHERS if own_class < 0 else manifest.classes[part.classes[own_class]]
+    return SubmodelVote(submodel=index, name=name, probability=float(probabilities[best]))

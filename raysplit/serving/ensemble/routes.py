@@ -1,4 +1,4 @@
-"""The HTTP side of an ensemble: the Open Inference Protocol v2 and image files."""
+"""The HTTP interface of an ensemble: the Open Inference Protocol v2, image files, and a page to try it out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
@@ -15,130 +14,145 @@ from fastapi.responses import HTMLResponse, Response
 from raysplit.errors import RequestError
 from raysplit.serving.args import EnsembleArgs
 from raysplit.serving.ensemble.engine import Engine
-from raysplit.serving.ensemble.response import Prediction, prediction
-from raysplit.serving.http.body import uploads
+from raysplit.serving.ensemble.response import Prediction, build_response
+from raysplit.serving.http.body import parse_uploads
 from raysplit.serving.http.images import Upload, decode_images
-from raysplit.serving.http.pipeline import RequestPipeline, new_app, refusal
-from raysplit.serving.http.telemetry import Recent, Telemetry
-from raysplit.serving.oip.protocol import HEADER_LENGTH, ServedModel, answer_infer, parse_infer, server_metadata
+from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app, error_response
+from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
+from raysplit.serving.oip.protocol import HEADER_LENGTH, ModelMetadata, ServedModel, ServerMetadata, server_metadata
+from raysplit.serving.oip.request import parse_infer_request
+from raysplit.serving.oip.response import Parameter, build_infer_response
 
 _PAGE = Path(__file__).with_name("page.html")
-_ITSELF = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The page is one file and talks to its own server alone."""
-_FRESH_S = 1.0
-"""How old the answer to `ready` may be."""
+"""The page is a single file and talks only to its own server."""
+_READINESS_TTL_S = 1.0
+"""How long the result of a readiness probe is reused."""
 
 
 class EnsembleRoutes:
     """Answers HTTP requests with an engine; `app` is the ASGI application."""
 
-    def __init__(self, engine: Engine, args: EnsembleArgs, groups: Mapping[str, tuple[int, ...]], telemetry: Telemetry):
-        """Raises ConfigError for a key that is named and not there."""
-        self._engine, self._args, self._groups, self._telemetry = engine, args, groups, telemetry
-        self._about = engine.ensemble.about
-        self._door = RequestPipeline(args, telemetry)
-        self._served = ServedModel(args.name, engine.ensemble.id[:12], self._about.classes, self._about.shape)
-        self._probe, self._probed_at = asyncio.Lock(), -_FRESH_S
-        self._unready: RequestError | None = None
-        self.app = self._routes()
+    def __init__(
+        self, engine: Engine, args: EnsembleArgs, deployments: Mapping[str, tuple[int, ...]], telemetry: Telemetry
+    ):
+        """Raises ConfigError if `access.api_key_env` names a variable without a usable key."""
+        self._engine, self._args, self._deployments, self._telemetry = engine, args, deployments, telemetry
+        self._manifest = engine.ensemble.manifest
+        self._pipeline = RequestPipeline(args, telemetry)
+        self._model = ServedModel(args.name, engine.ensemble.id[:12], self._manifest.classes, self._manifest.shape)
+        self._probe_lock, self._probed_at = asyncio.Lock(), -_READINESS_TTL_S
+        self._probe_error: RequestError | None = None
+        self.app = self._create_app()
 
-    def _routes(self) -> FastAPI:
-        app = new_app("raysplit ensemble")
+    def _create_app(self) -> FastAPI:
+        app = create_app("raysplit ensemble")
         app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
-        app.add_api_route("/v1/predict", self._predict, methods=["POST"], response_model=Prediction)
-        app.add_api_route("/v1/recent", self._recent)
-        app.add_api_route("/v2", self._server)
-        app.add_api_route("/v2/health/live", self._live)
-        app.add_api_route("/v2/health/ready", self._ready)
+        app.add_api_route("/v1/predict", self._predict, name="predict", methods=["POST"], response_model=Prediction)
+        app.add_api_route("/v1/recent", self._recent, name="recent")
+        app.add_api_route("/v2", self._server_metadata, name="server_metadata")
+        app.add_api_route("/v2/health/live", self._live, name="live")
+        app.add_api_route("/v2/health/ready", self._ready, name="ready")
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-            app.add_api_route(path, self._model)
-            app.add_api_route(f"{path}/ready", self._model_ready)
-            app.add_api_route(f"{path}/infer", self._infer, methods=["POST"])
+            app.add_api_route(path, self._model_metadata, name="model_metadata")
+            app.add_api_route(f"{path}/ready", self._model_ready, name="model_ready")
+            app.add_api_route(f"{path}/infer", self._infer, name="infer", methods=["POST"])
         return app
 
     async def _page(self) -> Response:
-        """A page to try the ensemble with; what it asks for is checked like all else."""
-        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers={"Content-Security-Policy": _ITSELF})
+        """A page to try the ensemble with; the requests it makes are authenticated like any other."""
+        headers = {"Content-Security-Policy": _CONTENT_SECURITY_POLICY}
+        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers=headers)
 
-    async def _server(self) -> dict[str, Any]:
+    async def _server_metadata(self) -> ServerMetadata:
         """Name, version and protocol extensions of the server."""
         return server_metadata()
 
     async def _live(self) -> Response:
-        """200 when the application runs."""
+        """200 if the application is running."""
         return Response()
 
     async def _ready(self) -> Response:
-        """200 when sub-models answer, 503 when not. All who ask within a second share one answer."""
-        async with self._probe:
-            if time.monotonic() - self._probed_at > _FRESH_S:
-                self._unready = await self._fault()
+        """200 if the sub-models answer, 503 if not. Requests within one second share one probe."""
+        async with self._probe_lock:
+            if time.monotonic() - self._probed_at > _READINESS_TTL_S:
+                self._probe_error = await self._probe()
                 self._probed_at = time.monotonic()
-        return refusal(self._unready) if self._unready else Response()
+        return error_response(self._probe_error) if self._probe_error else Response()
 
-    async def _fault(self) -> RequestError | None:
-        """Ask the sub-models about an image of nothing, and return why there is no answer."""
-        wait_s = 2 * self._args.branch_timeout_s
+    async def _probe(self) -> RequestError | None:
+        """Predict a blank image, and return the error if that fails."""
+        timeout_s = 2 * self._args.branch_timeout_s
         try:
-            await asyncio.wait_for(self._engine.answer(np.zeros((1, *self._about.shape), np.uint8)), wait_s)
+            await asyncio.wait_for(self._engine.predict(np.zeros((1, *self._manifest.shape), np.uint8)), timeout_s)
         except RequestError as err:
             return err
         except asyncio.TimeoutError:
-            return RequestError(f"sub-models have not answered for {wait_s:g} s; try again soon", 503)
+            return RequestError(f"sub-models have not answered for {timeout_s:g} s; try again soon", 503)
         return None
 
-    async def _model(self, request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    async def _model_metadata(self, request: Request, name: str, version: str | None = None) -> ModelMetadata:
         """Inputs and outputs of the model."""
-        self._door.check(request)
-        self._served.check(name, version)
-        return self._served.metadata()
+        self._pipeline.authenticate(request)
+        self._model.check(name, version)
+        return self._model.metadata()
 
     async def _model_ready(self, name: str, version: str | None = None) -> Response:
-        """200 when the sub-models of the model answer, 503 when not."""
-        self._served.check(name, version)
+        """200 if the sub-models of the model answer, 503 if not."""
+        self._model.check(name, version)
         return await self._ready()
 
     async def _infer(self, request: Request, name: str, version: str | None = None) -> Response:
-        """Probabilities and labels by the Open Inference Protocol v2, tensors as JSON or binary."""
+        """Probabilities and labels by the Open Inference Protocol v2, with tensors as JSON or binary."""
 
-        async def work(body: bytes) -> tuple[Response, bool]:
-            self._served.check(name, version)
+        async def handle(body: bytes) -> HandlerResult:
+            self._model.check(name, version)
             length = request.headers.get(HEADER_LENGTH)
-            asked = await asyncio.to_thread(parse_infer, body, length, self._served, self._args.limits)
-            images = await self._pixels(asked.files) if asked.images is None else asked.images
-            answer = await self._engine.answer(images)
-            about: dict[str, str | bool] = {
-                "degraded": bool(answer.missing),
-                "missing": ",".join(map(str, answer.missing)),
+            parsed = await asyncio.to_thread(parse_infer_request, body, length, self._model, self._args.limits)
+            images = await self._decode(parsed.files) if parsed.images is None else parsed.images
+            prediction = await self._engine.predict(images)
+            degraded = bool(prediction.missing)
+            parameters: dict[str, Parameter] = {
+                "degraded": degraded,
+                "missing": ",".join(map(str, prediction.missing)),
             }
-            content, headers = answer_infer(self._served, asked, answer.probabilities, about)
-            return Response(content, headers=headers), bool(answer.missing)
+            response = build_infer_response(self._model, parsed, prediction.probabilities, parameters)
+            return HandlerResult(Response(response.body, headers=response.headers), degraded)
 
-        return await self._door.open("infer", request, work)
+        return await self._pipeline.handle("infer", request, handle)
 
     async def _predict(self, request: Request) -> Response:
-        """The likeliest classes of image files: JPEG or PNG, one as the body or several as multipart/form-data."""
+        """The most likely classes of image files, JPEG or PNG: one as the body, or several as multipart/form-data."""
         start = time.perf_counter()
 
-        async def work(body: bytes) -> tuple[Response, bool]:
-            kind = request.headers.get("content-type")
-            sent = await asyncio.to_thread(uploads, body, kind, self._args.limits)
-            images = await self._pixels(sent)
-            decoded = time.perf_counter()
-            answer = await self._engine.answer(images)
-            names, times = [file.name for file in sent], (decoded - start, time.perf_counter() - start)
-            found = prediction(self._served, self._about, self._groups, answer, names, self._args.top, times)
-            return Response(found.model_dump_json(), media_type="application/json"), found.degraded
+        async def handle(body: bytes) -> HandlerResult:
+            content_type = request.headers.get("content-type")
+            files = await asyncio.to_thread(parse_uploads, body, content_type, self._args.limits)
+            images = await self._decode(files)
+            decode_s = time.perf_counter() - start
+            prediction = await self._engine.predict(images)
+            response = build_response(
+                self._model,
+                self._manifest,
+                self._deployments,
+                prediction,
+                [file.name for file in files],
+                self._args.top,
+                decode_s=decode_s,
+                total_s=time.perf_counter() - start,
+            )
+            content = response.model_dump_json()
+            return HandlerResult(Response(content, media_type="application/json"), response.degraded)
 
-        return await self._door.open("predict", request, work)
+        return await self._pipeline.handle("predict", request, handle)
 
-    async def _recent(self, request: Request) -> Recent:
+    async def _recent(self, request: Request) -> RecentTraffic:
         """Request rate and latency of this replica in the last 30 seconds."""
-        self._door.check(request)
-        return self._telemetry.recent()
+        self._pipeline.authenticate(request)
+        return self._telemetry.recent_traffic()
 
-    async def _pixels(self, sent: Sequence[Upload]) -> np.ndarray:
-        return await asyncio.to_thread(decode_images, sent, self._about.shape, self._args.limits)
+    async def _decode(self, files: Sequence[Upload]) -> np.ndarray:
+        return await asyncio.to_thread(decode_images, files, self._manifest.shape, self._args.limits)

@@ -1,11 +1,9 @@
-"""The deployment that holds one or several sub-models of an ensemble and answers with their features."""
+"""The deployment that holds one or several sub-models of an ensemble and computes their features."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,92 +11,91 @@ import torch
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 from raysplit.errors import BundleError, ModelError
-
-HUNG_S = 60.0
-"""A batch that takes longer will not end: its replica is replaced."""
+from raysplit.serving.serial_executor import HUNG_AFTER_S, SerialExecutor
 
 
 @dataclass(frozen=True)
 class SubmodelOutput:
-    """What one sub-model says of a batch."""
+    """What one sub-model computes for a batch."""
 
     index: int
     features: bytes
     """(B, features) in the dtype that the sub-model computes in."""
-    own: bytes
-    """float32 (B, outputs): its own probabilities, of its classes, after that of all others if it has a rest class."""
-    seconds: float
+    probabilities: bytes
+    """float32 (B, outputs): of its own classes, preceded by that of all other classes if it has a rest class."""
+    compute_s: float
 
     @property
-    def finite(self) -> bool:
-        """Whether its probabilities are numbers."""
-        return bool(np.isfinite(np.frombuffer(self.own, np.float32)).all())
+    def is_finite(self) -> bool:
+        """Whether all probabilities are finite."""
+        return bool(np.isfinite(np.frombuffer(self.probabilities, np.float32)).all())
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a deployment says of a batch."""
+class SubmodelReply:
+    """What a deployment returns for a batch."""
 
-    bundle: str
-    """Id of the bundle that the features are of."""
-    said: tuple[SubmodelOutput, ...]
-    waited: float
-    """Seconds behind other batches in this replica."""
+    bundle_id: str
+    """Id of the bundle that the sub-models belong to."""
+    outputs: tuple[SubmodelOutput, ...]
+    queue_s: float
+    """Seconds spent waiting for other batches in this replica."""
 
 
-def open_same(location: str, bundle_id: str) -> Ensemble:
-    """Open an ensemble; BundleError when it is not the one of that id."""
+def load_deployed_ensemble(location: str, bundle_id: str) -> Ensemble:
+    """Load the ensemble that an application was built with; BundleError if it was replaced since."""
     ensemble = load_ensemble(location)
     if ensemble.id != bundle_id:
         raise BundleError(
-            f"ensemble '{location}' was replaced after the application was deployed ({ensemble.id[:12]}, not "
-            f"{bundle_id[:12]}); deploy again, with each ensemble in a folder of its own"
+            f"ensemble '{location}' was replaced after the application was deployed (now {ensemble.id[:12]}, then "
+            f"{bundle_id[:12]}); deploy again, and keep each ensemble in a folder of its own"
         )
     return ensemble
 
 
-class SubModels:
-    """A replica; every call is answered off the event loop, one batch after the other."""
+class SubmodelDeployment:
+    """A replica that computes batches one after the other, off the event loop."""
 
     def __init__(self, location: str, bundle_id: str, indices: Sequence[int]):
-        self._ensemble, self._indices = open_same(location, bundle_id), tuple(indices)
-        self._shape = self._ensemble.about.shape
-        self._worker = ThreadPoolExecutor(1)
-        self._running = 0
-        self._began: float | None = None
-        self._forward(np.zeros((1, *self._shape), np.uint8).tobytes(), 1, time.perf_counter())
+        """Load the sub-models with these indices.
 
-    async def features(self, images: bytes, count: int) -> Reply:
-        """Return features for packed uint8 images (count, C, H, W)."""
-        self._running += 1
-        try:
-            loop, now = asyncio.get_running_loop(), time.perf_counter()
-            return await loop.run_in_executor(self._worker, self._forward, images, count, now)
-        finally:
-            self._running -= 1
+        Raises BundleError for a damaged bundle, or one with another id than the application's.
+        """
+        self._ensemble, self._indices = load_deployed_ensemble(location, bundle_id), tuple(indices)
+        self._shape = self._ensemble.manifest.shape
+        self._executor = SerialExecutor()
+        self._compute(np.zeros((1, *self._shape), np.uint8).tobytes(), 1, time.perf_counter())
+
+    async def features(self, images: bytes, count: int) -> SubmodelReply:
+        """Return the features of packed uint8 images (count, C, H, W)."""
+        return await self._executor.run(self._compute, images, count, time.perf_counter())
 
     async def check_health(self) -> None:
-        """Answer for one image, unless batches are being answered; ModelError for no number, and a batch that hangs."""
-        if self._running:
-            if self._began is not None and time.perf_counter() - self._began > HUNG_S:
-                raise ModelError(f"a batch takes longer than {HUNG_S:.0f} s in '{self._ensemble.location}'")
+        """Compute the features of one image, unless batches are being computed.
+
+        Raises ModelError if a probability is not finite, or if a batch hangs; Serve then replaces the replica.
+        """
+        if self._executor.busy:
+            if self._executor.hung:
+                raise ModelError(f"a batch takes longer than {HUNG_AFTER_S:.0f} s in '{self._ensemble.location}'")
             return
         reply = await self.features(bytes(int(np.prod(self._shape))), 1)
-        for said in reply.said:
-            if not said.finite:
-                raise ModelError(f"sub-model {said.index} of '{self._ensemble.location}' answers with no number")
+        for output in reply.outputs:
+            if not output.is_finite:
+                raise ModelError(
+                    f"sub-model {output.index} of '{self._ensemble.location}' computes probabilities that are not "
+                    "finite"
+                )
 
-    def _forward(self, images: bytes, count: int, since: float) -> Reply:
-        self._began = time.perf_counter()
-        waited = self._began - since
+    def _compute(self, images: bytes, count: int, queued_at: float) -> SubmodelReply:
+        queue_s = time.perf_counter() - queued_at
         pixels = torch.frombuffer(bytearray(images), dtype=torch.uint8).view(count, *self._shape)
-        x = self._ensemble.normalised(pixels)
-        reply = Reply(self._ensemble.id, tuple(self._say(index, x) for index in self._indices), waited)
-        self._began = None
-        return reply
+        x = self._ensemble.normalize(pixels)
+        outputs = tuple(self._run_submodel(index, x) for index in self._indices)
+        return SubmodelReply(self._ensemble.id, outputs, queue_s)
 
-    def _say(self, index: int, x: torch.Tensor) -> SubmodelOutput:
+    def _run_submodel(self, index: int, x: torch.Tensor) -> SubmodelOutput:
         start = time.perf_counter()
-        features, own = self._ensemble.answers(index, x)
-        packed = features.contiguous().view(torch.uint8).numpy().tobytes()
-        return SubmodelOutput(index, packed, own.numpy().tobytes(), time.perf_counter() - start)
+        output = self._ensemble.predict_submodel(index, x)
+        features = output.features.contiguous().view(torch.uint8).numpy().tobytes()
+        return SubmodelOutput(index, features, output.probabilities.numpy().tobytes(), time.perf_counter() - start)

@@ -1,1 +1,1 @@
-"""What all applications share over HTTP: access, bodies, images, telemetry."""
+"""What all applications share over HTTP: authentication, bodies, images, telemetry."""

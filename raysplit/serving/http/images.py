@@ -1,4 +1,4 @@
-"""Image files out of requests, JPEG or PNG, to the pixels that a model takes."""
+"""Decoding uploaded image files, JPEG or PNG, to the pixels that a model takes."""
 
 from __future__ import annotations
 
@@ -18,102 +18,121 @@ from raysplit.serving.args import Limits
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _START_OF_SCAN = 0xDA
 _MAX_SCANS = 100
-"""Of a JPEG file. Progressive ones have about ten; a scan is a pass over all pixels and may take 40 bytes."""
+"""Scans of a JPEG file: each is a pass over all pixels and may take as little as 40 bytes. Progressive files have about
+ten."""
 _MAX_PARTS = 10_000
-"""Chunks of a PNG file, and segments and bytes of junk before the pixels of a JPEG file: PIL reads each in Python."""
+"""Chunks of a PNG file, or segments and stray bytes before the pixels of a JPEG file. PIL reads each of them in
+Python."""
 _SEGMENTS = frozenset(marker & 0xFF for marker, (_, _, handler) in MARKER.items() if handler)
-"""Markers of a JPEG file after which PIL reads as many bytes as the next two say."""
+"""JPEG markers that are followed by a length of two bytes, which PIL then reads or skips."""
 
 
 class Upload(NamedTuple):
     """An image file in a request."""
 
     name: str | None
-    """What the client calls it."""
+    """The filename that the client gave, if any."""
     data: bytes
 
 
 def decode_images(files: Sequence[Upload], shape: tuple[int, int, int], limits: Limits) -> np.ndarray:
-    """Return uint8 pixels (B, C, H, W) of image files, for a model's shape (C, H, W), as data sets are decoded.
+    """Return the pixels of image files, uint8 (B, C, H, W), for a model that takes `shape` (C, H, W).
 
-    Sizes are read from the headers of all files before any is decoded. Raises RequestError: 413 for too many
-    files, pixels, scans or other parts, 415 for what is neither JPEG nor PNG or is animated, 400 for what is damaged.
+    Files are decoded and resized exactly as data sets are. The headers of all files are checked before any file is
+    decoded. Raises RequestError: 413 for too many files, pixels, scans or other parts; 415 for a file that is neither
+    JPEG nor PNG, or is animated; 400 for a damaged one.
+
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (8, 8), 200).save(file, "PNG")
+    >>> images = decode_images([Upload("digit.png", file.getvalue())], (1, 4, 4), Limits())
+    >>> images.shape, int(images.max())
+    ((1, 1, 4, 4), 200)
     """
-    check_count(len(files), limits)
+    check_image_count(len(files), limits)
     for index, file in enumerate(files):
-        _check(_where(index, file), file.data, limits)
+        _check_file(_label(index, file), file.data, limits)
     images = np.empty((len(files), *shape), np.uint8)
     for index, file in enumerate(files):
         try:
             images[index] = decode(file.data, shape[1:], shape[0])
         except BadRow as err:
-            raise RequestError(f"{_where(index, file)}: {err}; send whole 8-bit image files") from None
+            raise RequestError(f"{_label(index, file)}: {err}; send complete 8-bit image files") from None
     return images
 
 
-def check_count(count: int, limits: Limits) -> None:
-    """Raise RequestError, 400 or 413, for a request of no images or of too many."""
+def check_image_count(count: int, limits: Limits) -> None:
+    """Refuse a request without images (400) or with too many (413) by raising RequestError.
+
+    >>> check_image_count(2, Limits(images=2))
+    >>> check_image_count(3, Limits(images=2))
+    Traceback (most recent call last):
+    ...
+    raysplit.errors.RequestError: the request has 3 images, at most 2 are allowed (limits.images); send fewer
+    """
     if not count:
-        raise RequestError("there is no image in the request; send at least one")
+        raise RequestError("the request has no image; send at least one")
     if count > limits.images:
         raise RequestError(
-            f"{count} images are more than the {limits.images} that a request may have (limits.images); send fewer", 413
+            f"the request has {count} images, at most {limits.images} are allowed (limits.images); send fewer", 413
         )
 
 
-def _check(where: str, data: bytes, limits: Limits) -> None:
-    """Refuse a file for what its header says."""
+def _check_file(label: str, data: bytes, limits: Limits) -> None:
+    """Refuse a file because of its header."""
     reader: type[JpegImageFile] | type[PngImageFile]
     if data.startswith(_JPEG):
-        reader, parts = JpegImageFile, _segments(data)
+        reader, parts = JpegImageFile, _count_segments(data)
     elif data.startswith(_PNG):
-        reader, parts = PngImageFile, _chunks(data)
+        reader, parts = PngImageFile, _count_chunks(data)
     else:
-        raise RequestError(f"{where} is neither a JPEG nor a PNG file; convert it to one of them", 415)
+        raise RequestError(f"{label} is neither a JPEG nor a PNG file; convert it to one of them", 415)
     scans = data.count(bytes((0xFF, _START_OF_SCAN))) if reader is JpegImageFile else 1
     if parts > _MAX_PARTS or scans > _MAX_SCANS:
         raise RequestError(
-            f"{where} has more than {_MAX_PARTS:,} parts or {_MAX_SCANS} scans; save it again as an ordinary file", 413
+            f"{label} has more than {_MAX_PARTS:,} parts or {_MAX_SCANS} scans; save it again as an ordinary file", 413
         )
     try:
-        # Not by Image.open, which warns of sizes, and fails for some, before ours can be checked.
+        # Not with Image.open, which warns about large sizes, or fails, before our own limit is checked.
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
             animated = isinstance(image, PngImageFile) and image.is_animated
-    except Exception as err:  # PIL raises nearly anything on bytes that are no image
-        raise RequestError(f"{where} is damaged ({type(err).__name__}: {err}); send whole 8-bit image files") from None
+    except Exception as err:  # PIL raises nearly anything on invalid files
+        raise RequestError(
+            f"{label} is damaged ({type(err).__name__}: {err}); send complete 8-bit image files"
+        ) from None
     if width * height > limits.pixels:
         raise RequestError(
-            f"{where} has {width}×{height} pixels, more than {limits.pixels:,} (limits.pixels); send a smaller one", 413
+            f"{label} has {width}×{height} pixels, more than {limits.pixels:,} (limits.pixels); send a smaller one", 413
         )
     if animated:
-        raise RequestError(f"{where} is animated; send a still image", 415)
+        raise RequestError(f"{label} is animated; send a still image", 415)
 
 
-def _segments(data: bytes) -> int:
-    """Return how many steps PIL takes to the first scan of a JPEG file, or one more than it may take."""
-    at, count = 0, 0
-    while at + 1 < len(data) and count <= _MAX_PARTS:
+def _count_segments(data: bytes) -> int:
+    """Return how many steps PIL takes to the first scan of a JPEG file; counting stops above `_MAX_PARTS`."""
+    position, count = 0, 0
+    while position + 1 < len(data) and count <= _MAX_PARTS:
         count += 1
-        if data[at] != 0xFF or data[at + 1] == 0xFF:
-            at += 1
-        elif data[at + 1] == _START_OF_SCAN:
+        if data[position] != 0xFF or data[position + 1] == 0xFF:
+            position += 1
+        elif data[position + 1] == _START_OF_SCAN:
             break
         else:
-            at += 2
-            if data[at - 1] in _SEGMENTS:
-                at += int.from_bytes(data[at : at + 2], "big")
+            position += 2
+            if data[position - 1] in _SEGMENTS:
+                position += int.from_bytes(data[position : position + 2], "big")
     return count
 
 
-def _chunks(data: bytes) -> int:
-    """Return how many chunks a PNG file has, or one more than it may have."""
-    at, count = len(_PNG), 0
-    while at < len(data) and count <= _MAX_PARTS:
+def _count_chunks(data: bytes) -> int:
+    """Return how many chunks a PNG file has; counting stops above `_MAX_PARTS`."""
+    position, count = len(_PNG), 0
+    while position < len(data) and count <= _MAX_PARTS:
         count += 1
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
     return count
 
 
-def _where(index: int, file: Upload) -> str:
+def _label(index: int, file: Upload) -> str:
     return f"image {index}" if file.name is None else f"image {index} ({file.name[:80]!r})"

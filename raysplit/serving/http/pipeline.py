@@ -1,4 +1,4 @@
-"""What the HTTP sides of all applications share: how requests are let in, timed and refused."""
+"""How the applications handle a request: authenticate, read the body, compute, record what happened."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -14,68 +15,91 @@ from starlette.exceptions import HTTPException
 
 from raysplit.errors import RequestError
 from raysplit.serving.args import AppArgs
-from raysplit.serving.http.access import Authenticator
+from raysplit.serving.http.authenticator import Authenticator
 from raysplit.serving.http.body import read_body
 from raysplit.serving.http.telemetry import Telemetry
 from raysplit.wire.split_api import KEY_HEADER
 
 RETRY_AFTER_S = 1
-"""What a 503 tells clients to wait."""
-_GONE = 499
-"""What requests are counted as whose client did not wait for the answer."""
+"""`Retry-After` of responses with status 503."""
+_CLIENT_CLOSED_REQUEST = 499
+"""Status under which requests are counted whose client did not wait for the response."""
 _log = logging.getLogger("ray.serve")
 
 
-def new_app(title: str) -> FastAPI:
-    """Return an application whose OpenAPI page is at /docs."""
+@dataclass(frozen=True)
+class HandlerResult:
+    """The response to a request, and whether sub-models were missing from it."""
+
+    response: Response
+    degraded: bool = False
+
+
+Handler = Callable[[bytes], Awaitable[HandlerResult]]
+"""Turns the body of a request into a response; it may raise RequestError."""
+
+
+def create_app(title: str) -> FastAPI:
+    """Return an empty ASGI application that answers errors as `{"error": text}`.
+
+    >>> create_app("raysplit ensemble").openapi()["info"]["title"]
+    'raysplit ensemble'
+    """
     app = FastAPI(title=title, description='Errors are `{"error": text}` with a status of 400 or more.')
-    app.add_exception_handler(RequestError, lambda _, err: refusal(err))
-    app.add_exception_handler(HTTPException, lambda _, err: _error(err.detail, err.status_code, err.headers))
+    app.add_exception_handler(RequestError, lambda _, err: error_response(err))
+    app.add_exception_handler(HTTPException, lambda _, err: _json_error(err.detail, err.status_code, err.headers))
     return app
 
 
-def refusal(err: RequestError) -> Response:
-    """Return the answer to a request that is refused."""
+def error_response(err: RequestError) -> Response:
+    """Return the response to a request that is refused.
+
+    >>> response = error_response(RequestError("too busy; try again", 503))
+    >>> response.status_code, response.headers["retry-after"], response.body
+    (503, '1', b'{"error":"too busy; try again"}')
+    """
     headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": KEY_HEADER}}.get(err.status)
-    return _error(str(err), err.status, headers)
+    return _json_error(str(err), err.status, headers)
 
 
-def _error(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+def _json_error(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse({"error": text}, status, headers)
 
 
 class RequestPipeline:
-    """Lets requests in one by one: checks who asks, reads the body, and notes what came of it."""
+    """Authenticates requests, reads their bodies, and records how they were answered."""
 
     def __init__(self, args: AppArgs, telemetry: Telemetry):
-        """Raises ConfigError for a key that is named and not there."""
-        self._limits, self._gate = args.limits, Authenticator(args.access, os.environ)
+        """Raises ConfigError if `access.api_key_env` names a variable without a usable key."""
+        self._limits, self._authenticator = args.limits, Authenticator(args.access, os.environ)
         self._telemetry = telemetry
 
-    def check(self, request: Request) -> None:
-        """Raise RequestError for a client that is not let in."""
-        self._gate.check(request.scope)
+    def authenticate(self, request: Request) -> None:
+        """Raise RequestError, 401 or 403, for a client that may not use the application."""
+        self._authenticator.check(request.scope)
 
-    async def open(
-        self, path: str, request: Request, work: Callable[[bytes], Awaitable[tuple[Response, bool]]]
-    ) -> Response:
-        """Answer a request to `path`, a name for its figures, with what `work` makes of its body.
+    async def handle(self, path: str, request: Request, handler: Handler) -> Response:
+        """Return the response that `handler` makes from the body of a request.
 
-        `work` returns the answer, and whether it is degraded; a RequestError that it raises becomes the answer.
+        `path` is the short name of the endpoint in metrics and logs. A RequestError becomes the response; any other
+        error is logged and becomes a response with status 500.
         """
-        start, size, degraded = time.perf_counter(), 0, False
+        start, body_bytes, degraded = time.perf_counter(), 0, False
         try:
-            self.check(request)
+            self.authenticate(request)
             body = await read_body(request, self._limits)
-            size = len(body)
-            answer, degraded = await work(body)
+            body_bytes = len(body)
+            result = await handler(body)
+            response, degraded = result.response, result.degraded
         except RequestError as err:
-            answer = refusal(err)
-        except asyncio.CancelledError:  # the client went away, or its time was over
-            self._telemetry.answered(path, _GONE, time.perf_counter() - start, size, degraded)
+            response = error_response(err)
+        except asyncio.CancelledError:  # the client went away, or the request timed out
+            elapsed = time.perf_counter() - start
+            self._telemetry.record_request(path, _CLIENT_CLOSED_REQUEST, elapsed, body_bytes, degraded)
             raise
         except Exception:
-            _log.exception("%s failed", path)
-            answer = _error("the server failed; its log says why", 500)
-        self._telemetry.answered(path, answer.status_code, time.perf_counter() - start, size, degraded)
-        return answer
+            _log.exception("request to %s failed", path)
+            response = _json_error("internal error; see the server's log", 500)
+        elapsed = time.perf_counter() - start
+        self._telemetry.record_request(path, response.status_code, elapsed, body_bytes, degraded)
+        return response

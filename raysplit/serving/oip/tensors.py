@@ -18,74 +18,97 @@ _LENGTH = struct.Struct("<I")
 
 
 def pixels_from_json(data: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a uint8 array from lists, flat or nested as `shape`; RequestError for anything else."""
-    flat = _flat(data, shape)
-    if len(flat) != math.prod(shape):
-        raise RequestError(f"{len(flat)} values are not the {math.prod(shape)} of shape {list(shape)}")
-    # Not by np.array: among numbers, one long text would make it room for as many of that length.
-    if set(map(type, flat)) == {int}:
+    """Return a uint8 array from a list, flat or nested like `shape`; RequestError for anything else.
+
+    >>> pixels_from_json([[0, 1], [2, 255]], (2, 2)).tolist()
+    [[0, 1], [2, 255]]
+    >>> pixels_from_json([0, 256], (2,))
+    Traceback (most recent call last):
+    ...
+    raysplit.errors.RequestError: value 1 is not an integer from 0 to 255
+    """
+    values = _flatten(data, shape)
+    if len(values) != math.prod(shape):
+        raise RequestError(f"got {len(values)} values, but shape {list(shape)} has {math.prod(shape)}")
+    # Not with np.array: one long text among the numbers would make it allocate that length for every value.
+    if set(map(type, values)) == {int}:
         with contextlib.suppress(ValueError):  # one is out of range
-            return np.frombuffer(bytes(flat), np.uint8).reshape(shape)
-    wrong = next(i for i, value in enumerate(flat) if type(value) is not int or not 0 <= value <= 255)
-    raise RequestError(f"value {wrong} is not a whole number of 0 to 255")
+            return np.frombuffer(bytes(values), np.uint8).reshape(shape)
+    wrong = next(i for i, value in enumerate(values) if type(value) is not int or not 0 <= value <= 255)
+    raise RequestError(f"value {wrong} is not an integer from 0 to 255")
 
 
 def pixels_from_bytes(data: memoryview, shape: tuple[int, ...]) -> np.ndarray:
-    """Return bytes as a uint8 array of `shape`, not copied; RequestError when they are too few or too many."""
+    """Return bytes as a uint8 array of `shape`, without a copy; RequestError if there are too few or too many.
+
+    >>> pixels_from_bytes(memoryview(bytes(4)), (2, 2)).tolist()
+    [[0, 0], [0, 0]]
+    """
     if len(data) != math.prod(shape):
-        raise RequestError(f"{len(data)} bytes are not the {math.prod(shape)} of shape {list(shape)}")
+        raise RequestError(f"got {len(data)} bytes, but shape {list(shape)} has {math.prod(shape)}")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def strings_from_json(data: Any, count: int) -> list[bytes]:
-    """Return bytes from a flat list of base64 text; RequestError for anything else."""
-    flat = _flat(data, (count,))
-    if len(flat) != count:
-        raise RequestError(f"{len(flat)} values are not the {count} of shape [{count}]")
-    found = []
-    for index, text in enumerate(flat):
+    """Return the bytes in a flat list of base64 text; RequestError for anything else.
+
+    >>> strings_from_json(["YQ=="], 1)
+    [b'a']
+    """
+    values = _flatten(data, (count,))
+    if len(values) != count:
+        raise RequestError(f"got {len(values)} values, but shape [{count}] has {count}")
+    strings = []
+    for index, text in enumerate(values):
         try:
             if type(text) is not str:
                 raise ValueError
-            found.append(base64.b64decode(text, validate=True))
+            strings.append(base64.b64decode(text, validate=True))
         except ValueError:
-            raise RequestError(
-                f"value {index} is not base64 text; JSON holds files as base64, binary data as they are"
-            ) from None
-    return found
+            raise RequestError(f"value {index} is not base64 text; encode files in JSON as base64") from None
+    return strings
 
 
 def strings_from_bytes(data: memoryview, count: int) -> list[bytes]:
-    """Return the elements of a BYTES tensor in binary, each after its length; RequestError for anything else."""
-    found, at = [], 0
+    """Return the elements of a binary BYTES tensor, each of which follows its length; RequestError if malformed.
+
+    >>> strings_from_bytes(memoryview(strings_to_bytes(["cat", ""])), 2)
+    [b'cat', b'']
+    """
+    strings, position = [], 0
     for index in range(count):
-        start = at + _LENGTH.size
-        size = _LENGTH.unpack_from(data, at)[0] if start <= len(data) else 0
+        start = position + _LENGTH.size
+        size = _LENGTH.unpack_from(data, position)[0] if start <= len(data) else 0
         if start + size > len(data):
             raise RequestError(f"its bytes end within element {index} of {count}")
-        at = start + size
-        found.append(bytes(data[start:at]))
-    if at < len(data):
-        raise RequestError(f"{len(data) - at} bytes are left after its {count} elements")
-    return found
+        position = start + size
+        strings.append(bytes(data[start:position]))
+    if position < len(data):
+        raise RequestError(f"it has {len(data) - position} more bytes than its {count} elements")
+    return strings
 
 
 def strings_to_bytes(values: Iterable[str]) -> bytes:
-    """Return a BYTES tensor in binary, each element after its length."""
+    r"""Return a BYTES tensor in binary, each element after its length.
+
+    >>> strings_to_bytes(["cat"])
+    b'\x03\x00\x00\x00cat'
+    """
     return b"".join(_LENGTH.pack(len(raw)) + raw for raw in (value.encode() for value in values))
 
 
-def _flat(data: Any, shape: Sequence[int]) -> list[Any]:
-    """Return the values of a list, flat or nested as `shape`."""
+def _flatten(data: Any, shape: Sequence[int]) -> list[Any]:
+    """Return the values of a list, flat or nested like `shape`."""
     if type(data) is not list:
         raise RequestError("its data is not a list")
-    if not data or type(data[0]) is not list:
-        return data
-    nested = f"its data is nested, but not as shape {list(shape)}"
-    if len(data) != shape[0]:
-        raise RequestError(nested)
+    values: list[Any] = data
+    if not values or type(values[0]) is not list:
+        return values
+    wrong_nesting = f"its data is nested, but not like shape {list(shape)}"
+    if len(values) != shape[0]:
+        raise RequestError(wrong_nesting)
     for extent in shape[1:]:
-        if set(map(type, data)) != {list} or set(map(len, data)) != {extent}:
-            raise RequestError(nested)
-        data = list(chain.from_iterable(data))
-    return data
+        if set(map(type, values)) != {list} or set(map(len, values)) != {extent}:
+            raise RequestError(wrong_nesting)
+        values = list(chain.from_iterable(values))
+    return values

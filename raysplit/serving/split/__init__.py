@@ -1,5 +1,5 @@
-"""The server halves of a family as a Ray Serve application: `raysplit.serving.split:build`."""
+"""The server halves of a prune family as a Ray Serve application: `raysplit.serving.split:build`."""
 
-from raysplit.serving.split.app import build
+from raysplit.serving.split.application import build
 
 __all__ = ["build"]

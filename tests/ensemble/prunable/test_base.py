@@ -25,18 +25,18 @@ SMALL = {"vit": VIT, "vit_tiny_patch16_224": {"depth": 1}, "vgg11": {"width": 0.
 def test_three_kinds(name, kind, steps):
     if kind == "snn":
         pytest.importorskip("spikingjelly")
-    family = prunable_network(build(ModelConfig(name=name, args=SMALL[name]), 5, SHAPE), SHAPE)
-    assert (family.kind, family.steps) == (kind, steps)
-    x, units = torch.randn(2, *SHAPE), family.units()
+    network = prunable_network(build(ModelConfig(name=name, args=SMALL[name]), 5, SHAPE), SHAPE)
+    assert (network.kind, network.size_steps) == (kind, steps)
+    x, units = torch.randn(2, *SHAPE), network.units()
     with torch.no_grad():
-        torch.testing.assert_close(family.masked(x, {}), family.model(x))
-    kept = family.choose({group: torch.rand(count) for group, count in units.items()}, steps)
+        torch.testing.assert_close(network.forward_masked(x, {}), network.model(x))
+    kept = network.select_units({group: torch.rand(count) for group, count in units.items()}, steps)
     assert {group: len(chosen) for group, chosen in kept.items()} == units
-    whole = family.shrink(kept, steps, None, rest=False).eval()
+    whole = network.shrink(kept, steps, None, rest=False).eval()
     with torch.no_grad():
-        torch.testing.assert_close(whole(x), family.model(x))
-    assert type(whole) is type(family.model)
-    assert family.shrink(kept, steps, [4, 2], rest=True).eval()(x).shape == (2, 3)
+        torch.testing.assert_close(whole(x), network.model(x))
+    assert type(whole) is type(network.model)
+    assert network.shrink(kept, steps, [4, 2], rest=True).eval()(x).shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
@@ -49,12 +49,12 @@ def test_other_networks_are_refused(name):
     )
 
 
-def test_other_families_do_not_need_spikingjelly():
+def test_other_networks_do_not_need_spikingjelly():
     code = (
         "import sys; from raysplit.config import ModelConfig; from raysplit.models import build;"
-        "from raysplit.ensemble.prunable.base import family_of;"
+        "from raysplit.ensemble.prunable.base import prunable_network;"
         f"models = [build(ModelConfig(name=n, args={SMALL!r}[n]), 2, {SHAPE}) for n in ('vit', 'vgg11')];"
-        f"assert [family_of(m, {SHAPE}).kind for m in models] == ['vit', 'cnn'];"
+        f"assert [prunable_network(m, {SHAPE}).kind for m in models] == ['vit', 'cnn'];"
         "assert 'spikingjelly' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -39,11 +39,11 @@ def base(classes: int = 7, **args) -> VisionTransformer:
     return scrambled(build(ModelConfig(name="vit", args=SMALL | args), classes, SHAPE))
 
 
-def chosen(family: PrunableViT, k: int) -> tuple[dict, dict]:
+def chosen(network: PrunableViT, k: int) -> tuple[dict, dict]:
     """Return random units to keep, and the masks that have the others off."""
     random = torch.Generator().manual_seed(k)
-    kept = family.choose({g: torch.rand(n, generator=random) for g, n in family.units().items()}, k)
-    return kept, {group: torch.zeros(n).scatter(0, kept[group], 1.0) for group, n in family.units().items()}
+    kept = network.select_units({g: torch.rand(n, generator=random) for g, n in network.units().items()}, k)
+    return kept, {group: torch.zeros(n).scatter(0, kept[group], 1.0) for group, n in network.units().items()}
 
 
 def on_meta(model: str, classes: int) -> VisionTransformer:
@@ -51,9 +51,9 @@ def on_meta(model: str, classes: int) -> VisionTransformer:
         return timm.create_model(model, num_classes=classes)
 
 
-def small_on_meta(family: PrunableViT, k: int) -> nn.Module:
+def small_on_meta(network: PrunableViT, k: int) -> nn.Module:
     with torch.device("meta"):
-        return build(family.geometry(k), 2, family.shape)
+        return build(network.geometry(k), 2, network.shape)
 
 
 def parameters(model: nn.Module) -> int:
@@ -74,18 +74,18 @@ def vit_b() -> tuple[PrunableViT, float, float]:
 
 
 def test_the_geometry_table_of_vit_b(vit_b):
-    family, full, gmac = vit_b
+    network, full, gmac = vit_b
     print(f"\n k   MiB  GMAC\n12 {full:.1f} {gmac:.2f}")
     for k, row in TABLE.items():
-        small = small_on_meta(family, k)
+        small = small_on_meta(network, k)
         found = f"{mib(small):.1f}", f"{count_flops(small, IMAGENET) / 2e9:.2f}"
         print(f"{k:2} {found[0]:>5} {found[1]:>5}")
         assert found == row
 
 
 def test_two_heads_of_vit_b_are_34_times_smaller_and_29_times_cheaper(vit_b):
-    family, full, gmac = vit_b
-    small = small_on_meta(family, 2)
+    network, full, gmac = vit_b
+    small = small_on_meta(network, 2)
     assert parameters(small) == 2_503_554
     assert count_flops(small, IMAGENET) == 2 * 603_270_400
     assert f"{gmac:.2f}" == "17.56" and f"{gmac / 0.6032704:.1f}" == "29.1"
@@ -113,14 +113,14 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_pruned_is_masked(kind):
-    family, x = prunable_network(base(**KINDS[kind]), SHAPE), torch.randn(3, *SHAPE)
+    network, x = prunable_network(base(**KINDS[kind]), SHAPE), torch.randn(3, *SHAPE)
     seen: list[torch.Tensor] = []
-    torch.testing.assert_close(family.masked(x, {}), family.model(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network.forward_masked(x, {}), network.model(x), rtol=1e-4, atol=1e-5)
     for k in range(1, 7):
-        kept, masks = chosen(family, k)
-        small = family.shrink(kept, k, None, rest=False).eval()
-        hook = family.model.head.register_forward_hook(lambda _, given, __: seen.append(given[0]))
-        logits = family.masked(x, masks, heads=k)
+        kept, masks = chosen(network, k)
+        small = network.shrink(kept, k, None, rest=False).eval()
+        hook = network.model.head.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+        logits = network.forward_masked(x, masks, heads=k)
         hook.remove()
         features = small.forward_head(small.forward_features(x), pre_logits=True)
         assert features.shape == (3, 8 * k)
@@ -131,10 +131,10 @@ def test_pruned_is_masked(kind):
 @torch.no_grad()
 def test_a_mask_switches_off_what_zeros_in_the_weights_do():
     model, x = base(), torch.randn(2, *SHAPE)
-    family = prunable_network(model, SHAPE)
+    network = prunable_network(model, SHAPE)
     masks = {"blocks.0.attn": torch.ones(2, 48), "blocks.1.ffn": torch.ones(192)}
     masks["blocks.0.attn"][1, 11], masks["blocks.1.ffn"][100] = 0, 0
-    found = family.masked(x, masks)
+    found = network.forward_masked(x, masks)
     model.blocks[1].mlp.fc2.weight[:, 100] = 0
     torch.testing.assert_close(found[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
     for part in range(3):
@@ -145,32 +145,32 @@ def test_a_mask_switches_off_what_zeros_in_the_weights_do():
 
 @torch.no_grad()
 def test_logits_from_the_middle_are_those_from_the_start():
-    family, x = prunable_network(base(pre_norm=True), SHAPE), torch.randn(2, *SHAPE)
-    for group, count in family.units().items():
+    network, x = prunable_network(base(pre_norm=True), SHAPE), torch.randn(2, *SHAPE)
+    for group, count in network.units().items():
         mask = {group: torch.rand(2, count).round()}
-        found = family.resume(family.entering(group, x), group, mask)
-        torch.testing.assert_close(found, family.masked(x, mask))
-        assert not torch.allclose(found, family.model(x))
+        found = network.forward_from(network.tokens_before(group, x), group, mask)
+        torch.testing.assert_close(found, network.forward_masked(x, mask))
+        assert not torch.allclose(found, network.model(x))
 
 
 def test_equally_many_dimensions_of_each_run_of_heads():
-    family = prunable_network(base(), SHAPE)
+    network = prunable_network(base(), SHAPE)
     for k in range(1, 7):
-        kept, _ = chosen(family, k)
+        kept, _ = chosen(network, k)
         assert {group: len(units) for group, units in kept.items()} == {
-            group: 32 * k if group.endswith("ffn") else 8 * k for group in family.units()
+            group: 32 * k if group.endswith("ffn") else 8 * k for group in network.units()
         }
         assert all(units.dtype == torch.int64 and (units.diff() > 0).all() for units in kept.values())
     runs = {4: (0, 16, 32, 40, 48), 5: (0, 16, 24, 32, 40, 48)}
     for k, edges in runs.items():
-        units = chosen(family, k)[0]["blocks.1.attn"]
+        units = chosen(network, k)[0]["blocks.1.attn"]
         assert torch.bucketize(units, torch.tensor(edges[1:]), right=True).bincount().tolist() == [8] * k
 
 
 def test_the_best_are_kept():
-    family = prunable_network(base(), SHAPE)
-    scores = {group: -torch.arange(float(count)) for group, count in family.units().items()}
-    kept = family.choose(scores, 3)
+    network = prunable_network(base(), SHAPE)
+    scores = {group: -torch.arange(float(count)) for group, count in network.units().items()}
+    kept = network.select_units(scores, 3)
     assert kept["width"].tolist() == list(range(24)) and kept["blocks.0.ffn"].tolist() == list(range(96))
     assert kept["blocks.1.attn"].tolist() == [*range(8), *range(16, 24), *range(32, 40)]
 
@@ -178,16 +178,16 @@ def test_the_best_are_kept():
 def test_heads_rows_and_falling_parameters():
     model = base(classes=5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    family = prunable_network(model, SHAPE)
+    network = prunable_network(model, SHAPE)
     counts = []
     for k in range(1, 7):
-        kept, _ = chosen(family, k)
-        small = family.shrink(kept, k, [3, 1], rest=True)
+        kept, _ = chosen(network, k)
+        small = network.shrink(kept, k, [3, 1], rest=True)
         weight, bias = before["head.weight"][:, kept["width"]], before["head.bias"]
         others = [0, 2, 4]
         torch.testing.assert_close(small.head.weight, torch.stack([weight[others].mean(0), weight[3], weight[1]]))
         torch.testing.assert_close(small.head.bias, torch.stack([bias[others].mean(), bias[3], bias[1]]))
-        assert torch.equal(family.shrink(kept, k, [3, 1], rest=False).head.bias, bias[[3, 1]])
+        assert torch.equal(network.shrink(kept, k, [3, 1], rest=False).head.bias, bias[[3, 1]])
         counts.append(parameters(small))
     assert counts == sorted(set(counts)) and counts[1] < counts[5] / 6
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -195,16 +195,16 @@ def test_heads_rows_and_falling_parameters():
 
 
 def test_drawing_no_random_numbers():
-    family = prunable_network(base(), SHAPE)
+    network = prunable_network(base(), SHAPE)
     state = torch.get_rng_state()
-    family.shrink(chosen(family, 2)[0], 2, [0], rest=True)
+    network.shrink(chosen(network, 2)[0], 2, [0], rest=True)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_it_stays_a_timm_vit():
     model = scrambled(timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5, depth=2))
-    family = prunable_network(model, SHAPE)
-    small = family.shrink(chosen(family, 2)[0], 2, [1, 2], rest=True)
+    network = prunable_network(model, SHAPE)
+    small = network.shrink(chosen(network, 2)[0], 2, [1, 2], rest=True)
     assert type(small) is VisionTransformer
     args = {"img_size": 32, "num_classes": 3, "embed_dim": 128, "num_heads": 2, "depth": 2}
     theirs = timm.create_model("vit_tiny_patch16_224", **args)
@@ -215,9 +215,9 @@ def test_it_stays_a_timm_vit():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_description_survives_json(kind):
-    family = prunable_network(base(**KINDS[kind]), SHAPE)
-    again = ModelConfig.model_validate_json(family.geometry(2).model_dump_json())
-    small = family.shrink(chosen(family, 2)[0], 2, [1, 2], rest=False)
+    network = prunable_network(base(**KINDS[kind]), SHAPE)
+    again = ModelConfig.model_validate_json(network.geometry(2).model_dump_json())
+    small = network.shrink(chosen(network, 2)[0], 2, [1, 2], rest=False)
     twin = build(again, 2, SHAPE)
     twin.load_state_dict(small.state_dict())
     x = torch.randn(2, *SHAPE)
@@ -230,7 +230,7 @@ PLAIN = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_head
 @pytest.mark.parametrize(
     ("args", "part"),
     [
-        ({"qk_norm": True}, "normalised queries and keys (qk_norm)"),
+        ({"qk_norm": True}, "normalized queries and keys (qk_norm)"),
         ({"scale_attn_norm": True}, "a norm after attention (scale_attn_norm)"),
         ({"scale_mlp_norm": True}, "a norm in the MLP (scale_mlp_norm)"),
         ({"mlp_layer": SwiGLU}, "blocks of Block, Attention, SwiGLU"),
@@ -244,7 +244,7 @@ PLAIN = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_head
         ({"embed_norm_layer": "layernorm"}, "a norm after the patches (embed_norm_layer)"),
         ({"act_layer": nn.ELU}, "the activation ELU"),
         ({"patch_size": 6}, "patches of (6, 6), which leave out the edge of images of (32, 32)"),
-        ({"img_size": 64}, "images of (3, 64, 64) and not of (3, 32, 32)"),
+        ({"img_size": 64}, "images of (3, 64, 64) instead of (3, 32, 32)"),
     ],
 )
 def test_parts_that_are_not_sliced_are_refused_by_name(args, part):

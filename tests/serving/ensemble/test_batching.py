@@ -1,4 +1,4 @@
-"""Batches are what is there when a turn comes: planned arrivals, planned ends."""
+"""Batches are formed when their turn comes: planned arrivals, planned ends."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from raysplit.serving.ensemble.batching import Batcher
 
 
 class Work:
-    """Doubles numbers when it is let go; remembers what went together."""
+    """Doubles numbers once it is released; remembers the batches."""
 
-    def __init__(self, most=8, at_once=1, **kwargs):
+    def __init__(self, max_size=8, concurrency=1, **kwargs):
         self.batches, self.running, self.peak = [], 0, 0
-        self.go = asyncio.Event()
+        self.release = asyncio.Event()
         self.fault = None
-        self.batcher = Batcher(self, lambda item: item, most, at_once, **kwargs)
+        self.batcher = Batcher(self, lambda item: item, max_size, concurrency, **kwargs)
 
     async def __call__(self, items):
         self.batches.append(list(items))
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
-            await self.go.wait()
+            await self.release.wait()
             await asyncio.sleep(0)
             if self.fault is not None:
                 raise self.fault
@@ -34,8 +34,8 @@ class Work:
         finally:
             self.running -= 1
 
-    async def ask(self, *items):
-        """Return tasks that ask for items, each after the one before has been queued."""
+    async def submit(self, *items):
+        """Return tasks that submit items, each after the one before has been queued."""
         tasks = []
         for item in items:
             tasks.append(asyncio.create_task(self.batcher(item)))
@@ -44,60 +44,64 @@ class Work:
         return tasks
 
 
-def test_the_first_goes_at_once_and_what_comes_meanwhile_goes_together():
+def test_the_first_item_is_processed_at_once_and_later_ones_together():
     async def play():
         work = Work()
-        asked = await work.ask(1, 2, 3, 1)
+        tasks = await work.submit(1, 2, 3, 1)
         assert work.batches == [[1]]
-        work.go.set()
-        assert await asyncio.gather(*asked) == [2, 4, 6, 2]
+        work.release.set()
+        assert await asyncio.gather(*tasks) == [2, 4, 6, 2]
         assert work.batches == [[1], [2, 3, 1]]
 
     asyncio.run(play())
 
 
-def test_a_batch_is_no_larger_than_the_most_and_one_item_may_be():
+def test_only_a_single_item_may_exceed_the_maximum():
     async def play():
-        work = Work(most=4)
-        asked = await work.ask(1, 2, 2, 1, 9, 3)
-        work.go.set()
-        assert await asyncio.gather(*asked) == [2, 4, 4, 2, 18, 6]
+        work = Work(max_size=4)
+        tasks = await work.submit(1, 2, 2, 1, 9, 3)
+        work.release.set()
+        assert await asyncio.gather(*tasks) == [2, 4, 4, 2, 18, 6]
         assert work.batches == [[1], [2, 2], [1], [9], [3]]
 
     asyncio.run(play())
 
 
-@given(items=st.lists(st.integers(1, 6), min_size=1, max_size=30), most=st.integers(1, 8), at_once=st.integers(1, 3))
-def test_everything_is_answered_in_order_and_limits_hold(items, most, at_once):
+@given(
+    items=st.lists(st.integers(1, 6), min_size=1, max_size=30),
+    max_size=st.integers(1, 8),
+    concurrency=st.integers(1, 3),
+)
+def test_everything_is_processed_in_order_within_limits(items, max_size, concurrency):
     async def play():
-        work = Work(most, at_once)
-        work.go.set()
+        work = Work(max_size, concurrency)
+        work.release.set()
         assert await asyncio.gather(*map(work.batcher, items)) == [2 * item for item in items]
-        assert [item for batch in work.batches for item in batch] == items and work.peak <= at_once
-        assert all(sum(batch) <= most or len(batch) == 1 for batch in work.batches)
+        assert [item for batch in work.batches for item in batch] == items and work.peak <= concurrency
+        assert all(sum(batch) <= max_size or len(batch) == 1 for batch in work.batches)
 
     asyncio.run(play())
 
 
-def test_so_many_at_once_as_was_said():
+def test_concurrent_batches():
     async def play():
-        work = Work(at_once=2)
-        asked = await work.ask(1, 2, 3, 3)
+        work = Work(concurrency=2)
+        tasks = await work.submit(1, 2, 3, 3)
         assert work.batches == [[1], [2]]
-        work.go.set()
-        await asyncio.gather(*asked)
+        work.release.set()
+        await asyncio.gather(*tasks)
         assert work.peak == 2 and work.batches[2] == [3, 3]
 
     asyncio.run(play())
 
 
-def test_a_fault_reaches_each_of_its_batch_and_the_next_one_is_answered():
+def test_an_error_reaches_every_item_of_its_batch_only():
     async def play():
         work = Work()
-        work.fault = ValueError("planted")
-        asked = await work.ask(1, 2, 3)
-        work.go.set()
-        found = await asyncio.gather(*asked, return_exceptions=True)
+        work.fault = ValueError("injected")
+        tasks = await work.submit(1, 2, 3)
+        work.release.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
         assert found == [work.fault] * 3
         work.fault = None
         assert await work.batcher(4) == 8
@@ -105,14 +109,14 @@ def test_a_fault_reaches_each_of_its_batch_and_the_next_one_is_answered():
     asyncio.run(play())
 
 
-def test_who_gives_up_takes_nobody_along():
+def test_an_abandoned_item_does_not_affect_others():
     async def play():
         work = Work()
-        first, second, third, fourth = await work.ask(1, 2, 3, 4)
-        first.cancel()  # in the batch that is computed
+        first, second, third, fourth = await work.submit(1, 2, 3, 4)
+        first.cancel()  # in the batch being processed
         third.cancel()  # still in the queue
         await asyncio.sleep(0)
-        work.go.set()
+        work.release.set()
         assert await asyncio.gather(second, fourth) == [4, 8]
         assert work.batches == [[1], [2, 4]]
         with pytest.raises(asyncio.CancelledError):
@@ -121,7 +125,7 @@ def test_who_gives_up_takes_nobody_along():
     asyncio.run(play())
 
 
-def test_batches_know_nothing_of_the_request_that_began_them():
+def test_batches_do_not_run_in_the_context_of_a_request():
     request = ContextVar("request", default=None)
 
     async def work(items):
@@ -134,17 +138,17 @@ def test_batches_know_nothing_of_the_request_that_began_them():
     asyncio.run(play())
 
 
-def test_a_wait_lets_others_come():
+def test_a_batch_waits_for_more_items():
     async def play():
         work = Work(wait_s=0.02)
-        work.go.set()
-        assert await asyncio.gather(*await work.ask(1, 2)) == [2, 4]
+        work.release.set()
+        assert await asyncio.gather(*await work.submit(1, 2)) == [2, 4]
         assert work.batches == [[1, 2]]
 
     asyncio.run(play())
 
 
-def test_work_that_nobody_waits_for_any_more_ends():
+def test_a_call_that_nobody_waits_for_is_cancelled():
     async def run():
         ended = []
 

@@ -1,4 +1,4 @@
-"""An ensemble over HTTP: its protocol, image files, faults of sub-models, and who may ask."""
+"""An ensemble over HTTP: its protocol, image files, faults of sub-models, and access."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def client(app):
         yield client
 
 
-def some(count: int, seed: int = 0) -> np.ndarray:
+def random_images(count: int, seed: int = 0) -> np.ndarray:
     """Return uint8 images (count, 1, 8, 8)."""
     return np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
 
@@ -55,22 +55,22 @@ def probabilities(answer) -> np.ndarray:
     return np.array(found["data"], np.float32).reshape(found["shape"])
 
 
-def test_one_image_gets_the_answer_of_this_process_bit_for_bit(client, bundle):
+def test_one_image_is_predicted_as_in_this_process_bit_for_bit(client, bundle):
     ensemble = load_ensemble(bundle)
     for seed in range(5):
-        image = some(1, seed)
+        image = random_images(1, seed)
         answer = infer(client, image, id="abc")
         assert answer.status_code == 200 and answer.json()["id"] == "abc"
         np.testing.assert_array_equal(probabilities(answer), ensemble.predict(torch.from_numpy(image)).numpy())
 
 
-def test_a_file_gets_the_answer_of_its_pixels(client):
-    image = some(1)[0]
+def test_a_file_is_predicted_like_its_pixels(client):
+    image = random_images(1)[0]
     tensors = probabilities(infer(client, image[None]))[0]
     found = client.post("/v1/predict", content=png(image), headers={"Content-Type": "image/png"}).json()
     assert found["degraded"] is False and found["missing"] == []
-    assert [named["probability"] for named in found["images"][0]["top"]] == sorted(tensors.tolist(), reverse=True)[:3]
-    assert [says["submodel"] for says in found["images"][0]["submodels"]] == [0, 1, 2]
+    assert [entry["probability"] for entry in found["images"][0]["top"]] == sorted(tensors.tolist(), reverse=True)[:3]
+    assert [vote["submodel"] for vote in found["images"][0]["submodels"]] == [0, 1, 2]
     seconds = found["seconds"]
     assert [branch["deployment"] for branch in seconds["branches"]] == ["submodel-0", "submodel-1", "submodel-2"]
     spent = seconds["decode"] + seconds["queue"] + seconds["fusion"]
@@ -78,15 +78,15 @@ def test_a_file_gets_the_answer_of_its_pixels(client):
 
 
 def test_several_files_keep_their_names_and_their_order(client):
-    images = some(3)
+    images = random_images(3)
     files = [("file", (f"{i}.png", png(image), "image/png")) for i, image in enumerate(images)]
     found = client.post("/v1/predict", files=files).json()["images"]
-    assert [seen["file"] for seen in found] == ["0.png", "1.png", "2.png"]
+    assert [image["file"] for image in found] == ["0.png", "1.png", "2.png"]
     alone = [
         client.post("/v1/predict", content=png(image), headers={"Content-Type": "image/png"}).json()["images"][0]
         for image in images
     ]
-    assert [seen["top"][0]["name"] for seen in found] == [seen["top"][0]["name"] for seen in alone]
+    assert [image["top"][0]["name"] for image in found] == [image["top"][0]["name"] for image in alone]
 
 
 def test_health_and_metadata(client, app):
@@ -94,17 +94,17 @@ def test_health_and_metadata(client, app):
     assert client.get("/v2/health/ready").status_code == 200
     assert client.get("/v2/models/raysplit/ready").status_code == 200
     assert client.get("/v2").json()["name"] == "raysplit"
-    about = client.get("/v2/models/raysplit").json()
-    assert about["versions"] == [app.ensemble.id[:12]] and about["inputs"][0]["shape"] == [-1, 1, 8, 8]
-    assert client.get(f"/v2/models/raysplit/versions/{app.ensemble.id[:12]}").json() == about
+    metadata = client.get("/v2/models/raysplit").json()
+    assert metadata["versions"] == [app.ensemble.id[:12]] and metadata["inputs"][0]["shape"] == [-1, 1, 8, 8]
+    assert client.get(f"/v2/models/raysplit/versions/{app.ensemble.id[:12]}").json() == metadata
     wrong = client.get("/v2/models/other")
     assert wrong.status_code == 404 and "'raysplit'" in wrong.json()["error"]
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/predict", "/v2/models/{name}/infer"} <= paths.keys()
 
 
-def test_ready_says_no_when_no_sub_model_answers(app, monkeypatch):
-    monkeypatch.setattr("raysplit.serving.ensemble.routes._FRESH_S", 0.0)
+def test_not_ready_if_no_sub_model_answers(app, monkeypatch):
+    monkeypatch.setattr("raysplit.serving.ensemble.routes._READINESS_TTL_S", 0.0)
     for handle in app.handles.values():
         handle.faults = [ActorDiedError()] * 2
     with app.client() as client:
@@ -118,18 +118,18 @@ def test_ready_says_no_when_no_sub_model_answers(app, monkeypatch):
     [
         (ActorDiedError(), "dead"),
         (BackPressureError(1, 1), "overloaded"),
-        (ValueError("planted"), "failed"),
+        (ValueError("injected"), "failed"),
         ("0" * 64, "other bundle"),
     ],
 )
 def test_a_sub_model_that_does_not_answer_twice_is_filled_in(bundle, fault, reason):
-    app, image = App(bundle), some(1)
+    app, image = App(bundle), random_images(1)
     app.handles["submodel-1"].faults = [fault] * 2
     with app.client() as client:
         found = client.post("/v1/predict", content=png(image[0]), headers={"Content-Type": "image/png"}).json()
         assert found["degraded"] is True and found["missing"] == [1]
         assert [branch["missing"] for branch in found["seconds"]["branches"]] == [None, reason, None]
-        assert [says["submodel"] for says in found["images"][0]["submodels"]] == [0, 2]
+        assert [vote["submodel"] for vote in found["images"][0]["submodels"]] == [0, 2]
         app.handles["submodel-1"].faults = [fault] * 2
         answer = infer(client, image)
         assert answer.json()["parameters"] == {"degraded": True, "missing": "1"}
@@ -138,27 +138,29 @@ def test_a_sub_model_that_does_not_answer_twice_is_filled_in(bundle, fault, reas
         assert infer(client, image).json()["parameters"] == {"degraded": False, "missing": ""}
 
 
-def test_a_fault_that_goes_away_costs_nothing_but_time(app, client):
+def test_a_fault_that_goes_away_costs_only_time(app, client):
     app.handles["submodel-1"].faults = [ActorDiedError()]
-    assert infer(client, some(1)).json()["parameters"]["degraded"] is False
+    assert infer(client, random_images(1)).json()["parameters"]["degraded"] is False
     assert app.handles["submodel-1"].calls == 2
 
 
-def test_a_sleeper_is_dropped_in_time(bundle):
+def test_a_late_sub_model_is_dropped(bundle):
     app = App(bundle, branch_timeout_s=0.1)
     app.handles["submodel-2"].faults = [30.0]
     with app.client() as client:
-        found = client.post("/v1/predict", content=png(some(1)[0]), headers={"Content-Type": "image/png"}).json()
+        found = client.post(
+            "/v1/predict", content=png(random_images(1)[0]), headers={"Content-Type": "image/png"}
+        ).json()
     assert found["missing"] == [2] and found["seconds"]["branches"][2]["missing"] == "late"
     assert 0.1 <= found["seconds"]["total"] < 5
 
 
-def test_a_sleeper_is_waited_for(bundle):
+def test_a_late_sub_model_is_waited_for(bundle):
     app = App(bundle, branch_timeout_s=0.05, missing="wait")
     app.handles["submodel-2"].faults = [0.3, ActorDiedError(), ActorDiedError(), ActorDiedError()]
     with app.client() as client:
         for _ in range(2):
-            assert infer(client, some(1)).json()["parameters"]["degraded"] is False
+            assert infer(client, random_images(1)).json()["parameters"]["degraded"] is False
     assert app.handles["submodel-2"].calls == 5
 
 
@@ -166,15 +168,15 @@ def test_fail_is_a_503_that_names_the_sub_model(bundle):
     app = App(bundle, branch_timeout_s=0.05, missing="fail")
     app.handles["submodel-2"].faults = [30.0]
     with app.client() as client:
-        answer = infer(client, some(1))
+        answer = infer(client, random_images(1))
     assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
     assert "2 is late" in answer.json()["error"]
 
 
 def test_sub_models_share_a_deployment(bundle):
     app = App(bundle, groups={"left": [0, 2]})
-    assert app.groups == {"left": (0, 2), "submodel-1": (1,)}
-    image = some(1)
+    assert app.deployments == {"left": (0, 2), "submodel-1": (1,)}
+    image = random_images(1)
     app.handles["left"].faults = ["0" * 64] * 2
     with app.client() as client:
         assert infer(client, image).json()["parameters"]["missing"] == "0,2"
@@ -182,68 +184,69 @@ def test_sub_models_share_a_deployment(bundle):
     np.testing.assert_array_equal(probabilities(answer), app.ensemble.predict(torch.from_numpy(image)).numpy())
 
 
-def test_strangers_are_refused_and_a_key_opens(bundle, monkeypatch):
+def test_remote_clients_are_refused_without_a_key(bundle, monkeypatch):
     with App(bundle).client("10.1.2.3") as stranger:
-        answer = infer(stranger, some(1))
+        answer = infer(stranger, random_images(1))
         assert answer.status_code == 403 and "access.api_key_env" in answer.json()["error"]
         assert stranger.get("/v1/recent").status_code == 403
         assert stranger.get("/v2/health/ready").status_code == 200
     monkeypatch.setenv("KEY_FOR_TEST", "swordfish")
     with App(bundle, access={"api_key_env": "KEY_FOR_TEST"}).client("10.1.2.3") as client:
-        assert infer(client, some(1)).status_code == 401
+        assert infer(client, random_images(1)).status_code == 401
         client.headers["X-API-Key"] = "swordfish"
-        assert infer(client, some(1)).status_code == 200
+        assert infer(client, random_images(1)).status_code == 200
 
 
-def test_what_is_too_large_or_malformed_is_refused_with_a_reason(bundle):
+def test_large_or_malformed_requests_are_refused_with_a_reason(bundle):
     app = App(bundle, limits={"images": 2, "body_mib": 0.01})
     with app.client() as client:
-        assert "limits.images" in infer(client, some(3)).json()["error"]
+        assert "limits.images" in infer(client, random_images(3)).json()["error"]
         large = client.post("/v1/predict", content=b"x" * 20_000, headers={"Content-Type": "image/png"})
         assert large.status_code == 413 and "limits.body_mib" in large.json()["error"]
-        broken = client.post("/v1/predict", content=png(some(1)[0])[:60], headers={"Content-Type": "image/png"})
+        broken = client.post(
+            "/v1/predict", content=png(random_images(1)[0])[:60], headers={"Content-Type": "image/png"}
+        )
         assert broken.status_code == 400 and "image 0" in broken.json()["error"]
         text = client.post("/v1/predict", content=b"hello", headers={"Content-Type": "text/plain"})
         assert text.status_code == 415
 
 
-def test_recent_figures_count_answers_and_refusals(client, app):
+def test_recent_traffic_counts_answers_and_refusals(client, app):
     app.handles["submodel-0"].faults = [ActorDiedError()] * 2
-    infer(client, some(1))
-    infer(client, some(1))
+    infer(client, random_images(1))
+    infer(client, random_images(1))
     client.post("/v1/predict", content=b"hello")
     recent = client.get("/v1/recent").json()
     assert (recent["requests"], recent["failed"], recent["degraded"]) == (3, 1, 1)
     assert 0 < recent["p50_ms"] <= recent["p95_ms"]
 
 
-def test_a_key_that_is_not_there_keeps_the_application_from_starting(bundle, monkeypatch):
+def test_without_its_key_the_application_does_not_start(bundle, monkeypatch):
     monkeypatch.delenv("KEY_FOR_TEST", raising=False)
     with pytest.raises(Exception, match="KEY_FOR_TEST"):
         App(bundle, access={"api_key_env": "KEY_FOR_TEST"})
 
 
-def test_answers_are_valid_json_for_any_client(client):
-    answer = infer(client, some(2), outputs=[{"name": "labels"}, {"name": "probabilities"}])
+def test_responses_are_valid_json_for_any_client(client):
+    answer = infer(client, random_images(2), outputs=[{"name": "labels"}, {"name": "probabilities"}])
     outputs = json.loads(answer.content)["outputs"]
     assert [output["name"] for output in outputs] == ["labels", "probabilities"]
     assert outputs[0]["data"] == [str(digit) for digit in probabilities(answer).argmax(1)]
 
 
-def test_a_sub_model_that_answers_with_no_number_is_missing(bundle, monkeypatch):
+def test_a_sub_model_whose_probabilities_are_not_finite_is_missing(bundle, monkeypatch):
     app = App(bundle)
-    said = app.handles["submodel-1"]._submodels._say
-    monkeypatch.setattr(
-        app.handles["submodel-1"]._submodels,
-        "_say",
-        lambda index, x: replace(said(index, x), own=np.full((len(x), 4), np.nan, np.float32).tobytes()),
-    )
+    submodels = app.handles["submodel-1"].submodels
+    run, nan = submodels._run_submodel, np.full((1, 4), np.nan, np.float32).tobytes()
+    monkeypatch.setattr(submodels, "_run_submodel", lambda index, x: replace(run(index, x), probabilities=nan))
     with app.client() as client:
-        found = client.post("/v1/predict", content=png(some(1)[0]), headers={"Content-Type": "image/png"}).json()
+        found = client.post(
+            "/v1/predict", content=png(random_images(1)[0]), headers={"Content-Type": "image/png"}
+        ).json()
     assert found["missing"] == [1] and found["seconds"]["branches"][1]["missing"] == "failed"
 
 
-def test_readiness_is_found_out_once_a_second_for_all(bundle):
+def test_readiness_is_probed_once_a_second(bundle):
     app = App(bundle, branch_timeout_s=0.1, missing="wait")
     app.handles["submodel-2"].faults = [30.0]
     with app.client() as client:
@@ -252,10 +255,10 @@ def test_readiness_is_found_out_once_a_second_for_all(bundle):
     assert "have not answered for 0.2 s" in answers[0].json()["error"]
 
 
-def test_what_goes_wrong_here_is_said_counted_and_logged(app, client, monkeypatch, caplog):
+def test_an_internal_error_is_answered_counted_and_logged(app, client, monkeypatch, caplog):
     before = client.get("/v1/recent").json()["failed"]
-    monkeypatch.setattr(app.engine, "answer", AsyncMock(side_effect=KeyError("a fault of ours")))
-    answer = infer(client, some(1))
-    assert answer.status_code == 500 and "its log says why" in answer.json()["error"]
-    assert client.get("/v1/recent").json()["failed"] == before + 1 and "a fault of ours" in caplog.text
+    monkeypatch.setattr(app.engine, "predict", AsyncMock(side_effect=KeyError("a bug")))
+    answer = infer(client, random_images(1))
+    assert answer.status_code == 500 and "see the server's log" in answer.json()["error"]
+    assert client.get("/v1/recent").json()["failed"] == before + 1 and "a bug" in caplog.text
     assert "Not Found" in client.get("/nowhere").json()["error"]

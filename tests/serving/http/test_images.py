@@ -1,4 +1,4 @@
-"""Image files out of requests: the same pixels as of data sets, and what is refused before it is decoded."""
+"""Decoding uploaded images: the same pixels as in data sets, and files that are refused before they are decoded."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from raysplit.errors import RequestError
 from raysplit.serving.args import Limits
 from raysplit.serving.http import images
-from raysplit.serving.http.images import Upload, check_count, decode_images
+from raysplit.serving.http.images import Upload, check_image_count, decode_images
+from tests.examples import examples
 
 LIMITS = Limits(pixels=2000, images=4)
 SHAPE = (3, 12, 20)
@@ -31,7 +32,7 @@ def encoded(format="PNG", size=(30, 50), mode="RGB", **options):
 
 
 def png_header(width, height):
-    """Return a PNG file that says a size and holds no pixels."""
+    """Return a PNG file whose header has a size, but which has no pixels."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
     packed = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -48,7 +49,7 @@ def refused(*data, limits=LIMITS, name=None):
 
 @pytest.fixture
 def undecoded(monkeypatch):
-    """Let a test fail if it decodes an image."""
+    """Fail a test that decodes an image."""
 
     def fail(*_):
         raise AssertionError("an image was decoded")
@@ -57,7 +58,7 @@ def undecoded(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 20), (1, 12, 20), (3, 16, 16), (3, 30, 50), (1, 60, 7)])
-def test_pixels_are_those_of_data_sets(shape):
+def test_pixels_are_the_same_as_in_data_sets(shape):
     files = [
         encoded(),
         encoded("JPEG"),
@@ -72,8 +73,8 @@ def test_pixels_are_those_of_data_sets(shape):
     assert found.dtype == np.uint8 and found.shape == (8, *shape)
     for pixels, file in zip(found, files, strict=True):
         image = Image.open(io.BytesIO(file)).convert("L" if shape[0] == 1 else "RGB")
-        wanted = np.asarray(image.resize((shape[2], shape[1]), Image.Resampling.BILINEAR))
-        assert np.array_equal(pixels, wanted.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
+        expected = np.asarray(image.resize((shape[2], shape[1]), Image.Resampling.BILINEAR))
+        assert np.array_equal(pixels, expected.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
 
 
 def test_a_photo_with_a_preview_is_its_first_picture():
@@ -85,7 +86,7 @@ def test_a_photo_with_a_preview_is_its_first_picture():
     assert found[0, 0].min() > 250 and found[0, 2].max() < 5
 
 
-def test_names_and_places_are_told():
+def test_errors_name_the_file():
     good, bad = encoded(), encoded()[:-60]
     assert refused(good, bad)[1].startswith("image 1: unreadable image (OSError: image file is truncated")
     status, text = refused(bad, name="a\nb" + "c" * 999 + ".png")
@@ -114,7 +115,7 @@ def test_other_formats(data, undecoded):
 
 
 @pytest.mark.parametrize("data", [encoded(size=(40, 51)), encoded("JPEG", size=(40, 51)), png_header(60_000, 60_000)])
-def test_pixels_are_counted_before_any_is_decoded(data, undecoded):
+def test_pixels_are_counted_before_any_image_is_decoded(data, undecoded):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # PIL's, of decompression bombs
         status, text = refused(encoded(), data)
@@ -166,25 +167,25 @@ def test_parts_are_counted(data, at, part, monkeypatch):
     assert refused(many)[0] == 413
 
 
-def test_more_than_eight_bits():
+def test_more_than_eight_bits_are_refused():
     file = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(file, "PNG")
     assert refused(file.getvalue()) == (
         400,
-        "image 0: pixels of mode I;16 have more than 8 bits; send whole 8-bit image files",
+        "image 0: pixels of mode I;16 have more than 8 bits; send complete 8-bit image files",
     )
 
 
 def test_counts(undecoded):
-    assert refused() == (400, "there is no image in the request; send at least one")
+    assert refused() == (400, "the request has no image; send at least one")
     assert refused(*[encoded()] * 5)[0] == 413
-    check_count(4, LIMITS)
+    check_image_count(4, LIMITS)
 
 
 SEEDS = [encoded(size=(5, 7)), encoded("JPEG", size=(5, 7)), encoded("JPEG", size=(5, 7), progressive=True)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(SEEDS), st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_are_refused_or_decoded(seed, data):
@@ -199,7 +200,7 @@ def test_damaged_files_are_refused_or_decoded(seed, data):
         assert found.shape == (1, *SHAPE)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]), st.binary(max_size=300))
 def test_any_bytes_are_refused(start, data):
     assert refused(start + data)[0] in (400, 413, 415)

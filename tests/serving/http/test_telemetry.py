@@ -1,4 +1,4 @@
-"""Figures of the last seconds, and what goes to Prometheus and the log."""
+"""Figures of recent traffic, metrics and log lines."""
 
 from __future__ import annotations
 
@@ -6,46 +6,38 @@ import logging
 
 import pytest
 
-from raysplit.serving.ensemble.fan_out import DeploymentResult
 from raysplit.serving.http.telemetry import Telemetry
 
 
-def test_recent_figures():
+def test_recent_traffic():
     telemetry = Telemetry()
-    none = telemetry.recent()
-    assert none.requests == 0 and none.p50_ms is None and none.p95_ms is None
+    empty = telemetry.recent_traffic()
+    assert empty.requests == 0 and empty.p50_ms is None and empty.p95_ms is None
     for i in range(100):
-        telemetry.answered("infer", 503 if i < 3 else 200, (i + 1) / 1000, 10, degraded=i < 7)
-    recent = telemetry.recent()
+        telemetry.record_request("infer", 503 if i < 3 else 200, (i + 1) / 1000, 10, degraded=i < 7)
+    recent = telemetry.recent_traffic()
     assert (recent.requests, recent.failed, recent.degraded) == (100, 3, 7)
     assert 50 <= recent.p50_ms <= 51 and 94 <= recent.p95_ms <= 96
     assert recent.requests_per_s <= 100
 
 
-def test_a_log_line_has_its_fields(caplog):
+def test_a_log_line_has_fields(caplog):
     logger = logging.getLogger("ray.serve")
     logger.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.INFO, "ray.serve"):
-            Telemetry().answered("predict", 200, 0.0123, 456, degraded=True)
+            Telemetry().record_request("predict", 200, 0.0123, 456, degraded=True)
     finally:
         logger.removeHandler(caplog.handler)
     [record] = [record for record in caplog.records if hasattr(record, "degraded")]
     assert (record.path, record.status, record.ms, record.bytes, record.degraded) == ("predict", 200, 12.3, 456, True)
 
 
-def test_branches_are_counted(monkeypatch):
-    telemetry, seen = Telemetry(), []
-    monkeypatch.setattr(telemetry._missing, "inc", lambda value=1.0, tags=None: seen.append(tags))
-    telemetry.heard([DeploymentResult("a", (), None, 0.1, 0.0), DeploymentResult("b", (), "late", 2.0, 0.0)])
-    assert seen == [{"branch": "b", "reason": "late"}]
-
-
-def test_the_rate_is_right_when_there_are_more_requests_than_are_kept(monkeypatch):
+def test_the_rate_is_right_when_there_are_more_requests_than_are_remembered(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("raysplit.serving.http.telemetry.time.monotonic", lambda: now[0])
     telemetry = Telemetry()
     for _ in range(15_000):
         now[0] += 0.001
-        telemetry.answered("infer", 200, 0.01, 0, False)
-    assert telemetry.recent().requests_per_s == pytest.approx(1000, rel=0.01)
+        telemetry.record_request("infer", 200, 0.01, 0, False)
+    assert telemetry.recent_traffic().requests_per_s == pytest.approx(1000, rel=0.01)

@@ -1,4 +1,4 @@
-"""The JSON of an inference request, and where errors say that it is malformed."""
+"""The JSON of an inference request, and the keys that errors name."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 import pytest
 
 from raysplit.errors import RequestError
-from raysplit.serving.oip.schema import read_request
+from raysplit.serving.oip.schema import parse_json
 
 INPUT = {"name": "images", "shape": [1, 3, 2, 2], "datatype": "UINT8"}
 
 
-def test_what_may_be_left_out_may_be_null_and_unknown_keys_are_passed_over():
-    bare = read_request(json.dumps({"inputs": [INPUT]}).encode())
+def test_optional_keys_may_be_null_and_unknown_keys_are_ignored():
+    bare = parse_json(json.dumps({"inputs": [INPUT]}).encode())
     nulls = {"id": None, "inputs": [INPUT | {"parameters": None, "data": None}], "outputs": None, "parameters": None}
-    assert read_request(json.dumps(nulls).encode()) == bare
+    assert parse_json(json.dumps(nulls).encode()) == bare
     more = {"inputs": [INPUT | {"colour": 1}], "parameters": {"priority": 3, "sequence_id": "a"}, "x": {}}
-    assert read_request(json.dumps(more).encode()).inputs == bare.inputs
+    assert parse_json(json.dumps(more).encode()).inputs == bare.inputs
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_what_may_be_left_out_may_be_null_and_unknown_keys_are_passed_over():
 )
 def test_malformed(text, fault):
     with pytest.raises(RequestError) as raised:
-        read_request(text)
+        parse_json(text)
     assert str(raised.value).startswith(f"malformed inference request: {fault}") and raised.value.status == 400
     assert len(str(raised.value)) < 200

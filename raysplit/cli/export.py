@@ -1,0 +1,31 @@
+"""`raysplit export`: a half of a family as a program for machines without raysplit."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from raysplit.cli.command import Verbs
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("export", help="export one half of a family to torch.export or ONNX")
+    parser.add_argument("family", metavar="FAMILY", help="the prune family's folder, a path or URI")
+    parser.add_argument("--half", choices=("device", "server"), default="device", help="default device")
+    parser.add_argument("--level", help="like c4.b4/b4.zstd; default: the loosest")
+    parser.add_argument("-o", "--out", default="device.pt2", metavar="FILE", help=".pt2 or .onnx; default device.pt2")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the program, and print its input and output."""
+    from raysplit.family.export import export
+
+    facts = export(args.family, args.half, args.out, args.level)
+    given, returned = (_format_tensor(facts[end]) for end in ("input", "output"))
+    print(f"{args.out}: {args.half} half at {facts['level']}, {given} → {returned}")
+
+
+def _format_tensor(facts: dict[str, Any]) -> str:
+    return f"{facts['dtype']} ({', '.join(map(str, facts['shape']))})"

@@ -1,0 +1,151 @@
+"""`raysplit inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raysplit.cli.command import Verbs
+from raysplit.errors import BundleError
+from raysplit.utils.text_table import DASH, align_table, format_call, number, percent
+
+if TYPE_CHECKING:
+    from raysplit.ensemble.bundle import Ensemble
+    from raysplit.ensemble.manifest import SubmodelEntry
+    from raysplit.family.bundle import Family, FamilyLevel
+
+_SUBMODELS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
+_LEVELS = ("level", "file", "accuracy", "validation", "bytes up\nper image", "bytes down\nper image", "epochs")
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("inspect", help="show what is in a bundle: an ensemble or a prune family")
+    parser.add_argument("bundle", metavar="BUNDLE", help="its folder, a path or URI")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check every hash of a bundle, and print the table or the JSON object.
+
+    Raises BundleError for a folder that is neither an ensemble nor a family, and for damaged, missing or contradictory
+    files.
+    """
+    from raysplit.ensemble.bundle import load_ensemble
+    from raysplit.family.bundle import KIND, load_family
+    from raysplit.utils.bundle import MANIFEST
+
+    manifest = _read_manifest(args.bundle)
+    if manifest.get("kind") == KIND:
+        family = load_family(args.bundle)
+        print(_dump(family_to_json(family)) if args.json else format_family(family))
+        return
+    ensemble = load_ensemble(args.bundle)
+    files: dict[str, dict[str, Any]] = manifest["files"]
+    for entry in ensemble.manifest.submodels:
+        if entry.file not in files:
+            raise BundleError(f"bundle '{args.bundle}' has no {entry.file}: its {MANIFEST} does not list it")
+    print(_dump(ensemble_to_json(ensemble, files)) if args.json else format_ensemble(ensemble, files))
+
+
+def family_to_json(family: Family) -> dict[str, Any]:
+    """Return a family's manifest as JSON data, with `kind` and `id`."""
+    from raysplit.family.bundle import KIND
+
+    return {"kind": KIND, "id": family.id} | family.about.model_dump(mode="json")
+
+
+def format_family(family: Family) -> str:
+    """Return a family as text for a terminal."""
+    about = family.about
+    facts = _common_facts(family.id, about.classes, about.shape)
+    facts |= {"cut": about.cut, "crosses": "×".join(map(str, about.code_shape))}
+    table = align_table(_LEVELS, [_level_cells(level) for level in family.levels], 2)
+    return "\n".join(["prune family", *_format_facts(facts), "", table])
+
+
+def ensemble_to_json(ensemble: Ensemble, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return an ensemble's manifest as JSON data, with `kind` and `id`, and `bytes` and `sha256` of each sub-model.
+
+    `files` are the manifest's entries by file name.
+    """
+    from raysplit.ensemble.bundle import KIND
+
+    data = {"kind": KIND, "id": ensemble.id} | ensemble.manifest.model_dump(mode="json", by_alias=True)
+    for part in data["parts"]:
+        part |= {key: files[part["file"]][key] for key in ("bytes", "sha256")}
+    return data
+
+
+def format_ensemble(ensemble: Ensemble, files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return an ensemble as text for a terminal; `files` as in `ensemble_to_json`."""
+    from raysplit.ensemble.bundle import FUSION
+
+    about = ensemble.manifest
+    facts = _common_facts(ensemble.id, about.classes, about.shape) | {
+        "mean, std": " ".join(f"{mean:.4g}±{std:.4g}" for mean, std in zip(about.mean, about.std, strict=True)),
+        "precision": about.precision,
+        "fusion": f"{FUSION}, layers={about.layers}, fill={about.fill}",
+    }
+    body = [
+        _submodel_cells(str(index), entry, about.classes, files[entry.file])
+        for index, entry in enumerate(about.submodels)
+    ]
+    return "\n".join([f"ensemble {about.recipe}", *_format_facts(facts), "", align_table(_SUBMODELS, body, 7)])
+
+
+def _read_manifest(location: str) -> dict[str, Any]:
+    """Return a bundle's manifest; empty if it cannot be read, for which the loaders have the errors."""
+    from raysplit.utils.bundle import MANIFEST
+    from raysplit.utils.storage import Folder
+
+    try:
+        manifest = json.loads(Folder.at(location).find(MANIFEST) or b"")
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _common_facts(bundle_id: str, classes: Sequence[str], shape: Sequence[int]) -> dict[str, str]:
+    names = f"{len(classes)}: {', '.join(classes)}"
+    return {"id": bundle_id[:12], "classes": names, "images": "×".join(map(str, shape))}
+
+
+def _format_facts(facts: Mapping[str, str]) -> list[str]:
+    return [f"{name + ':':<11}{text}" for name, text in facts.items()]
+
+
+def _submodel_cells(
+    index: str, entry: SubmodelEntry, classes: Sequence[str], file: Mapping[str, Any]
+) -> tuple[str, ...]:
+    own = [classes[i] for i in entry.classes]
+    return (
+        index,
+        entry.file,
+        format_call(entry.model.model_dump()),
+        ", ".join(own) if len(own) < len(classes) else "all",
+        "yes" if entry.rest else "no",
+        entry.device or DASH,
+        file["sha256"][:12],
+        str(entry.features),
+        number(file["bytes"] / 2**20),
+    )
+
+
+def _level_cells(level: FamilyLevel) -> tuple[str, ...]:
+    return (
+        level.level,
+        level.file,
+        percent(level.test_accuracy),
+        percent(level.val_accuracy),
+        number(level.bytes_per_sample_up),
+        number(level.bytes_per_sample_down),
+        str(level.epochs),
+    )
+
+
+def _dump(data: dict[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False)

@@ -1,0 +1,120 @@
+"""`raysplit predict`: image files classified by an ensemble."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raysplit.cli.command import Verbs
+from raysplit.errors import ConfigError, DataError
+from raysplit.utils.text_table import percent
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """The likeliest classes of an image file, likeliest first, with their probabilities."""
+
+    file: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"file", "top": [{"class", "probability"}, …]}`."""
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return {"file": self.file, "top": [{"class": name, "probability": share} for name, share in pairs]}
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("predict", help="classify image files with an ensemble")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the ensemble's folder, a path or URI")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="8-bit image files of any size")
+    parser.add_argument("--top", type=int, default=3, help="classes to name for each image, default 3")
+    parser.add_argument("--missing", default="", metavar="1,4", help="sub-models to leave out, by number from 0")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a line for each image, or the JSON object."""
+    if args.top < 1:
+        raise ConfigError(f"--top must be at least 1, got {args.top}")
+    predictions = predict_files(args.bundle, args.images, args.top, parse_numbers(args.missing))
+    if args.json:
+        print(json.dumps({"images": [one.to_json() for one in predictions]}, ensure_ascii=False))
+    else:
+        print(format_predictions(predictions))
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Return the numbers of sub-models from their text; ConfigError for any other text.
+
+    >>> parse_numbers("1, 4")
+    [1, 4]
+    """
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--missing '{text}' is not a list of sub-models; write their numbers, like 1,4")
+    return [int(part) for part in parts]
+
+
+def predict_files(location: str, files: Sequence[str], top: int, missing: Sequence[int]) -> list[FilePrediction]:
+    """Return the `top` likeliest classes of each image file, decoded as data sets are.
+
+    Sub-models in `missing` are left out. Raises DataError for a file that is not an 8-bit image, ConfigError for a
+    sub-model that does not exist, BundleError as `load_ensemble`.
+    """
+    import numpy as np
+    import torch
+
+    from raysplit.ensemble.bundle import load_ensemble
+
+    ensemble = load_ensemble(location)
+    count, classes = len(ensemble.manifest.submodels), ensemble.manifest.classes
+    for index in missing:
+        if not 0 <= index < count:
+            raise ConfigError(f"--missing: '{location}' has no sub-model {index}; it has 0 to {count - 1}")
+    if len(set(missing)) == count:
+        raise ConfigError(f"--missing: all {count} sub-models of '{location}' are left out; keep at least one")
+    images = torch.from_numpy(np.stack([_read_image(file, ensemble.manifest.shape) for file in files]))
+    batches = images.split(_BATCH_SIZE)
+    best = torch.cat([ensemble.predict(batch, missing) for batch in batches]).topk(min(top, len(classes)))
+    return [
+        FilePrediction(file, tuple(classes[i] for i in indices), tuple(values))
+        for file, values, indices in zip(files, best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+
+
+def format_predictions(predictions: Sequence[FilePrediction]) -> str:
+    """Return a line for each image: file, class, probability, runners-up."""
+    file_width = max(len(one.file) for one in predictions)
+    class_width = max(len(one.classes[0]) for one in predictions)
+    lines = []
+    for one in predictions:
+        (first, share), *others = zip(one.classes, one.probabilities, strict=True)
+        runners_up = ", ".join(f"{name} {percent(probability)}" for name, probability in others)
+        line = f"{one.file:<{file_width}}  {first:<{class_width}}  {percent(share):>6}  {runners_up}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _read_image(file: str, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Return an image file as uint8 (C, H, W)."""
+    from pathlib import Path
+
+    from raysplit.data.decode import decode
+    from raysplit.data.schema import BadRow
+
+    try:
+        return decode(Path(file), shape[1:], shape[0])
+    except BadRow as err:
+        raise DataError(f"{file}: {err}; give 8-bit image files") from None

@@ -1,0 +1,27 @@
+"""`raysplit report`: runs compared on one page."""
+
+from __future__ import annotations
+
+import argparse
+
+from raysplit.cli.command import Verbs
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("report", help="compare accuracy, traffic and time of runs on an HTML page")
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="a run's folder, a path or URI")
+    parser.add_argument("-o", "--out", default="report.html", help="default report.html; pictures go beside it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the tables, write the page and its pictures, and print their names."""
+    from raysplit.report import family_table, read_run, table, write_report
+
+    runs = [read_run(path) for path in args.runs]
+    print(table(runs))
+    if families := family_table(runs):
+        print(f"\n{families}")
+    for path in write_report(args.runs, args.out):
+        print(path)

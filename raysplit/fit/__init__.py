@@ -1,1 +1,0 @@
-"""Training one network, or a half of one: optimisers, seeds, and a plain loop."""

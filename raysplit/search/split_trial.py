@@ -1,0 +1,141 @@
+"""Trials of split training: feasibility and costs before training, and the training itself in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from raysplit.compress.bottleneck import code_shape
+from raysplit.config import Prune, SplitConfig
+from raysplit.config.search import SearchConfig
+from raysplit.data import facts
+from raysplit.hardware.link import MicroBatchCost, train_seconds
+from raysplit.hardware.platform import Platform
+from raysplit.planner.static_plan import plan_cut
+from raysplit.records.epoch import ByteCounts, EpochRecord, total_traffic
+from raysplit.records.trial import TrialReport
+from raysplit.schedules import foresee, phase_starts
+from raysplit.split import CutProfile
+from raysplit.torch_utils.checkpoint import pack_state, unpack_state
+from raysplit.train.costs import run_context, step_bytes
+from raysplit.train.local_device import LocalDevice
+from raysplit.train.loop import Loop
+from raysplit.utils.storage import Folder
+
+STATES = "states"
+
+
+def find_split_fault(search: SearchConfig, config: SplitConfig) -> str | None:
+    """Return why a config is infeasible on the search's platform, or None.
+
+    Raises RaysplitError for a config that cannot be trained at all.
+    """
+    forecast_split(search, config)
+    return plan_cut(config, search.platform, search.rate).row.fault
+
+
+def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float] | None:
+    """Return the objectives that are known before training: all but accuracy, bytes as an upper bound.
+
+    None for a schedule that depends on measurements. Raises ConfigError for a schedule that cannot be met, and what
+    `plan_cut` raises.
+    """
+    plan = plan_cut(config, search.platform, search.rate)
+    cut, known = plan.profile, facts(config.data)
+    shape, classes = code_shape(config.bottleneck, cut.shape, cut.channel_dim), len(known.classes)
+    steps = known.train_rows // config.train.batch_size
+    decisions = foresee(config.schedule, run_context(config, shape, cut.channel_dim, classes, steps))
+    if decisions is None:
+        return None
+    traffic, seconds = 0, 0.0
+    for epoch, decision in enumerate(decisions):
+        step = step_bytes(config, decision.level, shape, cut.channel_dim, classes)
+        sent = ByteCounts(
+            up_activations=steps * step.up if decision.mode in ("joint", "local", "frozen") else 0,
+            down_gradients=steps * step.down if decision.mode == "joint" else 0,
+        )
+        record = EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=steps, bytes=sent)
+        traffic += record.traffic
+        seconds += predict_epoch_seconds(search.platform, config, cut, record)
+    return {"bytes": traffic, "seconds": seconds, "image_bytes": plan.row.bytes_up, "answer_s": plan.row.total_s}
+
+
+def run_split_trial(search: SearchConfig, config: SplitConfig, folder: Folder) -> Iterator[TrialReport]:
+    """Train a config and report after each epoch; `folder` is the search's.
+
+    Trials with a prune schedule that begin alike share their first stage: the first one keeps the state at its end,
+    later ones restore it. The weights are those of a run that trained the stage itself.
+    """
+    plan = plan_cut(config, search.platform, search.rate)
+    loop = Loop(config, LocalDevice(config))
+    stage = find_shared_stage(config)
+    state = None if stage is None else folder.find(stage.file)
+    if state is not None:
+        loop.restore(unpack_state(state))
+    start = len(loop.records)
+    predict = partial(predict_epoch_seconds, search.platform, config, plan.profile)
+    traffic, seconds = total_traffic(loop.records), sum(map(predict, loop.records))
+    for record in loop.epochs():
+        epoch = record.epoch + 1
+        traffic += record.traffic
+        seconds += predict(record)
+        if stage is not None and not start and epoch == stage.epochs:
+            folder.write(stage.file, pack_state(loop.state()))
+        yield TrialReport(
+            epoch=epoch,
+            trained=epoch - start,
+            last=epoch == config.train.epochs,
+            objectives={
+                "accuracy": record.val_accuracy,
+                "bytes": traffic,
+                "seconds": seconds,
+                "image_bytes": plan.row.bytes_up,
+                "answer_s": plan.row.total_s,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class SharedStage:
+    """The first stage of a prune schedule, which trials that begin alike train once."""
+
+    file: str
+    """Where the state at its end is kept, in the search's folder."""
+    epochs: int
+
+
+def find_shared_stage(config: SplitConfig) -> SharedStage | None:
+    """Return the stage that a trial shares with others; None for other schedules and for a single stage."""
+    schedule = config.schedule
+    if not isinstance(schedule, Prune) or len(schedule.phases) == 1:
+        return None
+    epochs = phase_starts(schedule.phases, config.train.epochs)[1]
+    tree = config.model_dump(mode="json")
+    for key in ("name", "ray"):
+        del tree[key]
+    tree["schedule"] = {"first": tree["schedule"]["phases"][0], "epochs": epochs}
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+    return SharedStage(f"{STATES}/{digest}.pt", epochs)
+
+
+def predict_epoch_seconds(platform: Platform, config: SplitConfig, cut: CutProfile, record: EpochRecord) -> float:
+    """Return the seconds of an epoch's training on a platform, without validation.
+
+    A backward pass counts as two forward passes. Epochs in which the server learns from cached activations cost the
+    device nothing.
+    """
+    micro_batches, mode = record.steps * config.train.in_flight, record.mode
+    images = config.train.batch_size // config.train.in_flight
+    forward_s = images * cut.device_gflops / platform.device.gflops_per_s
+    server_s = 3 * images * cut.server_gflops / platform.server.gflops_per_s
+    micro = MicroBatchCost(
+        up_bytes=record.bytes_up / micro_batches,
+        down_bytes=record.bytes_down / micro_batches,
+        forward_s=0.0 if mode == "cached" else forward_s,
+        backward_s=0.0 if mode in ("cached", "frozen") else 2 * forward_s,
+        server_s=0.0 if mode == "alone" else server_s,
+    )
+    return train_seconds(platform.link, record.steps, config.train.in_flight, micro)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from raysplit.cli.main import main
+
+
+def test_plan_prints_a_table_or_json_and_writes_a_page(capsys, tmp_path):
+    args = ["plan", "vgg5", "--data", "digits", "--device", "jetson", "--link", "lte", "--levels", "c4.b4/b4"]
+    assert main([*args, "-o", str(tmp_path / "plan.html")]) == 0
+    assert "← fastest" in capsys.readouterr().out
+    assert "Where to cut vgg5" in (tmp_path / "plan.html").read_text()
+    assert main([*args, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["link"]["name"] == "lte" and {row["level"] for row in found["rows"][2:]} == {"c4·b4/b4"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (["--device", "pi5"], "Nearest: pi4"),
+        (["--link", "wify"], "Nearest: wifi"),
+        (["--levels", "c4"], "is not a level"),
+        (["--rate", "0"], "--rate must be above 0, got 0"),
+        (["--rate", "nan"], "--rate must be above 0, got nan"),
+        (["--batch", "0"], "--batch must be at least 1, got 0"),
+    ],
+)
+def test_arguments_that_are_refused(fail, wrong, text):
+    assert text in fail("plan", "vgg5", "--data", "digits", *wrong)

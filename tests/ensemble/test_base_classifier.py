@@ -1,0 +1,151 @@
+"""The base: trained, also by several processes, imported from files, and its logits as a teacher's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch.nn.parallel import DistributedDataParallel
+
+from raysplit.config import (
+    BaseConfig,
+    ClassifierFit,
+    DataConfig,
+    EnsembleConfig,
+    GroupsConfig,
+    ModelConfig,
+    PruneConfig,
+)
+from raysplit.data import facts
+from raysplit.ensemble.base_classifier import import_base, initial_base, load_base, teacher_logits, train_base
+from raysplit.ensemble.context import open_build, read_normalization
+from raysplit.ensemble.forward import compute_outputs
+from raysplit.ensemble.trainer import DataParallel
+from raysplit.errors import ConfigError, ModelError
+from raysplit.folders.build_dir import BASE_RECORD, BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS
+from tests.ensemble.tiny_build import config
+
+CONFIG = EnsembleConfig(
+    name="tiny",
+    data=DataConfig(name="digits", train_rows=320),
+    base=BaseConfig(
+        model=ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 3}),
+        train=ClassifierFit(epochs=2, batch_size=32, device="cpu"),
+    ),
+    groups=GroupsConfig(n=2),
+    prune=PruneConfig(keep=0.67),
+)
+DATA = facts(CONFIG.data)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    train_base(open_build(CONFIG, str(folder)), print)
+    return folder
+
+
+def _train_share(rank: int, world: int, folder: str, text: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world)
+    context = open_build(EnsembleConfig.model_validate_json(text), folder)
+    train_base(context, print, DataParallel(rank, world, DistributedDataParallel))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow  # tests/ensemble/test_ray_runner.py has two workers on Ray
+def test_two_processes_train_the_base_that_one_does(alone, tmp_path):
+    torch.multiprocessing.spawn(_train_share, (2, str(tmp_path), CONFIG.model_dump_json()), nprocs=2)
+    one, two = load_file(alone / BASE_WEIGHTS), load_file(tmp_path / BASE_WEIGHTS)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+    rows = [json.loads((place / BASE_RECORD).read_text())["epochs"] for place in (alone, tmp_path)]
+    assert [row["val_accuracy"] for row in rows[0]] == pytest.approx([row["val_accuracy"] for row in rows[1]], abs=0.05)
+
+
+def test_a_file_with_the_models_names_is_imported(alone, tmp_path):
+    found = read_normalization(CONFIG)
+    base = CONFIG.base.replaced(weights=str(alone / BASE_WEIGHTS), mean=found.mean, std=found.std)
+    import_base(open_build(CONFIG.replaced(base=base), str(tmp_path)))
+    imported, trained = (load_base(open_build(CONFIG, str(folder))) for folder in (tmp_path, alone))
+    assert all(torch.equal(a, b) for a, b in zip(imported.parameters(), trained.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda w: w.pop("head.bias"), "lack head.bias of vit"),
+        (lambda w: w.update(extra=torch.zeros(1)), "have extra, which vit lacks; see base.model.args"),
+        (lambda w: w.update({"head.bias": torch.zeros(3)}), r"head.bias in .* has shape \(3,\), vit .* has \(10,\)"),
+    ],
+)
+def test_a_file_of_another_model_is_refused(alone, tmp_path, change, text):
+    weights = load_file(alone / BASE_WEIGHTS)
+    change(weights)
+    save_file(weights, tmp_path / "other.safetensors")
+    given = CONFIG.replaced(base=CONFIG.base.replaced(weights=str(tmp_path / "other.safetensors")))
+    with pytest.raises(ModelError, match=text):
+        import_base(open_build(given, str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("key", "use"), [("weights", import_base), ("pretrained", lambda context: train_base(context, print))]
+)
+def test_a_missing_file_is_named(tmp_path, key, use):
+    given = CONFIG.replaced(base=CONFIG.base.replaced(**{key: str(tmp_path / "none.safetensors")}))
+    with pytest.raises(ConfigError, match=rf"base.{key}: '.*none.safetensors' does not exist; name a safetensors file"):
+        use(open_build(given, str(tmp_path)))
+
+
+def test_training_starts_from_a_file_but_for_a_head_of_other_classes(alone, tmp_path):
+    weights = load_file(alone / BASE_WEIGHTS)
+    weights |= {"head.weight": torch.zeros(1000, 24), "head.bias": torch.zeros(1000)}
+    save_file(weights, tmp_path / "theirs.safetensors")
+    given = CONFIG.replaced(base=CONFIG.base.replaced(pretrained=str(tmp_path / "theirs.safetensors")))
+    found, new = (initial_base(each, DATA).state_dict() for each in (given, CONFIG))
+    for name, value in found.items():
+        assert torch.equal(value, (new if name.startswith("head.") else weights)[name])
+    train_base(open_build(given, str(tmp_path)), print)
+    rows = [json.loads((place / BASE_RECORD).read_text())["epochs"] for place in (alone, tmp_path)]
+    assert rows[1][0]["loss"] < rows[0][0]["loss"]
+
+
+def test_training_starts_from_a_file_of_the_same_geometry_only(alone, tmp_path):
+    weights = load_file(alone / BASE_WEIGHTS) | {"cls_token": torch.zeros(1, 1, 25)}
+    save_file(weights, tmp_path / "theirs.safetensors")
+    given = CONFIG.replaced(base=CONFIG.base.replaced(pretrained=str(tmp_path / "theirs.safetensors")))
+    with pytest.raises(ModelError, match=r"cls_token in .* has shape \(1, 1, 25\), .*give weights of that geometry"):
+        initial_base(given, DATA)
+
+
+def test_the_teachers_logits_are_computed_once(alone):
+    context = open_build(CONFIG, str(alone))
+    base = load_base(context)
+    first = teacher_logits(context, base)
+    assert first.shape == (320, 10)
+    with torch.no_grad():
+        base.head.bias.add_(1.0)
+    assert torch.equal(teacher_logits(context, base), first) and (alone / TEACHER_LOGITS).exists()
+    assert not torch.allclose(compute_outputs(base, context.load_samples("train")).logits, first)
+
+
+def test_a_stopped_training_continues_with_its_epoch(built, tmp_path):
+    folder, _ = built
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train_base(open_build(config(), str(tmp_path)), stop)
+    lines = []
+    train_base(open_build(config(), str(tmp_path)), lines.append)
+    assert len(lines) == 1 and lines[0].startswith("base epoch 2/2")
+    assert (tmp_path / BASE_WEIGHTS).read_bytes() == (folder / BASE_WEIGHTS).read_bytes()
+    assert not (tmp_path / BASE_STATE).exists()
