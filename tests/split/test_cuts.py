@@ -7,12 +7,12 @@ from torch import nn
 from raysplit.config import ModelConfig
 from raysplit.errors import CutError
 from raysplit.models import VGG, build
-from raysplit.split import Cut, Cuts, find_cut, find_cuts
+from raysplit.split import Cut, ModelCuts, find_cut, find_cuts
 from tests.split.networks import NETWORKS, SHAPE
 
 
 @cache
-def cuts_of(network: str) -> Cuts:
+def cuts_of(network: str) -> ModelCuts:
     return find_cuts(NETWORKS[network](), SHAPE)
 
 
