@@ -107,4 +107,4 @@ def test_builds_report_and_are_complete(kind, tmp_path):
 
 def test_the_search_loads():
     folder = SearchDir.at(str(HERE / "search"))
-    assert folder.search().trials == len(folder.trials()) == 2
+    assert folder.config().trials == len(folder.trials()) == 2

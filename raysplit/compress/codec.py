@@ -48,7 +48,9 @@ class Codec(Protocol):
         seed: int | None = 0,
         mask: Tensor | None = None,
     ) -> Message:
-        """Return the message for a floating tensor of any shape, on any device; its shape and dtype are the tensor's.
+        """Return the message for a floating tensor of any shape, on any device, without gradient.
+
+        The message's `shape` and `dtype` are the tensor's.
 
         Args:
             batch: number of the micro-batch; the message's `batch`.
