@@ -110,10 +110,12 @@ class Study:
 
     @property
     def seeds(self) -> list[int]:
-        return seeds(self.family, self.data, self.preset)
+        found: list[int] = seeds(self.family, self.data, self.preset)
+        return found
 
     def names(self, seed: int) -> list[str]:
-        return names(self.family, self.preset, seed)
+        found: list[str] = names(self.family, self.preset, seed)
+        return found
 
     @property
     def planned(self) -> list[tuple[str, int]]:
@@ -127,9 +129,8 @@ class Study:
 
     def given(self, seed: int) -> EnsembleConfig:
         """Return the config of `n=10` with the weights that a base of its seed has or will have."""
-        config, place = start(self.family, self.data, self.preset, seed), self.place("base", seed)
-        found = read_normalization(config)
-        weights = str(place / BASE_WEIGHTS)
+        config: EnsembleConfig = start(self.family, self.data, self.preset, seed)
+        found, weights = read_normalization(config), str(self.place("base", seed) / BASE_WEIGHTS)
         return config.replaced(base=config.base.replaced(weights=weights, mean=found.mean, std=found.std))
 
     def trained(self, seed: int) -> None:
@@ -147,7 +148,8 @@ class Study:
 
     def config(self, name: str, seed: int) -> EnsembleConfig:
         """Return what a row builds."""
-        return ROWS[name](self.given(seed)).replaced(name=name)
+        config: EnsembleConfig = ROWS[name](self.given(seed))
+        return config.replaced(name=name)
 
     def settings(self, name: str, seed: int) -> str:
         """Return what tells a row's build from one of other settings, wherever data and base lie."""
@@ -219,7 +221,7 @@ class Study:
 
     def about(self, seeds: list[int]) -> dict[str, Any]:
         """Return `meta`, with what the rows have in common."""
-        found = meta(seeds)
+        found: dict[str, Any] = meta(seeds)
         config = start(self.family, self.data, self.preset, 0)
         assert config.retrain is not None
         for package in ("timm", "spikingjelly"):

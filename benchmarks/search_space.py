@@ -1,4 +1,4 @@
-"""The space of `benchmarks/search.py`: `tune_spaces/cut_and_level.py` without 8 bits, small enough to try every point."""
+"""The space of `benchmarks/search.py`: `tune_spaces/cut_and_level.py` without 8 bits; small enough for every point."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from serving_cluster import ANYONE, MODES, ServeCluster, start_serve
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 
 APP, PATH = "app", "/app/v2/models/raysplit/infer"
+FAULTS = ("one replica of two", "all of a sub-model", "an ingress of two", "another bundle")
 CLIENTS = 4
 _START_S, _RECOVER_S = 600, 120
 _TOLERANCE = 2e-2
@@ -59,22 +60,21 @@ def main() -> None:
     print(json.dumps({key: sum(row[key] for row in rows) for key in ("requests", "lost", "wrong", "degraded_after")}))
 
 
-def run(first: str, second: str, seconds: float, mode: str) -> list[dict[str, Any]]:
-    """Return a row for each fault, with the bundles before and after the redeployment."""
+def run(first: str, second: str, seconds: float, mode: str, faults: Sequence[str] = FAULTS) -> list[dict[str, Any]]:
+    """Return a row without a fault and one for each fault; `second` is the bundle of the redeployment."""
     bundles = {ensemble.id[:12]: ensemble for ensemble in map(load_ensemble, (first, second))}
     with start_serve(mode) as cluster:
         cluster.deploy([application(first)])
         cluster.wait_until_running(_START_S)
         clients = Clients(f"{cluster.url}{PATH}", bundles)
-        rows = [inject(clients, "none", lambda: None, cluster, seconds)]
-        killed = {
-            "one replica of two": "submodel-0",
-            "all of a sub-model": "submodel-1",
-            "an ingress of two": "Ingress",
+        injections: dict[str, Callable[[], int | None]] = {
+            "none": lambda: None,
+            "one replica of two": partial(kill, cluster, "submodel-0"),
+            "all of a sub-model": partial(kill, cluster, "submodel-1"),
+            "an ingress of two": partial(kill, cluster, "Ingress"),
+            "another bundle": lambda: cluster.deploy([application(second)]),
         }
-        for name, deployment in killed.items():
-            rows.append(inject(clients, name, partial(kill, cluster, deployment), cluster, seconds))
-        rows.append(inject(clients, "another bundle", lambda: cluster.deploy([application(second)]), cluster, seconds))
+        rows = [inject(clients, name, injections[name], cluster, seconds) for name in ("none", *faults)]
         clients.stop()
     return rows
 

@@ -23,6 +23,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raysplit.compress.codec import Codec
+    from raysplit.compress.layer import CompressedCut
     from raysplit.config import EnsembleConfig, SplitConfig
     from raysplit.device import DeviceClient
     from raysplit.ensemble.build import build_ensemble
@@ -63,7 +65,10 @@ _HOMES = {
     "build_ensemble": "raysplit.ensemble.build",
     "load_ensemble": "raysplit.ensemble.bundle",
     "DeviceClient": "raysplit.device",
-    # What parts of one's own implement or receive.
+    # A cut in a network and a training loop of one's own.
+    "CompressedCut": "raysplit.compress.layer",
+    # What parts of one's own implement, receive or raise.
+    "Codec": "raysplit.compress.codec",
     "Schedule": "raysplit.schedules",
     "RunContext": "raysplit.schedules",
     "Decision": "raysplit.schedules",
@@ -73,6 +78,8 @@ _HOMES = {
 """Each name and where it is from, `module:name` where it has another name there."""
 
 __all__ = [
+    "Codec",
+    "CompressedCut",
     "Decision",
     "Device",
     "DeviceClient",

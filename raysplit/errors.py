@@ -7,7 +7,15 @@ from collections.abc import Iterable
 
 
 class RaysplitError(Exception):
-    """Base class of all errors that raysplit raises on purpose; the text is one line for a terminal."""
+    """Base class of all errors that raysplit raises on purpose; the text is one line for a terminal.
+
+    >>> from raysplit import recipe
+    >>> try:
+    ...     recipe("mnist5k_vgg11_depune")
+    ... except RaysplitError as error:
+    ...     print(error)
+    no recipe is called 'mnist5k_vgg11_depune'. Nearest: mnist5k_vgg11_deprune, ...
+    """
 
 
 class ConfigError(RaysplitError):

@@ -25,10 +25,9 @@ settings.register_profile("slow", deadline=None)
 
 @pytest.fixture
 def shared_ray() -> Iterator[str]:
-    """Start the Ray that tests of this process share, unless it runs already; yield its address for jobs.
+    """Start the Ray that the tests of this process share, unless it runs already; yield its address.
 
-    It has two CPUs and one device. Tests that kill nodes, serve, or need other resources start one of their own
-    after `ray.shutdown()`: the next test that shares starts another.
+    It has two CPUs and one device.
     """
     import ray
 
@@ -37,6 +36,22 @@ def shared_ray() -> Iterator[str]:
             patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
             ray.init(num_cpus=2, resources={"device": 1}, include_dashboard=False, log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture
+def shared_ray_for_jobs(shared_ray: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the jobs that a test starts join the shared Ray: they need none of their own."""
+    monkeypatch.setenv("RAY_ADDRESS", shared_ray)
+
+
+@pytest.fixture
+def own_ray() -> Iterator[None]:
+    """End the shared Ray: the test starts one of its own in this process."""
+    import ray
+
+    ray.shutdown()
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -43,14 +43,14 @@ FORBIDDEN = {
 
 LIGHT = [
     *("raysplit", "errors", "utils", "records", "wire.level", "wire.split_api", "hardware", "schedules", "config"),
-    *("recipes", "folders.reader", "report", "cli.command", "cli.main"),
+    *("recipes", "folders.reader", "report", "cli"),
 ]
 """What runs without torch: everything in a package, or one module."""
 
 NEEDS_RAY = [
-    *("train.ray_device", "train.trainer", "ensemble.ray_runner", "search.run", "search.sampler", "search.space"),
-    *("search.pareto_asha", "search.trial", "serving.ensemble", "serving.split", "serving.http.telemetry"),
-    *("serving.http.pipeline", "serving.check", "cli.training_job"),
+    *("train.ray_device", "train.trainer", "ensemble.ray_runner", "search.run", "search.state", "search.sampler"),
+    *("search.space", "search.pareto_asha", "search.tune_driver", "search.tune_trial", "serving.ensemble"),
+    *("serving.split", "serving.http.telemetry", "serving.http.pipeline", "serving.check"),
 ]
 """All that cannot be imported without Ray: everything in a package, or one module."""
 

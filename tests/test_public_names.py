@@ -33,6 +33,11 @@ def test_a_name_is_there_and_documented(name):
     assert getattr(raysplit, name).__doc__
 
 
+def test_the_reference_lists_every_name():
+    page = (ROOT / "docs" / "api" / "index.md").read_text()
+    assert set(re.findall(r"\[`(\w+)`\]", page)) == set(raysplit.__all__)
+
+
 def test_dir_lists_the_names_and_the_version():
     assert set(dir(raysplit)) == {*raysplit.__all__, "__version__"}
     declared = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.M)

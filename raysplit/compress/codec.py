@@ -30,6 +30,14 @@ class Codec(Protocol):
 
     A user's own is constructed as `Class(level, direction, channel_dim, **args)`, once on either side of the cut for
     each direction: what one compresses the other extracts, so that a message must say all that `extract` needs.
+
+    >>> import torch
+    >>> from raysplit.compress.quantizing_codec import QuantizingCodec
+    >>> from raysplit.wire.level import Level
+    >>> codec: Codec = QuantizingCodec(Level("all.b8/b8"), "up")
+    >>> message = codec.compress(torch.linspace(0, 1, 6).reshape(2, 3))
+    >>> codec.extract(message).shape, message.size == codec.estimate((2, 3)).bytes
+    (torch.Size([2, 3]), True)
     """
 
     def compress(
@@ -40,7 +48,9 @@ class Codec(Protocol):
         seed: int | None = 0,
         mask: Tensor | None = None,
     ) -> Message:
-        """Return the message for a floating tensor of any shape, on any device; its shape and dtype are the tensor's.
+        """Return the message for a floating tensor of any shape, on any device, without gradient.
+
+        The message's `shape` and `dtype` are the tensor's.
 
         Args:
             batch: number of the micro-batch; the message's `batch`.

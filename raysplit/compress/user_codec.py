@@ -53,7 +53,7 @@ class UserCodec:
         mask: Tensor | None = None,
     ) -> Message:
         """Return the user's message."""
-        message = self._codec.compress(tensor, batch, channels, seed, mask)
+        message = self._codec.compress(tensor.detach(), batch, channels, seed, mask)
         if not isinstance(message, Message):
             raise self._fault("compress", "a raysplit.wire.message.Message", type(message).__name__)
         wanted = KINDS[self._direction].name, batch, tuple(tensor.shape), tensor.dtype

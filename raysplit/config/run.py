@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from raysplit.config.in_memory import PREFIX, AnyCodec, InMemoryData, is_dataset, is_module, read_dataset, read_module
 from raysplit.errors import ConfigError
@@ -168,12 +168,19 @@ class RayConfig(Frozen):
 
 
 class SplitConfig(Frozen):
-    """Everything that decides one split-training run."""
+    """Everything that decides one split-training run.
+
+    >>> from raysplit import recipe
+    >>> config = recipe("mnist5k_vgg11_deprune").with_settings(["train.epochs=3"])
+    >>> config.train.epochs, [str(level) for level in config.levels()]
+    (3, ['c4·b4/b4·zstd', 'c16·b4/b4·zstd'])
+    """
 
     name: str
     data: DataConfig
     model: ModelConfig
-    cut: str
+    cut: Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
+    """Where the network is cut (`raysplit profile MODEL`); the name of a layer of a Sequential may be a number."""
     bottleneck: BottleneckConfig | None = BottleneckConfig()
     """None: nothing is put at the cut, and the halves compose to the plain network."""
     schedule: AnySchedule = Fixed()

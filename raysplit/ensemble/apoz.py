@@ -8,7 +8,7 @@ from torch import Tensor
 from raysplit.ensemble.prunable.base import PrunableNetwork
 from raysplit.ensemble.prunable.vgg import PrunableVGG
 from raysplit.errors import ConfigError
-from raysplit.split.tracer import name_of
+from raysplit.split.tracer import model_name
 
 _BATCH_SIZE = 32
 
@@ -17,7 +17,7 @@ def require_sparse_activations(network: PrunableNetwork) -> PrunableVGG:
     """Return a network whose activations can be zero; ConfigError for any other."""
     if not isinstance(network, PrunableVGG):
         raise ConfigError(
-            f"prune.scores: apoz counts zeros, and the activations of {name_of(network.model)} are never zero; "
+            f"prune.scores: apoz counts zeros, and the activations of {model_name(network.model)} are never zero; "
             "use fast, exact or random"
         )
     return network

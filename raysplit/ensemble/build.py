@@ -49,9 +49,10 @@ def build_ensemble(
     groups or devices that are impossible; ModelError for a base that cannot be cut, or a training that diverges;
     DataError for data that cannot be used, or that differ from those the build was started with.
 
-    >>> from raysplit.recipes import get_ensemble
-    >>> summary = build_ensemble(get_ensemble("mnist5k_vit_n3"), "ensemble", log=print)  # doctest: +SKIP
-    >>> print(f"fused {summary.accuracy:.1%}, base {summary.base_accuracy:.1%}")  # doctest: +SKIP
+    >>> from raysplit.folders.build_dir import BuildDir
+    >>> summary = build_ensemble(BuildDir.at("build").config(), "build")  # a finished build is not built again
+    >>> len(summary.submodels)
+    2
     """
     folder, runner = BuildDir.at(location), runner or LocalRunner()
     folder.check_config(config)

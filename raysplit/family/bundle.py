@@ -46,6 +46,10 @@ def write_family(run_dir: str, out: str) -> str:
     """Write the bundle of a finished prune run to a path or URI and return its location.
 
     Raises ConfigError for a run of another schedule or one that has not ended.
+
+    >>> family = load_family(write_family("run", "new_family"))
+    >>> [level.level for level in family.levels]
+    ['all·b4/b4·zstd', 'c2·b4/b4·zstd']
     """
     folder = RunDir.at(run_dir)
     config, summary = folder.config(), folder.summary()
@@ -84,6 +88,10 @@ def load_family(location: str) -> Family:
     """Open a family by path or URI and check the hash of every file.
 
     Raises BundleError for anything that is not a family, and for damaged, missing or contradictory files.
+
+    >>> family = load_family("family")
+    >>> {level.level: level.bytes_per_image for level in family.levels}
+    {'all·b4/b4·zstd': 115, 'c2·b4/b4·zstd': 68}
     """
     bundle = open_bundle(location, KIND)
     try:
@@ -115,6 +123,12 @@ class Family:
     Halves are on the CPU in eval mode with fp32 weights, and each allocates its own weights alone. They reach the
     recorded accuracy when they compute as the run did: in the `train.precision` and `train.channels_last` of the
     config, with the codec between them.
+
+    >>> family = load_family("family")
+    >>> device, codec = family.device("c2.b4/b4.zstd"), family.codec("c2.b4/b4.zstd")
+    >>> z = device(torch.zeros(1, *family.manifest.shape))
+    >>> codec.compress(z, 0, device.encoder.choose_channels(2)).size <= 68
+    True
     """
 
     def __init__(self, bundle: Bundle, manifest: FamilyManifest, config: SplitConfig):

@@ -8,11 +8,11 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import TypedDict
 
 from raysplit.errors import ConfigError, MissingExtra
 from raysplit.family.bundle import Family, load_family
@@ -23,25 +23,31 @@ _METADATA = "raysplit.json"
 """Where a program describes itself: the name of a file in torch.export's archive, the key of a property in ONNX."""
 
 
-class TensorSpec(TypedDict):
+@dataclass(frozen=True)
+class TensorSpec:
     """Dtype and shape of what a program takes or returns; the first dimension is "N", any number of images."""
 
     dtype: str
-    shape: list[int | str]
+    shape: tuple[int | str, ...]
 
 
-class ProgramInfo(TypedDict):
-    """What an exported program says about itself, as JSON."""
+@dataclass(frozen=True)
+class ProgramInfo:
+    """What an exported program says about itself, in JSON under the names of these fields."""
 
     family: str
+    """The id of the family."""
     half: Side
     level: str
     cut: str
-    classes: list[str]
-    kept: list[int] | None
+    classes: tuple[str, ...]
+    kept: tuple[int, ...] | None
     """The channels that cross, ascending; None for all of them."""
     input: TensorSpec
     output: TensorSpec
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
 
 class DeviceProgram(nn.Module):
@@ -97,6 +103,10 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> Pro
 
     Raises BundleError for a level that the family does not have, ConfigError for another file name or a network that
     cannot be exported, MissingExtra when the packages for ONNX are missing.
+
+    >>> export("family", "server", "server.exe")
+    Traceback (most recent call last):
+    raysplit.errors.ConfigError: 'server.exe' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them
     """
     ending = out.rpartition(".")[2]
     if ending not in ("pt2", "onnx"):
@@ -119,25 +129,26 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> Pro
 def _describe(
     family: Family, side: Side, level: str, channels: Tensor | None, inputs: Tensor, outputs: Tensor
 ) -> ProgramInfo:
-    return {
-        "family": family.id,
-        "half": side,
-        "level": level,
-        "cut": family.manifest.cut,
-        "classes": list(family.manifest.classes),
-        "kept": None if channels is None else channels.tolist(),
-        "input": _spec(inputs),
-        "output": _spec(outputs),
-    }
+    manifest = family.manifest
+    return ProgramInfo(
+        family=family.id,
+        half=side,
+        level=level,
+        cut=manifest.cut,
+        classes=manifest.classes,
+        kept=None if channels is None else tuple(channels.tolist()),
+        input=_spec(inputs),
+        output=_spec(outputs),
+    )
 
 
 def _spec(tensor: Tensor) -> TensorSpec:
-    return {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": ["N", *tensor.shape[1:]]}
+    return TensorSpec(str(tensor.dtype).removeprefix("torch."), ("N", *tensor.shape[1:]))
 
 
 def _pack_pt2(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
     out = io.BytesIO()
-    torch.export.save(_export_program(program, inputs), out, extra_files={_METADATA: json.dumps(info)})
+    torch.export.save(_export_program(program, inputs), out, extra_files={_METADATA: info.to_json()})
     return out.getvalue()
 
 
@@ -153,7 +164,7 @@ def _pack_onnx(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
             exported, (inputs,), dynamo=True, input_names=["input"], output_names=["output"]
         )
     assert onnx_program is not None
-    onnx_program.model.metadata_props[_METADATA] = json.dumps(info)
+    onnx_program.model.metadata_props[_METADATA] = info.to_json()
     data: bytes = onnx_program.model_proto.SerializeToString()
     return data
 

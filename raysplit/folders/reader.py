@@ -77,6 +77,10 @@ def read_run(path: str) -> RunRecord:
     """Read the record of a run directory, given by path or URI.
 
     Raises ConfigError for a folder that is not a run directory, a run without a finished epoch, and damaged files.
+
+    >>> run = read_run("run")
+    >>> run.name, [level.level for level in run.levels]
+    ('prune', ['all·b4/b4·zstd', 'c2·b4/b4·zstd'])
     """
     folder = Folder.at(path)
     config, metrics, summary = (folder.find(name) for name in ("config.json", "metrics.parquet", "summary.json"))

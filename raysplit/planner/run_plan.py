@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import Facts, facts
 from raysplit.errors import DataError
@@ -146,7 +147,10 @@ def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
             f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
             "lower train.batch_size"
         )
-    return known, build_halves(config, len(known.classes), known.shape)
+    halves = build_halves(config, len(known.classes), known.shape)
+    for level in config.levels():
+        build_codec(config.codec, level, "up", halves.cut.channel_dim)
+    return known, halves
 
 
 def _time_step(config: SplitConfig, halves: BuiltHalves, images: torch.Tensor) -> float:

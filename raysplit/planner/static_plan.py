@@ -149,7 +149,10 @@ def plan_cut(config: SplitConfig, platform: Platform, rate: float | None = None)
     """
     known = facts(config.data)
     classes = len(known.classes)
-    cuts = _profile_model(config.model.model_dump_json(), classes, known.shape)
+    if config.model.module is None:
+        cuts = _profile_model(config.model.model_dump_json(), classes, known.shape)
+    else:  # two modules of one class are alike in JSON
+        cuts = profile(build(config.model, classes, known.shape), known.shape)
     cut = next((cut for cut in cuts if cut.name == config.cut), None)
     if cut is None:
         names = [cut.name for cut in cuts]

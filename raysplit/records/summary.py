@@ -11,6 +11,11 @@ class RunSummary(Record):
     """Results and costs of a finished run: `summary.json` of its folder (docs/run-record.md).
 
     Bytes are frame bytes: bodies and headers of messages.
+
+    >>> from raysplit import read_run
+    >>> summary = read_run("run").summary
+    >>> summary.traffic == summary.bytes_up + summary.bytes_down < summary.bytes_fp32
+    True
     """
 
     recipe: str

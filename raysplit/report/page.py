@@ -35,6 +35,10 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
 
     `paths` and `out` are local paths or URIs. Files are written atomically. Raises ConfigError if there are no runs, if
     one of them has no readable record, and if `out` is a directory.
+
+    >>> page, *plots = write_report(["run", "stopped_run"], "report.html")
+    >>> [plot.rpartition("/")[2] for plot in plots]
+    ['report-accuracy-bytes.png', 'report-epochs.png', 'report-time.png', 'report-family.png']
     """
     runs = [read_run(path) for path in dict.fromkeys(paths)]
     if not runs:

@@ -42,7 +42,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a schedule knows of the run."""
+    """What a schedule knows of the run.
+
+    >>> context = RunContext(epochs=6, steps=50, step_bytes=lambda level: 1000 * level.up_bits)
+    >>> context.epochs * context.steps * context.step_bytes(Level("c4.b4/b4"))
+    1200000
+    """
 
     epochs: int
     """Total number of epochs."""
@@ -65,6 +70,15 @@ class Schedule(Protocol):
 
     One whose decisions depend on what the run measures, not on levels and bytes alone, says so by an attribute
     `measures = True`: its plan is then an upper bound.
+
+    >>> class Alternate:
+    ...     def levels(self):
+    ...         return Level("c4.b4/b4"), Level("all.b4/b4")
+    ...
+    ...     def decide(self, context, history):
+    ...         return Decision(self.levels()[len(history) % 2], "by turns")
+    >>> isinstance(Alternate(), Schedule)
+    True
     """
 
     def levels(self) -> tuple[Level, ...]:

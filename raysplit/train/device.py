@@ -74,6 +74,12 @@ class Device(Protocol):
     """One device as the loop sees it. Calls run in the order in which they are made.
 
     MicroBatchCost-batches are numbered through the run: number = step · in_flight + position in the step.
+
+    >>> from raysplit import read_run
+    >>> from raysplit.train.local_device import LocalDevice
+    >>> device: Device = LocalDevice(read_run("run").config)
+    >>> device.describe().result().shape
+    (1, 8, 8)
     """
 
     def describe(self) -> Call[DeviceFacts]:

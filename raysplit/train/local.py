@@ -22,6 +22,12 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
 
     A `run_dir` that holds checkpoints of the same recipe is resumed from the newest, and ends with the weights of
     a run that was never stopped. None: a new folder under `ray.storage`.
+
+    >>> from raysplit import read_run
+    >>> stopped = read_run("stopped_run")
+    >>> summary = train_local(stopped.config, "stopped_run")
+    >>> len(stopped.epochs), len(read_run("stopped_run").epochs)
+    (1, 2)
     """
     folder = RunDir.at(run_dir or f"{config.ray.storage}/{dated(config.name)}")
 

@@ -47,6 +47,11 @@ class SplitTrainer:
     Args:
         config: the recipe.
         run_dir: a run to resume from its newest checkpoint; None: a new one under `ray.storage`.
+
+    >>> from raysplit import read_run
+    >>> trainer = SplitTrainer(read_run("stopped_run").config, "stopped_run")
+    >>> trainer.config.train.epochs  # trainer.fit() trains those that are left
+    2
     """
 
     def __init__(self, config: SplitConfig, run_dir: str | None = None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from raysplit.errors import ConfigError, nearest
 from raysplit.utils.frozen import describe
+from raysplit.utils.user_code import CLASS_PATH, UserClass
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -38,7 +40,7 @@ def read_yaml(path: str) -> Any:
     try:
         return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as err:
-        raise ConfigError(f"{path} cannot be read: {err.strerror}") from None
+        raise ConfigError(f"{path} cannot be read: {err.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from None
 
@@ -106,6 +108,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def _editable(node: Any) -> Any:
     """Return a copy of a node whose entries can be set: a dict, a list, or the node itself where it has none."""
+    if isinstance(node, str) and re.fullmatch(CLASS_PATH, node):
+        node = UserClass(target=node)  # its `args` follow
     if isinstance(node, BaseModel | dict):
         return dict(node)
     return list(node) if isinstance(node, list | tuple) else node

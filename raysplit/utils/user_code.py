@@ -19,6 +19,7 @@ from raysplit.errors import ConfigError, nearest
 from raysplit.utils.frozen import Frozen
 
 Created = TypeVar("Created")
+CLASS_PATH = r".+\.py:\w+"
 USER_MODULE = "raysplit_user_"
 """How the names of modules begin that users' files become; no other process can import them."""
 
@@ -37,7 +38,7 @@ class UserClass(Frozen):
     @field_validator("target")
     @classmethod
     def _names_a_class(cls, target: str) -> str:
-        if not re.fullmatch(r".+\.py:\w+", target):
+        if not re.fullmatch(CLASS_PATH, target):
             raise ValueError(f"'{target}' is not of the form path.py:Class")
         return target
 

@@ -18,7 +18,7 @@ from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import ConfigError
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix
-from raysplit.train.halves import build_parts
+from raysplit.train.halves import build_halves
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.wire.message import header_size
@@ -72,11 +72,11 @@ def test_a_loop_with_the_layer_is_split_training_bit_for_bit(level):
     records = list(loop.epochs())
 
     data, fit = load(config.data, "train"), config.train
-    parts, (mean, std) = build_parts(config, 10, (1, 8, 8)), mean_std(data.images)
-    cut = CompressedCut(level, bottleneck=config.bottleneck, shape=parts.cut.shape, seed=fit.seed)
-    cut.encoder.load_state_dict(parts.device.encoder.state_dict())
-    cut.decoder.load_state_dict(parts.server.decoder.state_dict())
-    net = nn.Sequential(parts.device.body, cut, parts.server.body)
+    built, (mean, std) = build_halves(config, 10, (1, 8, 8)), mean_std(data.images)
+    cut = CompressedCut(level, bottleneck=config.bottleneck, shape=built.cut.shape, seed=fit.seed)
+    cut.encoder.load_state_dict(built.device.encoder.state_dict())
+    cut.decoder.load_state_dict(built.server.decoder.state_dict())
+    net = nn.Sequential(built.device.body, cut, built.server.body)
     optimizer = HalfOptimizer(net, fit, loop.steps * fit.epochs, decay_logits=False)
     for epoch in range(fit.epochs):
         for rows in batch_order(len(data.labels), fit.batch_size, mix(fit.seed, "order"), epoch):
@@ -93,7 +93,7 @@ def test_a_loop_with_the_layer_is_split_training_bit_for_bit(level):
     mine = net.state_dict()
     assert set(mine) == set(ours) and all(torch.equal(mine[key], value) for key, value in ours.items())
     assert cut.bytes_down == sum(record.bytes_down for record in records)
-    bitmap = bitmap_size(parts.cut.shape[0]) if Level(level).channels else 0
+    bitmap = bitmap_size(built.cut.shape[0]) if Level(level).channels else 0
     headers = 2 * loop.steps * header_size(4, bitmap, Level(level).top is not None)
     assert cut.bytes_up == sum(record.bytes.up_activations for record in records) + headers
 

@@ -56,6 +56,7 @@ def _train_share(rank: int, world: int, folder: str, text: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow  # tests/ensemble/test_ray_runner.py has two workers on Ray
 def test_two_processes_train_the_base_that_one_does(alone, tmp_path):
     torch.multiprocessing.spawn(_train_share, (2, str(tmp_path), CONFIG.model_dump_json()), nprocs=2)
     one, two = load_file(alone / BASE_WEIGHTS), load_file(tmp_path / BASE_WEIGHTS)

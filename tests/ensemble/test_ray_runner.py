@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-import ray
 import torch
 from safetensors.torch import load_file
 
@@ -21,11 +20,9 @@ from tests.ensemble.tiny_build import config
 pytestmark = pytest.mark.ray
 
 
-@pytest.fixture(scope="module")
-def runner():
-    ray.init(num_cpus=2, include_dashboard=False)
-    yield RayRunner()
-    ray.shutdown()
+@pytest.fixture
+def runner(shared_ray):
+    return RayRunner()
 
 
 def two_workers():

@@ -58,7 +58,10 @@ def test_a_fault_is_one_line_with_file_place_and_key(written, text, message):
 
 def test_a_missing_file_is_named(tmp_path):
     path = f"{tmp_path}/none.yaml"
-    with pytest.raises(ConfigError, match=f"^{path} cannot be read: No such file or directory$"):
+    text = f"^{path} cannot be read: No such file or directory; give the path of a YAML file$"
+    with pytest.raises(ConfigError, match=text):
+        ConfigError, match=f"^{path} cannot be read: No such file or directory; give the path of a YAML file$"
+    ):
         read_machines(path)
 
 

@@ -40,19 +40,19 @@ def recipe(tmp_path_factory):
     return f"{path}:tiny"
 
 
-def run(*args, wait=True):
+def start(*args, **environment):
+    """Start the job in a process of its own."""
     command = [sys.executable, str(JOB), *map(str, args)]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "RAY_DEDUP_LOGS": "0"}
-    process = subprocess.Popen(
+    env = os.environ | {"PYTHONPATH": str(ROOT), "RAY_DEDUP_LOGS": "0"} | environment
+    return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
     )
-    return (*process.communicate(timeout=200), process.returncode) if wait else process
 
 
 @pytest.mark.ray
-def test_a_killed_job_continues_and_trains_no_sub_model_again(recipe, tmp_path):
+def test_a_killed_job_continues_and_trains_no_sub_model_again(recipe, tmp_path, shared_ray):
     place = tmp_path / "build"
-    process = run("--recipe", recipe, "--out", place, "--set", "base.workers=1", wait=False)
+    process = start("--recipe", recipe, "--out", place, "--set", "base.workers=1")
     first = place / "submodels/0/record.json"
     deadline = time.monotonic() + 180
     while not (first.exists() or (place / "submodels/1/record.json").exists()) and process.poll() is None:
@@ -62,8 +62,9 @@ def test_a_killed_job_continues_and_trains_no_sub_model_again(recipe, tmp_path):
     process.communicate()
     done = {path: path.stat().st_mtime_ns for path in place.glob("submodels/*/record.json")}
     assert done and not (place / "bundle").exists()
-    out, err, code = run("--resume", place)
-    assert code == 0, err
+    resumed = start("--resume", place, RAY_ADDRESS=shared_ray)
+    out, err = resumed.communicate(timeout=200)
+    assert resumed.returncode == 0, err
     assert out.startswith(f"build: {place}\n")
     last = json.loads(out.strip().splitlines()[-1])
     assert last["recipe"] == "tiny" and last["n"] == 2 and len(last["submodels"]) == 2
@@ -73,14 +74,14 @@ def test_a_killed_job_continues_and_trains_no_sub_model_again(recipe, tmp_path):
     assert list(last) == [key for key in whole if key not in ("confusion", "base_confusion")]
 
 
-def test_a_dry_run_prints_the_plan_and_makes_nothing(recipe, tmp_path):
-    out, err, code = run("--recipe", recipe, "--out", tmp_path / "build", "--dry-run")
-    assert code == 0, err
-    assert out.startswith("recipe   tiny\n") and "2 of 3" in out and not (tmp_path / "build").exists()
+def test_a_dry_run_prints_the_plan_and_makes_nothing(run_job, recipe, tmp_path):
+    done = run_job("build_ensemble", "--recipe", recipe, "--out", tmp_path / "build", "--dry-run")
+    assert done.code == 0, done.err
+    assert done.out.startswith("recipe   tiny\n") and "2 of 3" in done.out and not (tmp_path / "build").exists()
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "message"),
     [
         (["--recipe", "mnist5k_vgg11_deprune"], "is for jobs/train_split.py"),
         (["--recipe", "mnist5k_vit_n"], "Nearest: mnist5k_vit_n3"),
@@ -89,6 +90,5 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(recipe, tmp_path):
         (["--recipe", "mnist5k_vit_n3", "--devices", "/nowhere.yaml"], "/nowhere.yaml"),
     ],
 )
-def test_mistakes_are_one_line(args, says):
-    _, err, code = run(*args)
-    assert code == 1 and says in err.strip().splitlines()[-1] and "Traceback" not in err, err
+def test_mistakes_are_one_line(fail_job, args, message):
+    assert message in fail_job("build_ensemble", *args)

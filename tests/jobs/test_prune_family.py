@@ -32,6 +32,7 @@ def test_dry_run_trains_nothing(run_job, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_ray_for_jobs")
 def test_the_family_of_a_job_is_that_of_a_run_without_ray(run_job, tmp_path):
     command = [sys.executable, "jobs/prune_family.py", "--recipe", RECIPE]
     settings = [f"ray.storage={tmp_path / 'runs'}", "train.threads=1"]

@@ -88,8 +88,8 @@ def command(files, *words):
     return [sys.executable, JOB, *start, "--trials", "4", "--concurrent", "1", "--no-confirm", *words]
 
 
-def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
+def environment(**more):
+    return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
 def last_line(text):
@@ -97,6 +97,7 @@ def last_line(text):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_ray_for_jobs")
 def test_failing_trials_are_counted_and_the_front_is_right(files):
     done = subprocess.run(
         command(files), capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False
@@ -116,8 +117,8 @@ def test_failing_trials_are_counted_and_the_front_is_right(files):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_search_resumes_without_repeating_trials(files, how):
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_stopped_search_resumes_without_repeating_trials(files, how, shared_ray):
     slow = command(files, "--set", "model.args.slow=0.3")
     with open(files / "log", "w") as log:
         process = subprocess.Popen(slow, stdout=log, stderr=log, cwd=ROOT, env=environment(), start_new_session=True)
@@ -132,7 +133,8 @@ def test_a_stopped_search_resumes_without_repeating_trials(files, how):
         assert not (files / "out" / "front.png").exists()
     before = {path.name: path.read_bytes() for path in (files / "out" / "trials").glob("*.json")}
     resume = [sys.executable, JOB, "--resume", str(files / "out"), "--no-confirm"]
-    done = subprocess.run(resume, capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False)
+    env = environment(RAY_ADDRESS=shared_ray)
+    done = subprocess.run(resume, capture_output=True, text=True, timeout=240, cwd=ROOT, env=env, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     trials = SearchDir.at(str(files / "out")).trials()
     assert len(trials) == 4 and len({json.dumps(trial.point) for trial in trials}) == 4

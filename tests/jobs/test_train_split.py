@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_dry_run_trains_nothing(run_job, tmp_path):
 
 
 @pytest.mark.ray
-def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_json(run_job, tmp_path):
+def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_json(run_job, shared_ray, tmp_path):
     command = [sys.executable, "jobs/train_split.py", "--recipe", "mnist5k_vgg11_deprune"]
     settings = [*TINY, "train.epochs=12", f"ray.storage={tmp_path}"]
     with subprocess.Popen([*command, "--set", *settings], cwd=ROOT, stderr=subprocess.PIPE, text=True) as stopped:
@@ -72,7 +73,13 @@ def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_j
     assert errors.splitlines()[-1] == hint
 
     resumed = subprocess.run(
-        [*command[:2], "--resume", str(run_dir)], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+        [*command[:2], "--resume", str(run_dir)],
+        cwd=ROOT,
+        env=os.environ | {"RAY_ADDRESS": shared_ray},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert resumed.returncode == 0, resumed.stderr
     # The epochs that were left, as the worker reported them.

@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 import torchvision.models as zoo
+from torch import nn
 
 from raysplit.config import ModelConfig
 from raysplit.errors import ConfigError, ModelError
@@ -116,3 +117,58 @@ def test_faults_in_a_function_of_the_user(own):
         build(ModelConfig(name=f"{own}:linear", args={"bais": 1}), 7, (1, 4, 4))
     with pytest.raises(ConfigError, match=r"has no function 'linaer'. Nearest: linear"):
         build(ModelConfig(name=f"{own}:linaer"), 7, (1, 4, 4))
+
+
+class Small(nn.Module):
+    def __init__(self, classes=7, features=3 * 64 * 64):
+        super().__init__()
+        self.flatten, self.linear = nn.Flatten(), nn.Linear(features, classes)
+
+    def forward(self, x):
+        return self.linear(self.flatten(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_in_memory_is_copied(training):
+    net = Small().train(training)
+    torch.manual_seed(5)
+    model = build(ModelConfig(module=net), 7, SHAPE)
+    expected = torch.Generator().manual_seed(5)
+    assert torch.equal(torch.rand(1), torch.rand(1, generator=expected)), "building draws no random number"
+    assert model is not net and model.training is training and model.name == "object:Small"
+    assert torch.equal(model.linear.weight, net.linear.weight)
+    with torch.no_grad():
+        model.linear.weight.zero_()
+    assert net.linear.weight.any() and not hasattr(net, "name")
+
+
+class Unruly(Small):
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot be copied")
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "text"),
+    [
+        (
+            Small(5),
+            SHAPE,
+            r"model object:Small returns \(2, 5\) for 2 images, expected the logits of 7 classes",
+        ),
+        (nn.Flatten(0), SHAPE, r"model object:Flatten returns \(24576,\) for 2 images"),
+        (nn.LSTM(64, 7), (1, 8, 64), r"model object:LSTM cannot take images of shape \(1, 8, 64\): "),
+        (Small(), (1, 28, 28), r"model object:Small cannot take images of shape \(1, 28, 28\): RuntimeError: mat1 and"),
+        (Unruly(), SHAPE, r"model object:Unruly cannot be copied: TypeError: cannot be copied"),
+    ],
+)
+def test_modules_that_do_not_fit(module, shape, text):
+    with pytest.raises(ModelError, match=text) as caught:
+        build(ModelConfig(module=module), 7, shape)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_record_of_a_module_is_not_the_module():
+    record = ModelConfig.model_validate_json(ModelConfig(module=Small()).model_dump_json())
+    text = r"^model was an object in memory \(Small\).* config.replaced\(model=…\), or name it as path.py:function$"
+    with pytest.raises(ConfigError, match=text):
+        build(record, 7, SHAPE)

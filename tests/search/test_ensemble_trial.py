@@ -71,9 +71,6 @@ def test_trials_that_train_a_base_alike_share_it(tmp_path, monkeypatch):
             trained.append(context.config.base.train.epochs),
             ensemble_trial.train_base(context, log),
         ),
-            trained.append(context.config.base.train.epochs),
-            ensemble_trial.train_base(context, log),
-        ),
     )
     [report] = run_trial(search, CONFIG.with_settings(["fusion.layers=1"]), folder)
     assert trained == [] and report.last

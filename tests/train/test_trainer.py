@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,17 @@ import ray
 import torch
 
 from raysplit.config import ModelConfig
-from raysplit.errors import ClusterError, CodecError, DataError
+from raysplit.errors import ClusterError, CodecError, ConfigError, DataError
 from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
 from raysplit.train.ray_device import RayDevice, device_request, server_request, wait_for_room
 from raysplit.train.trainer import SplitTrainer
+from raysplit.utils.user_code import load_function
+from tests.train.test_extensions import OWN
 from tests.train.test_loop import assert_same, merged, unsplit
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
 # A model that takes its process down once: at the training pass of the given number, in the given half.
 MORTAL = """
@@ -46,14 +47,22 @@ def build(classes, shape, folder, near, far):
     return nn.Sequential(nn.Flatten(), first, nn.Linear(flat, 16), nn.ReLU(), last, nn.Linear(16, classes))
 """
 
+RECIPE = """
+from torch import nn
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
-    ray.init(num_cpus=2, resources={"device": 1}, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-    del os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"]
+class Noise:
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        return torch.randint(256, (1, 8, 8), generator=generator, dtype=torch.uint8), index % 10
+
+def parts(config):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+    return config.replaced(schedule=Loosen(), codec=Half, model=net, data=Noise())
+"""
 
 
 @pytest.fixture
@@ -64,7 +73,13 @@ def on_ray(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cut", "in_flight"), [("features.0", 1), ("features.7", 1), ("classifier.2", 1), ("features.7", 2)]
+    ("cut", "in_flight"),
+    [
+        pytest.param("features.0", 1, marks=pytest.mark.slow),
+        ("features.7", 1),
+        pytest.param("classifier.2", 1, marks=pytest.mark.slow),
+        ("features.7", 2),
+    ],
 )
 def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
     config = on_ray.replaced(cut=cut, train=on_ray.train.replaced(in_flight=in_flight))
@@ -174,3 +189,18 @@ def test_json_of_metrics_is_plain(on_ray):
 class _Holder:
     def ready(self) -> int:
         return torch.get_num_threads()
+
+
+def test_objects_of_the_users_reach_worker_and_device(on_ray, tmp_path):
+    """A schedule, a codec, a network and data in memory, whose classes are in a file that no process can import."""
+    (tmp_path / "own.py").write_text(OWN + RECIPE)
+    plain = on_ray.with_settings(["train.epochs=2", "bottleneck={}", "cut=0"])
+    config = load_function(f"{tmp_path}/own.py:parts")(plain)
+    result = SplitTrainer(config).fit()
+    summary = train_local(config, str(tmp_path / "local"))
+    assert result.metrics["bytes_up"] == summary.bytes_up and result.metrics["level"] == "all·b8/b8"
+    ours, theirs = RunDir.at(SplitTrainer(config, result.metrics["run_dir"]).run_dir), RunDir.at(summary.run_dir)
+    assert ours.read("device.safetensors") == theirs.read("device.safetensors")
+    assert ours.read("server.safetensors") == theirs.read("server.safetensors")
+    with pytest.raises(ConfigError, match=r"model was an object in memory \(Sequential\)"):
+        SplitTrainer(ours.config().replaced(schedule=config.schedule), ours.path).fit()

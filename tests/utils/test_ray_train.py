@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 
 import pytest
 
-from raysplit.utils.ray_train import fit
+from raysplit.utils.ray_train import fit, pickle_config
+from raysplit.utils.user_code import load_function
 
 
 class Trainer:
@@ -50,3 +52,11 @@ def test_in_a_thread_which_has_no_handlers():
     thread.start()
     thread.join()
     assert found == ["done"]
+
+
+def test_classes_of_a_users_file_travel_with_a_config(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("class Box:\n    size = 3\ndef make():\n    return Box()\n")
+    pickled = pickle_config(load_function(f"{file}:make")())
+    code = "import pickle, sys; sys.exit(pickle.load(sys.stdin.buffer).size != 3)"
+    assert subprocess.run([sys.executable, "-c", code], input=pickled, check=False).returncode == 0

@@ -14,7 +14,7 @@ from raysplit.ensemble.prunable.vit import PrunableViT
 from raysplit.errors import ModelError
 from raysplit.models import VGG
 from raysplit.records.ensemble_summary import NetworkKind
-from raysplit.split.tracer import name_of
+from raysplit.split.tracer import model_name
 
 
 class PrunableNetwork(Protocol):
@@ -78,6 +78,6 @@ def prunable_network(model: nn.Module, shape: tuple[int, int, int]) -> PrunableN
     if isinstance(model, VGG) or spiking:
         return PrunableVGG(model, shape)
     raise ModelError(
-        f"sub-models cannot be cut out of {name_of(model)}: use a timm ViT (vit, vit_tiny_patch16_224, …), "
+        f"sub-models cannot be cut out of {model_name(model)}: use a timm ViT (vit, vit_tiny_patch16_224, …), "
         "vgg5, …, or spiking_vgg5, …"
     )

@@ -16,7 +16,7 @@ from raysplit.ensemble.prunable.head import class_rows
 from raysplit.ensemble.prunable.vit_geometry import unsliceable_parts, vit_arguments
 from raysplit.errors import ModelError
 from raysplit.models import build
-from raysplit.split.tracer import name_of
+from raysplit.split.tracer import model_name
 
 
 class PrunableViT:
@@ -32,7 +32,7 @@ class PrunableViT:
 
     def __init__(self, model: VisionTransformer, shape: tuple[int, int, int]):
         for part in unsliceable_parts(model, shape):
-            raise ModelError(f"sub-models cannot be cut out of {name_of(model)}: it has {part}; use a plain ViT")
+            raise ModelError(f"sub-models cannot be cut out of {model_name(model)}: it has {part}; use a plain ViT")
         self.model = model.eval()
         self.shape = shape
         block: Any = model.blocks[0]
@@ -44,7 +44,7 @@ class PrunableViT:
         ours, theirs = ({(name, t.shape) for name, t in m.state_dict().items()} for m in (twin, model))
         for name, size in sorted(theirs ^ ours):
             raise ModelError(
-                f"sub-models cannot be cut out of {name_of(model)}: its parameters differ from those of a plain ViT "
+                f"sub-models cannot be cut out of {model_name(model)}: its parameters differ from those of a plain ViT "
                 f"of its geometry in {name} {tuple(size)}; use a plain ViT"
             )
 
