@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from raysplit.device import DeviceClient
-from raysplit.device.emulated_link import EmulatedLink, stepped
+from raysplit.device.emulated_link import EmulatedLink, step_rate
 from raysplit.device.http import HttpTransport
 
 IMAGES = 16
@@ -28,14 +28,14 @@ def measure_target(family: str, url: str) -> dict[str, Any]:
     for _ in range(20):
         warm.predict(images)
     warm.close()
-    rate = stepped((_STEP_S, 20e6), (2 * _STEP_S, 2e6), (3 * _STEP_S, 20e6))
+    rate = step_rate((_STEP_S, 20e6), (2 * _STEP_S, 2e6), (3 * _STEP_S, 20e6))
     link = EmulatedLink(transport, rate, ROUND_TRIP_S, transport.clock)
     met, levels, times_ms = [], Counter[str](), []
     start = time.perf_counter()
     with DeviceClient(family, url, target_s=TARGET_S, transport=link) as client:
         while (now := time.perf_counter() - start) < 3 * _STEP_S:
             answer = client.predict(images)
-            met.append(answer.kept)
+            met.append(answer.within_target)
             levels[f"{('20', '2', '20 again')[int(now // _STEP_S)]} Mbit/s, {answer.level}"] += 1
             times_ms.append(1000 * answer.seconds.total)
     return {

@@ -73,7 +73,7 @@ def test_a_stopped_run_goes_on_to_the_weights_of_the_whole(tmp_path):
 def test_the_family_answers_as_before(images):
     family = load_family(str(HERE / "family"))
     assert family.id == EXPECTED["ids"]["family"]
-    x = prepare_batch(images, family.about.mean, family.about.std, "none", 0)
+    x = prepare_batch(images, family.manifest.mean, family.manifest.std, "none", 0)
     for level in family.levels:
         device, server, codec = family.device(level.level), family.server(level.level), family.codec(level.level)
         with torch.no_grad():
@@ -85,7 +85,7 @@ def test_the_family_answers_as_before(images):
 def test_a_family_can_be_written_from_the_run(tmp_path):
     family = load_family(write_family(str(HERE / "split_runs" / "prune"), str(tmp_path / "family")))
     before = load_family(str(HERE / "family"))
-    assert family.about == before.about
+    assert family.manifest == before.manifest
 
 
 @pytest.mark.parametrize("kind", ["vit", "cnn"])

@@ -32,13 +32,13 @@ class FilePrediction:
             "level": self.prediction.level,
             "bytes_up": self.prediction.bytes_up,
             "seconds": asdict(seconds) | {"total": seconds.total},
-            "kept": self.prediction.kept,
+            "kept": self.prediction.within_target,
         }
 
     def __str__(self) -> str:
         one, seconds = self.prediction, self.prediction.seconds
         classes = ", ".join(f"{named.name} {named.probability:.1%}" for named in one.images[0])
-        late = "" if one.kept else " (late)"
+        late = "" if one.within_target else " (late)"
         total, parts = _ms(seconds.total), (seconds.device, seconds.link, seconds.server)
         times = ", ".join(f"{name} {_ms(part)}" for name, part in zip(("device", "link", "server"), parts, strict=True))
         return f"{self.file}: {classes}  [{one.level}, {one.bytes_up} B, {total} ms{late}: {times}]"

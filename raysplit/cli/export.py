@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from raysplit.cli.command import Verbs
+
+if TYPE_CHECKING:
+    from raysplit.family.export import TensorSpec
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -22,10 +25,10 @@ def run(args: argparse.Namespace) -> None:
     """Write the program, and print its input and output."""
     from raysplit.family.export import export
 
-    facts = export(args.family, args.half, args.out, args.level)
-    given, returned = (_format_tensor(facts[end]) for end in ("input", "output"))
-    print(f"{args.out}: {args.half} half at {facts['level']}, {given} → {returned}")
+    info = export(args.family, args.half, args.out, args.level)
+    given, returned = _format_tensor(info.input), _format_tensor(info.output)
+    print(f"{args.out}: {args.half} half at {info.level}, {given} → {returned}")
 
 
-def _format_tensor(facts: dict[str, Any]) -> str:
-    return f"{facts['dtype']} ({', '.join(map(str, facts['shape']))})"
+def _format_tensor(spec: TensorSpec) -> str:
+    return f"{spec.dtype} ({', '.join(map(str, spec.shape))})"

@@ -14,7 +14,8 @@ from raysplit.utils.text_table import DASH, align_table, format_call, number, pe
 if TYPE_CHECKING:
     from raysplit.ensemble.bundle import Ensemble
     from raysplit.ensemble.manifest import SubmodelEntry
-    from raysplit.family.bundle import Family, FamilyLevel
+    from raysplit.family.bundle import Family
+    from raysplit.family.manifest import FamilyLevel
 
 _SUBMODELS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
 _LEVELS = ("level", "file", "accuracy", "validation", "bytes up\nper image", "bytes down\nper image", "epochs")
@@ -55,14 +56,14 @@ def family_to_json(family: Family) -> dict[str, Any]:
     """Return a family's manifest as JSON data, with `kind` and `id`."""
     from raysplit.family.bundle import KIND
 
-    return {"kind": KIND, "id": family.id} | family.about.model_dump(mode="json")
+    return {"kind": KIND, "id": family.id} | family.manifest.model_dump(mode="json")
 
 
 def format_family(family: Family) -> str:
     """Return a family as text for a terminal."""
-    about = family.about
-    facts = _common_facts(family.id, about.classes, about.shape)
-    facts |= {"cut": about.cut, "crosses": "×".join(map(str, about.code_shape))}
+    manifest = family.manifest
+    facts = _common_facts(family.id, manifest.classes, manifest.shape)
+    facts |= {"cut": manifest.cut, "crosses": "×".join(map(str, manifest.code_shape))}
     table = align_table(_LEVELS, [_level_cells(level) for level in family.levels], 2)
     return "\n".join(["prune family", *_format_facts(facts), "", table])
 

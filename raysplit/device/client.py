@@ -1,4 +1,4 @@
-"""A device's client: the device half runs here, the server half there, at the level that keeps a latency target."""
+"""A device's client: it runs the device half and sends its code at the level that meets a latency target."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ Images = torch.Tensor | np.ndarray | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class Seconds:
-    """Where the time of a request went."""
+class RequestTiming:
+    """Where the time of a request went, in seconds."""
 
     device: float
-    """From pixels to message; decoding of image files apart."""
+    """From pixels to message; decoding of image files is not included."""
     link: float
-    """All that is neither device nor server: crossing, connecting, waiting and a try that failed."""
+    """Everything that is neither device nor server: transfer, connecting, waiting, and a failed attempt."""
     server: float
-    """As it says: queue and compute."""
+    """As the server reports it: queue and compute."""
 
     @property
     def total(self) -> float:
@@ -52,45 +52,45 @@ class Seconds:
 
 @dataclass(frozen=True)
 class ClientPrediction:
-    """What the server says of some images, and what it took."""
+    """What the server predicts for some images, and what it cost."""
 
     level: str
-    """At which the images crossed."""
+    """The level at which the images were sent."""
     images: tuple[tuple[ClassProbability, ...], ...]
-    """Of each image the likeliest classes with their probabilities, likeliest first."""
-    seconds: Seconds
+    """The most likely classes of each image, most likely first."""
+    seconds: RequestTiming
     bytes_up: int
-    """Of the message, header included; HTTP's own headers apart."""
-    kept: bool
-    """The total of `seconds` is within the target."""
+    """Size of the message, its header included and HTTP's own headers not."""
+    within_target: bool
+    """Whether the total of `seconds` is within the target."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The likeliest class of each image."""
+        """The most likely class of each image."""
         return tuple(image[0].name for image in self.images)
 
 
 class DeviceClient:
-    """Classifies images with the device half of a family here and its server half behind a URL.
+    """Classifies images with the device half of a family, and its server half behind a URL.
 
-    For each request the level is the loosest that is forecast to be answered within `target_s` seconds, from the time
-    that this device and the server took so far and what exchanges told of the link; the tightest where none is. A
-    looser level is tried now and then, so that a link that got better is found out.
+    Each request is sent at the loosest level that is forecast to be answered within `target_s` seconds, given how long
+    the device, the server and the link have taken so far; if there is none, at the tightest. Now and then a looser
+    level is tried, to find out whether the link has become faster.
 
-    Of one thread; the connection is kept open until `close`, or the end of a `with` block.
+    For use by one thread. The connection stays open until `close`, or until the end of a `with` block.
 
     Args:
-        family: a prune family, or its path or URI; the device needs the device halves of its weights alone.
+        family: a prune family, or its path or URI; the device needs only the device halves of its weights.
         url: of the server, like http://127.0.0.1:8000.
         target_s: seconds from pixels to answer.
-        api_key: what the server wants in `X-API-Key`.
-        timeout_s: how long the server may be silent before it is given up.
+        api_key: the key that the server expects in `X-API-Key`.
+        timeout_s: how long the server may be silent before the request fails.
         transport: carries requests in place of HTTP over the machine's own network.
 
-    Raises BundleError for a family that is damaged, ConfigError for a URL, key or target that is none.
+    Raises BundleError for a damaged family, ConfigError for an invalid URL, key or target.
 
     >>> with DeviceClient("family", "http://127.0.0.1:8000", target_s=0.2) as client:
-    ...     client.family.about.shape  # client.predict(images) sends them
+    ...     client.family.manifest.shape  # client.predict(images) sends them
     (1, 8, 8)
     """
 
@@ -107,42 +107,42 @@ class DeviceClient:
         if not (target_s > 0 and timeout_s > 0):
             raise ConfigError(f"target_s={target_s:g} and timeout_s={timeout_s:g} are seconds; both must be above 0")
         if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
-            raise ConfigError("the API key holds what no header can carry; use printable ASCII")
+            raise ConfigError("the API key has characters that a header cannot carry; use printable ASCII")
         self.family = load_family(family) if isinstance(family, str) else family
         self.url, self.target_s = url, target_s
         transport = transport or HttpTransport(url, timeout_s)
         self._clock, self._session = transport.clock, Session(url, transport)
         self._headers = {FAMILY_HEADER: self.family.id} | ({KEY_HEADER: api_key} if api_key else {})
         self._halves = DeviceHalves(self.family)
-        self._chooser = LevelPolicy(target_s)
+        self._policy = LevelPolicy(target_s)
         self._link: LinkEstimate | None = None
         self._device, self._server = ComputeEstimate(), ComputeEstimate()
-        self._squeezed = {level: CompressionRatio() for level in self._halves.levels}
+        self._ratios = {level: CompressionRatio() for level in self._halves.levels}
 
     def predict(self, images: Images) -> ClientPrediction:
-        """Return what the server says of images, which go in one message.
+        """Send images in one message and return what the server predicts.
 
-        Raises DataError for what is no image of this family; ServerError for a server that cannot be reached, is late
-        or fails; RequestError when it refuses, as it does a device of another family.
+        Raises DataError for anything that is not an image of this family's shape; ServerError for a server that cannot
+        be reached, is late or fails; RequestError when it refuses, for example because it has another family.
         """
-        pixels = self._pixels(images)
-        link, count = self._link or self._met(), len(pixels)
-        level = self._pick(link, count)
+        pixels = self._to_pixels(images)
+        link, count = self._link or self._measure_round_trip(), len(pixels)
+        level = self._choose_level(link, count)
         start = self._clock.now()
-        body = self._halves.message(pixels, level).to_bytes()
+        body = self._halves.encode(pixels, level).to_bytes()
         device_s = self._clock.now() - start
         headers = self._headers | {LEVEL_HEADER: level_to_header(level), "Content-Type": "application/octet-stream"}
-        exchange = self._asked(link, Request("POST", SPLIT_PATH, headers, body))
-        said = self._read(exchange, count)
-        server_s = said.seconds.queue + said.seconds.compute
-        seconds = Seconds(device_s, max(exchange.total_s - server_s, 0.0), server_s)
-        kept = seconds.total <= self.target_s
-        link.saw(len(body), max(exchange.seconds - server_s, 0.0))
-        self._chooser.told(kept)
-        self._device.saw(count, device_s)
-        self._server.saw(count, server_s)
-        self._squeezed[level].saw(len(body), self._halves.most_bytes(level, count))
-        return ClientPrediction(level, said.images, seconds, len(body), kept)
+        exchange = self._exchange(link, Request("POST", SPLIT_PATH, headers, body))
+        response = self._parse(exchange, count)
+        server_s = response.seconds.queue + response.seconds.compute
+        timing = RequestTiming(device_s, max(exchange.total_s - server_s, 0.0), server_s)
+        within_target = timing.total <= self.target_s
+        link.observe(len(body), max(exchange.seconds - server_s, 0.0))
+        self._policy.record(within_target)
+        self._device.observe(count, device_s)
+        self._server.observe(count, server_s)
+        self._ratios[level].observe(len(body), self._halves.max_message_bytes(level, count))
+        return ClientPrediction(level, response.images, timing, len(body), within_target)
 
     def close(self) -> None:
         """Close the connection."""
@@ -154,50 +154,50 @@ class DeviceClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _met(self) -> LinkEstimate:
-        """Measure the round trip by a first request; it also finds out whether the server is there and lets us in."""
-        exchange = self._session.ask(Request("GET", FAMILY_PATH, self._headers))
+    def _measure_round_trip(self) -> LinkEstimate:
+        """Start the link's estimate by a small request, which also checks that the server is there and lets us in."""
+        exchange = self._session.request(Request("GET", FAMILY_PATH, self._headers))
         self._link = LinkEstimate(exchange.seconds)
         return self._link
 
-    def _asked(self, link: LinkEstimate, request: Request) -> Exchange:
+    def _exchange(self, link: LinkEstimate, request: Request) -> Exchange:
         start = self._clock.now()
         try:
-            return self._session.ask(request)
+            return self._session.request(request)
         except LinkError:
-            # A link that is too slow for the level must not keep it: the next request is sent at a tighter one.
+            # If the link is too slow for the level, the next request must be sent at a tighter one.
             if (seconds := self._clock.now() - start) > self.target_s:
-                link.saw(len(request.body), seconds)
-                self._chooser.told(False)
+                link.observe(len(request.body), seconds)
+                self._policy.record(False)
             raise
 
-    def _pick(self, link: LinkEstimate, count: int) -> str:
+    def _choose_level(self, link: LinkEstimate, count: int) -> str:
         levels = self._halves.levels
-        sizes = [round(self._squeezed[level].share * self._halves.most_bytes(level, count)) for level in levels]
+        sizes = [round(self._ratios[level].ratio * self._halves.max_message_bytes(level, count)) for level in levels]
         compute_s = self._device.forecast(count) + self._server.forecast(count)
-        return levels[self._chooser.pick(sizes, compute_s, link)]
+        return levels[self._policy.choose(sizes, compute_s, link)]
 
-    def _read(self, exchange: Exchange, count: int) -> SplitResponse:
+    def _parse(self, exchange: Exchange, count: int) -> SplitResponse:
         try:
-            said = SplitResponse.model_validate_json(exchange.body)
+            response = SplitResponse.model_validate_json(exchange.body)
         except ValidationError:
-            raise ServerError(f"{self.url} answers what is no answer of a split server; is it one?") from None
-        if len(said.images) != count:
-            raise ServerError(f"{self.url} answers for {len(said.images)} images, {count} were sent")
-        return said
+            raise ServerError(f"{self.url} does not answer like a split server; check the URL") from None
+        if len(response.images) != count:
+            raise ServerError(f"{self.url} answered for {len(response.images)} images, {count} were sent")
+        return response
 
-    def _pixels(self, images: Images) -> torch.Tensor:
+    def _to_pixels(self, images: Images) -> torch.Tensor:
         if isinstance(images, torch.Tensor):
             return images
         if isinstance(images, np.ndarray):
             return torch.from_numpy(images)
         if isinstance(images, str | Path) or not images:
             raise DataError("give a list of one or more image files, or uint8 pixels (N, C, H, W)")
-        channels, height, width = self.family.about.shape
-        found = []
+        channels, height, width = self.family.manifest.shape
+        pixels = []
         for file in images:
             try:
-                found.append(decode(Path(file), (height, width), channels))
+                pixels.append(decode(Path(file), (height, width), channels))
             except BadRow as err:
                 raise DataError(f"{file}: {err}; give 8-bit image files") from None
-        return torch.from_numpy(np.stack(found))
+        return torch.from_numpy(np.stack(pixels))

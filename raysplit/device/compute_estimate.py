@@ -1,26 +1,33 @@
-"""What a request typically costs beside the link: seconds of compute, and bytes against their bound."""
+"""What a request typically costs apart from the link: seconds of compute, and bytes relative to their bound."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
 
-_KEPT = 5
-"""Figures of which the median is taken: one request that took much longer than others changes nothing."""
+_WINDOW = 5
+"""Values of which the median is taken, so that one request that took much longer than others has no effect."""
 
 
 class ComputeEstimate:
-    """Seconds that a side takes for some images; for a number of images not seen yet, scaled from the nearest one."""
+    """Seconds that one side takes for a number of images; for a new number, scaled from the nearest known one.
+
+    >>> estimate = ComputeEstimate()
+    >>> for seconds in (0.02, 0.02, 1.5):
+    ...     estimate.observe(2, seconds)
+    >>> estimate.forecast(2), estimate.forecast(4)
+    (0.02, 0.04)
+    """
 
     def __init__(self) -> None:
         self._seconds: dict[int, deque[float]] = {}
 
-    def saw(self, count: int, seconds: float) -> None:
-        """Note that `count` images took `seconds`."""
-        self._seconds.setdefault(count, deque(maxlen=_KEPT)).append(seconds)
+    def observe(self, count: int, seconds: float) -> None:
+        """Record that `count` images took `seconds`."""
+        self._seconds.setdefault(count, deque(maxlen=_WINDOW)).append(seconds)
 
     def forecast(self, count: int) -> float:
-        """Return the seconds for `count` images; 0 when nothing is known."""
+        """Return the seconds for `count` images; 0 before the first observation."""
         if not self._seconds:
             return 0.0
         nearest = min(self._seconds, key=lambda known: abs(known - count))
@@ -28,16 +35,16 @@ class ComputeEstimate:
 
 
 class CompressionRatio:
-    """Bytes of messages as a share of what they can be at most; the entropy stage decides."""
+    """Size of messages relative to their bound, which depends on how well the entropy coder does."""
 
     def __init__(self) -> None:
-        self._shares: deque[float] = deque(maxlen=_KEPT)
+        self._ratios: deque[float] = deque(maxlen=_WINDOW)
 
     @property
-    def share(self) -> float:
-        """The typical share; 1 when nothing is known."""
-        return statistics.median(self._shares) if self._shares else 1.0
+    def ratio(self) -> float:
+        """The typical ratio; 1 before the first observation."""
+        return statistics.median(self._ratios) if self._ratios else 1.0
 
-    def saw(self, size: int, most: int) -> None:
-        """Note that a message had `size` bytes of at most `most`."""
-        self._shares.append(size / most)
+    def observe(self, size: int, bound: int) -> None:
+        """Record that a message had `size` bytes, of at most `bound`."""
+        self._ratios.append(size / bound)

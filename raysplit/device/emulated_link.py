@@ -1,4 +1,4 @@
-"""A link whose rate changes with time, put between a client and its transport: for tests and benchmarks."""
+"""An emulated link whose rate changes over time, put between a client and its transport for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from raysplit.device.http import Clock, Reply, Request, Transport
 
 _HEADERS_BYTES = 300
-"""Around a body, in requests and answers alike."""
+"""HTTP headers of a request or an answer."""
 
 
 class VirtualClock:
-    """Time that passes only when somebody sleeps."""
+    """A clock that only sleeping advances."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -23,23 +23,25 @@ class VirtualClock:
         self._now += seconds
 
 
-def stepped(*steps: tuple[float, float]) -> Callable[[float], float]:
-    """Return a rate over time, in bits per second, from `(seconds, bit_s)` pairs: each holds until its second.
+def step_rate(*steps: tuple[float, float]) -> Callable[[float], float]:
+    """Return a rate over time, in bits per second, from `(end_s, bit_s)` pairs; the last one has no end.
 
-    The last one holds for ever. `stepped((20, 20e6), (40, 2e6), (60, 20e6))` is 20 → 2 → 20 Mbit/s.
+    >>> rate = step_rate((20, 20e6), (40, 2e6), (60, 20e6))
+    >>> rate(10), rate(30), rate(1000)
+    (20000000.0, 2000000.0, 20000000.0)
     """
 
     def rate(seconds: float) -> float:
-        return next((bit_s for until, bit_s in steps if seconds < until), steps[-1][1])
+        return next((bit_s for end_s, bit_s in steps if seconds < end_s), steps[-1][1])
 
     return rate
 
 
 class EmulatedLink:
-    """A transport that is as slow as a link: `inner` carries requests, `clock` is slept on for each direction.
+    """A transport as slow as a link: `inner` carries the requests, and `clock` sleeps for each direction.
 
-    `rate` says how many bits cross in a second, by the seconds since this was made; a body crosses at the rate of the
-    moment in which it is sent. `inner` should take no longer on its own than the server does.
+    `rate` is the number of bits per second, by the seconds since this object was created; a body is sent at the rate
+    of the moment in which it starts. `inner` should take no longer than the server itself does.
     """
 
     def __init__(self, inner: Transport, rate: Callable[[float], float], round_trip_s: float, clock: Clock):
@@ -51,14 +53,14 @@ class EmulatedLink:
         self._inner.open()
 
     def send(self, request: Request) -> Reply:
-        self._cross(len(request.body))
+        self._sleep_for(len(request.body))
         reply = self._inner.send(request)
-        self._cross(len(reply.body))
+        self._sleep_for(len(reply.body))
         return reply
 
     def close(self) -> None:
         self._inner.close()
 
-    def _cross(self, size: int) -> None:
+    def _sleep_for(self, size: int) -> None:
         rate = self._rate(self.clock.now() - self._start)
         self.clock.sleep(self._delay_s + 8 * (size + _HEADERS_BYTES) / rate)

@@ -1,4 +1,4 @@
-"""Requests to the server over one connection that is kept open, and what to do when it fails."""
+"""Requests to the server over one connection that is kept open, and what to do when a request fails."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 from raysplit.errors import ConfigError, LinkError, RequestError, ServerError
 
-_LOST = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead)
-"""The server closed the connection: it stopped, or was tired of an idle one."""
-_LONGEST_WAIT_S = 60
+_CONNECTION_LOST = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead)
+"""The server has closed the connection: it stopped, or the connection was idle for too long."""
+_MAX_RETRY_AFTER_S = 60
 
 
 class Clock(Protocol):
-    """What tells the time in seconds, and lets it pass."""
+    """Measures time in seconds, and waits."""
 
     def now(self) -> float: ...
 
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own."""
+    """The machine's own clock."""
 
     def now(self) -> float:
         return time.perf_counter()
@@ -37,6 +37,8 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class Request:
+    """An HTTP request."""
+
     method: str
     path: str
     headers: Mapping[str, str]
@@ -45,14 +47,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
+    """The answer to a request, with a status that may be an error's."""
+
     status: int
     headers: Mapping[str, str]
-    """Names are in lower case."""
+    """By names in lower case."""
     body: bytes
 
 
 class Transport(Protocol):
-    """Carries one request at a time; raises OSError or HTTPException where that fails."""
+    """Carries one request at a time; raises OSError or HTTPException when that fails."""
 
     clock: Clock
 
@@ -68,16 +72,21 @@ class HttpTransport:
     """Carries requests to a server by its URL, over a connection that is kept open."""
 
     def __init__(self, url: str, timeout_s: float):
-        """Raises ConfigError for what is no URL; `timeout_s` is how long each part of an answer may take."""
+        """Raises ConfigError for an invalid URL; `timeout_s` is how long each part of an answer may take.
+
+        >>> HttpTransport("server:8000", timeout_s=1.0)
+        Traceback (most recent call last):
+        raysplit.errors.ConfigError: 'server:8000' is not a server's URL; write it like http://127.0.0.1:8000
+        """
         self.clock: Clock = SystemClock()
         parts = urlsplit(url)
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        schemes = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         try:
-            self._connection = kinds[parts.scheme](parts.hostname or "", parts.port, timeout=timeout_s)
+            self._connection = schemes[parts.scheme](parts.hostname or "", parts.port, timeout=timeout_s)
         except (KeyError, ValueError, http.client.InvalidURL):
-            raise ConfigError(f"'{url}' is no URL of a server; write it like http://127.0.0.1:8000") from None
+            raise ConfigError(f"'{url}' is not a server's URL; write it like http://127.0.0.1:8000") from None
         if not parts.hostname:
-            raise ConfigError(f"'{url}' names no server; write it like http://127.0.0.1:8000")
+            raise ConfigError(f"'{url}' has no host name; write it like http://127.0.0.1:8000")
         self._prefix = parts.path.rstrip("/")
 
     def open(self) -> None:
@@ -99,26 +108,26 @@ class Exchange:
 
     body: bytes
     seconds: float
-    """From sending to the last byte of the answer, of the try that was answered."""
+    """From sending to the last byte of the answer, in the attempt that was answered."""
     total_s: float
-    """With connecting, waiting and tries that failed."""
+    """Includes connecting, waiting and failed attempts."""
 
 
 class Session:
-    """Asks a server, patiently: what can be mended by asking once more is."""
+    """Sends requests to a server, and once more where that can help."""
 
     def __init__(self, url: str, transport: Transport):
         self._url, self._transport = url, transport
 
-    def ask(self, request: Request) -> Exchange:
+    def request(self, request: Request) -> Exchange:
         """Return the answer to a request that can be repeated without harm.
 
-        It is sent again, once, over a new connection when the connection is lost, and when the server says with 503
-        how long to wait. Raises LinkError when it cannot be reached, is late or does not answer, ServerError
-        or RequestError with the server's words and status when it fails or refuses.
+        It is sent once more if the connection is lost, over a new one, or if the server answers 503 and says how long
+        to wait. Raises LinkError if the server cannot be reached, is late or does not answer, ServerError or
+        RequestError with the server's own words and status if it fails or refuses.
         """
         clock, start = self._transport.clock, self._transport.clock.now()
-        again = True
+        may_repeat = True
         while True:
             try:
                 self._transport.open()
@@ -126,17 +135,17 @@ class Session:
                 reply = self._transport.send(request)
             except (OSError, http.client.HTTPException) as err:
                 self._transport.close()
-                if again and isinstance(err, _LOST) and not isinstance(err, ConnectionRefusedError):
-                    again = False
+                if may_repeat and isinstance(err, _CONNECTION_LOST) and not isinstance(err, ConnectionRefusedError):
+                    may_repeat = False
                     continue
-                raise LinkError(f"{self._url} {_why(err)}") from None
+                raise LinkError(f"{self._url} {_describe(err)}") from None
             done = clock.now()
             if reply.status < 400:
                 return Exchange(reply.body, done - sent, done - start)
-            wait = _wait_s(reply)
-            if not (again and reply.status == 503 and wait is not None):
-                raise _refused(self._url, reply)
-            again = False
+            wait = _retry_after_s(reply)
+            if not (may_repeat and reply.status == 503 and wait is not None):
+                raise _error_of(self._url, reply)
+            may_repeat = False
             clock.sleep(wait)
 
     def close(self) -> None:
@@ -144,22 +153,22 @@ class Session:
         self._transport.close()
 
 
-def _why(err: Exception) -> str:
+def _describe(err: Exception) -> str:
     if isinstance(err, TimeoutError):
-        return "does not answer in time; is the link up, and timeout_s long enough?"
-    if isinstance(err, _LOST) and not isinstance(err, ConnectionRefusedError):
+        return "does not answer in time; check the link, and that timeout_s is long enough"
+    if isinstance(err, _CONNECTION_LOST) and not isinstance(err, ConnectionRefusedError):
         return "closed the connection twice without an answer"
-    return f"cannot be reached ({err or type(err).__name__}); does a server run there?"
+    return f"cannot be reached ({err or type(err).__name__}); check that the server is running"
 
 
-def _wait_s(reply: Reply) -> float | None:
-    """Return how long the server asks to wait; None if it does not say in seconds."""
+def _retry_after_s(reply: Reply) -> float | None:
+    """Return how long the server asks to wait; None if it does not say so in seconds."""
     text = reply.headers.get("retry-after", "")
     # Digits are counted first: Python refuses to read numbers of thousands of them.
-    return min(int(text), _LONGEST_WAIT_S) if text.isascii() and text.isdigit() and len(text) < 9 else None
+    return min(int(text), _MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
-def _refused(url: str, reply: Reply) -> RequestError | ServerError:
+def _error_of(url: str, reply: Reply) -> RequestError | ServerError:
     try:
         text = str(json.loads(reply.body)["error"])
     except (ValueError, KeyError, TypeError):

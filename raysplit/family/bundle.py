@@ -1,64 +1,34 @@
-"""A prune family as a bundle: one model for each level, for serving at whichever level the link allows."""
+"""A prune family as a bundle: one model per level, to serve at whichever level the link allows."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor
 
 from raysplit.compress.codec import Codec
 from raysplit.compress.user_codec import build_codec
-from raysplit.config import Frozen, Level, Prune, SplitConfig, describe, loads
+from raysplit.config import Level, Prune, SplitConfig, describe, loads
 from raysplit.errors import BundleError, ConfigError, nearest
+from raysplit.family.manifest import FamilyLevel, FamilyManifest
+from raysplit.family.shared_levels import SharedLevels
 from raysplit.folders.run_dir import RunDir, level_file
 from raysplit.records.levels import level_records
-from raysplit.train.halves import BuiltHalves, DeviceHalf, ServerHalf, build_device_half, build_server_half
+from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_server_half
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle, write_bundle
 
 KIND = "prune_family"
-Half = TypeVar("Half", bound=nn.Module)
 _RECORD = ("config.json", "metrics.parquet", "summary.json")
-"""The run's record goes along: halves are built from the config, and a report reads a family like its run."""
-
-
-class FamilyLevel(Frozen):
-    """One model of a family; the fields of `raysplit.records.levels.LevelRecord`, and where it lies."""
-
-    level: str
-    """As a level prints: `c4·b4/b4·zstd`."""
-    file: str
-    epochs: int
-    test_accuracy: float
-    val_accuracy: float
-    bytes_per_sample_up: float
-    bytes_per_sample_down: float
-    seconds: float
-    bytes_per_image: int
-    """Bytes of one image's activation message in a batch of one, header included."""
-    bytes_per_image_exact: bool
-    """False: an upper bound, because an entropy stage follows."""
-
-
-class FamilyManifest(Frozen):
-    """What the manifest says of a family."""
-
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """Channels, height and width of the images."""
-    mean: tuple[float, ...]
-    """Of each channel of the training images, in 0..1; with `std`, the normalisation."""
-    std: tuple[float, ...]
-    cut: str
-    channel_dim: int
-    """Dimension of the channels in the batched tensor that crosses."""
-    code_shape: tuple[int, ...]
-    """Shape of what crosses, without the batch dimension."""
-    levels: tuple[FamilyLevel, ...]
-    """Loosest first."""
+"""The run's record is part of the bundle: halves are built from the config, and a report reads a family like a run."""
+Side = Literal["device", "server"]
+Half = TypeVar("Half", DeviceHalf, ServerHalf)
 
 
 def prune_of(config: SplitConfig) -> Prune:
@@ -73,7 +43,7 @@ def prune_of(config: SplitConfig) -> Prune:
 
 
 def write_family(run_dir: str, out: str) -> str:
-    """Write the bundle of a finished prune run to a path or URI and return where it is.
+    """Write the bundle of a finished prune run to a path or URI and return its location.
 
     Raises ConfigError for a run of another schedule or one that has not ended.
 
@@ -81,19 +51,24 @@ def write_family(run_dir: str, out: str) -> str:
     >>> [level.level for level in family.levels]
     ['all·b4/b4·zstd', 'c2·b4/b4·zstd']
     """
-    place = RunDir.at(run_dir)
-    config, summary = place.config(), place.summary()
+    folder = RunDir.at(run_dir)
+    config, summary = folder.config(), folder.summary()
     prune_of(config)
     if summary is None:
         raise ConfigError(f"run '{run_dir}' has not ended; go on with --resume {run_dir}")
     built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
-    levels: list[dict[str, Any]] = []
-    for index, member in enumerate(level_records(place.records(), config.train.batch_size)):
-        codec = build_codec(config.codec, Level(member.level), "up", built.cut.channel_dim)
+    levels = []
+    for index, record in enumerate(level_records(folder.records(), config.train.batch_size)):
+        codec = build_codec(config.codec, Level(record.level), "up", built.cut.channel_dim)
         size = codec.estimate((1, *built.code_shape))
-        image = {"bytes_per_image": size.bytes, "bytes_per_image_exact": size.exact}
-        levels.append({"level": member.level, "file": level_file(index)} | asdict(member) | image)
-    about = FamilyManifest.model_validate(
+        entry = FamilyLevel(
+            **asdict(record),
+            file=level_file(index),
+            bytes_per_image=size.bytes,
+            bytes_per_image_exact=size.exact,
+        )
+        levels.append(entry)
+    manifest = FamilyManifest.model_validate(
         {
             "classes": summary.classes,
             "shape": summary.shape,
@@ -105,14 +80,14 @@ def write_family(run_dir: str, out: str) -> str:
             "levels": levels,
         }
     )
-    names = [*(level.file for level in about.levels), *_RECORD]
-    return write_bundle(out, KIND, about.model_dump(mode="json"), {name: place.read(name) for name in names})
+    names = [*(level.file for level in levels), *_RECORD]
+    return write_bundle(out, KIND, manifest.model_dump(mode="json"), {name: folder.read(name) for name in names})
 
 
 def load_family(location: str) -> Family:
-    """Open a family by path or URI, every hash checked.
+    """Open a family by path or URI and check the hash of every file.
 
-    Raises BundleError for what is not a family, and for damaged, missing or contradictory files.
+    Raises BundleError for anything that is not a family, and for damaged, missing or contradictory files.
 
     >>> family = load_family("family")
     >>> {level.level: level.bytes_per_image for level in family.levels}
@@ -120,29 +95,44 @@ def load_family(location: str) -> Family:
     """
     bundle = open_bundle(location, KIND)
     try:
-        about = FamilyManifest.model_validate(bundle.about)
+        manifest = FamilyManifest.model_validate(bundle.about)
     except ValidationError as err:
         raise BundleError(f"{MANIFEST} of family '{location}' is malformed: {describe(err)}; write it again") from None
     text = bundle.path("config.json").read_text(encoding="utf-8")
     config = loads(SplitConfig, text, where=f"config.json of family '{location}'")
-    here, planned = [level.level for level in about.levels], [str(level) for level in config.levels()]
-    if here != planned:
+    listed, trained = [level.level for level in manifest.levels], [str(level) for level in config.levels()]
+    if listed != trained:
         raise BundleError(
-            f"{MANIFEST} of family '{location}' lists the levels {', '.join(here) or 'none'}; its config.json has "
-            f"{', '.join(planned)}. Write the family again from its run"
+            f"{MANIFEST} of family '{location}' lists the levels {', '.join(listed) or 'none'}; its config.json has "
+            f"{', '.join(trained)}. Write the family again from its run"
         )
-    return Family(bundle, about, config)
+    return Family(bundle, manifest, config)
+
+
+@dataclass(frozen=True)
+class LevelHalves:
+    """Both halves of a family at one level."""
+
+    device: DeviceHalf
+    server: ServerHalf
 
 
 class Family:
-    """A family that was loaded: what it holds, and its halves level by level.
+    """A loaded family: its manifest, and its halves level by level.
 
-    Halves come on the CPU in eval mode with fp32 weights. They give the record's accuracy when they compute as
-    the run did: in the `train.precision` and `train.channels_last` of the config, with the codec between them.
+    Halves are on the CPU in eval mode with fp32 weights, and each allocates its own weights alone. They reach the
+    recorded accuracy when they compute as the run did: in the `train.precision` and `train.channels_last` of the
+    config, with the codec between them.
+
+    >>> family = load_family("family")
+    >>> device, codec = family.device("c2.b4/b4.zstd"), family.codec("c2.b4/b4.zstd")
+    >>> z = device(torch.zeros(1, *family.manifest.shape))
+    >>> codec.compress(z, 0, device.encoder.choose_channels(2)).size <= 68
+    True
     """
 
-    def __init__(self, bundle: Bundle, about: FamilyManifest, config: SplitConfig):
-        self.about, self.config = about, config
+    def __init__(self, bundle: Bundle, manifest: FamilyManifest, config: SplitConfig):
+        self.manifest, self.config = manifest, config
         self._bundle = bundle
 
     @property
@@ -153,59 +143,87 @@ class Family:
     @property
     def levels(self) -> tuple[FamilyLevel, ...]:
         """Every level, loosest first."""
-        return self.about.levels
-
-    def load(self, level: str) -> BuiltHalves:
-        """Return both halves at a level, given as it prints; BundleError for one that is not in the family."""
-        built = build_device_half(self.config, *self._geometry, init_weights=False)
-        device = self._fill(built.half, level, "device")
-        return BuiltHalves(built.cut, built.code_shape, device, self.server(level), built.head)
+        return self.manifest.levels
 
     def device(self, level: str) -> DeviceHalf:
-        """Return the device half alone; no memory is allocated for the server half."""
-        return self._fill(build_device_half(self.config, *self._geometry, init_weights=False).half, level, "device")
+        """Return the device half at a level, given as it prints; BundleError for one that is not in the family."""
+        return self._load(self._build_device(), level, "device")
 
     def server(self, level: str) -> ServerHalf:
-        """Return the server half alone; no memory is allocated for the device half."""
-        return self._fill(build_server_half(self.config, *self._geometry, init_weights=False).half, level, "server")
+        """Return the server half at a level, given as it prints; BundleError for one that is not in the family."""
+        return self._load(self._build_server(), level, "server")
+
+    def load(self, level: str) -> LevelHalves:
+        """Return both halves at a level, given as it prints; BundleError for one that is not in the family."""
+        return LevelHalves(self.device(level), self.server(level))
+
+    def device_levels(self, device: torch.device) -> SharedLevels[DeviceHalf]:
+        """Return the device half at all levels in one module, ready to compute on `device` as it was trained."""
+        return self._share(self._build_device(), "device", device)
+
+    def server_levels(self, device: torch.device) -> SharedLevels[ServerHalf]:
+        """Return the server half at all levels in one module, ready to compute on `device` as it was trained."""
+        return self._share(self._build_server(), "server", device)
 
     def codec(self, level: str) -> Codec:
-        """Return the codec that brings activations up at a level."""
-        return build_codec(self.config.codec, self.level(level), "up", self.about.channel_dim)
+        """Return the codec for activations at a level."""
+        return build_codec(self.config.codec, self.level(level), "up", self.manifest.channel_dim)
 
     def level(self, level: str) -> Level:
         """Return a level of the family, given as it prints; BundleError for one that is not in the family."""
-        return Level(self._entry(level).level)
+        return Level(self._find(level).level)
 
-    @property
-    def _geometry(self) -> tuple[int, tuple[int, int, int]]:
-        """Number of classes, and channels, height and width of the images."""
-        return len(self.about.classes), self.about.shape
+    def _build_device(self) -> DeviceHalf:
+        classes, shape = len(self.manifest.classes), self.manifest.shape
+        return build_device_half(self.config, classes, shape, init_weights=False).half.eval()
+
+    def _build_server(self) -> ServerHalf:
+        classes, shape = len(self.manifest.classes), self.manifest.shape
+        return build_server_half(self.config, classes, shape, init_weights=False).half.eval()
 
     @cached_property
     def _by_name(self) -> dict[str, FamilyLevel]:
         return {level.level: level for level in self.levels}
 
-    def _entry(self, level: str) -> FamilyLevel:
-        # Plain dots may stand for the middle ones, as everywhere.
-        found = self._by_name.get(level) or self._by_name.get(level.replace(".", "·"))
-        if found is None:
+    def _find(self, level: str) -> FamilyLevel:
+        # Levels may be written with plain dots, as everywhere.
+        entry = self._by_name.get(level) or self._by_name.get(level.replace(".", "·"))
+        if entry is None:
             hint = nearest(level, self._by_name)
             raise BundleError(f"family '{self._bundle.location}' has no level '{level}'. {hint}")
-        return found
+        return entry
 
-    def _fill(self, half: Half, level: str, side: str) -> Half:
-        file, prefix = self._entry(level).file, f"{side}."
+    def _load(self, half: Half, level: str, side: Side) -> Half:
+        file = self._find(level).file
+        with self._fitting(file):
+            half.load_state_dict(self._read(file, side, half.state_dict()), assign=True)
+        return half
+
+    def _share(self, half: Half, side: Side, device: torch.device) -> SharedLevels[Half]:
+        shared = SharedLevels(half, device, self.config.train.channels_last)
+        for entry in self.levels:
+            with self._fitting(entry.file):
+                shared.add(entry.level, self._read(entry.file, side, half.state_dict()))
+        return shared
+
+    def _read(self, file: str, side: Side, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of one side of a level, copied, in the dtypes of the half: a view would hold the file."""
+        state = {}
+        with safe_open(self._bundle.path(file), framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                key = name.removeprefix(f"{side}.")
+                if key != name:
+                    tensor: Tensor = stored.get_tensor(name)
+                    state[key] = tensor.to(expected[key].dtype if key in expected else tensor.dtype, copy=True)
+        return state
+
+    @contextmanager
+    def _fitting(self, file: str) -> Iterator[None]:
+        """Raise BundleError where the weights in a file are not those of the config's network."""
         try:
-            with safe_open(self._bundle.path(file), framework="pt") as stored:
-                names = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118
-                half.load_state_dict(
-                    {name.removeprefix(prefix): stored.get_tensor(name) for name in names}, assign=True
-                )
+            yield
         except (SafetensorError, RuntimeError) as err:
             reason = " ".join(str(err).split())
             raise BundleError(
                 f"{file} of family '{self._bundle.location}' does not fit its config.json: {reason}"
             ) from None
-        half.eval()
-        return half

@@ -1,4 +1,4 @@
-"""A half of a family as a program for machines without this package: torch.export or ONNX."""
+"""Export a half of a family as a program for machines without this package: torch.export or ONNX."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import warnings
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,125 +19,168 @@ from raysplit.family.bundle import Family, load_family
 from raysplit.utils.storage import write_file
 
 Side = Literal["device", "server"]
-_META = "raysplit.json"
-"""Name of what a program says of itself, in the file of torch.export; in ONNX, the key of its metadata."""
+_METADATA = "raysplit.json"
+"""Where a program describes itself: the name of a file in torch.export's archive, the key of a property in ONNX."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Dtype and shape of what a program takes or returns; the first dimension is "N", any number of images."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class ProgramInfo:
+    """What an exported program says about itself, in JSON under the names of these fields."""
+
+    family: str
+    """The id of the family."""
+    half: Side
+    level: str
+    cut: str
+    classes: tuple[str, ...]
+    kept: tuple[int, ...] | None
+    """The channels that cross, ascending; None for all of them."""
+    input: TensorSpec
+    output: TensorSpec
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
 
 class DeviceProgram(nn.Module):
-    """uint8 images (N, C, H, W) to the code that crosses at a level: float32, the kept channels alone."""
+    """From uint8 images (N, C, H, W) to the code that crosses at a level: float32, only the channels that are sent."""
 
-    kept: Tensor | None
+    channels: Tensor | None
     mean: Tensor
     std: Tensor
 
     def __init__(self, family: Family, level: str):
         super().__init__()
-        about, budget = family.about, family.level(level).channels
+        manifest = family.manifest
         self.network = family.device(level)
-        kept = None if self.network.encoder is None else self.network.encoder.choose_channels(budget)
-        self.dim = about.channel_dim
-        self.register_buffer("kept", None if kept is None else torch.tensor(kept))
-        self.register_buffer("mean", torch.tensor(about.mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(about.std).view(-1, 1, 1))
+        encoder = self.network.encoder
+        channels = None if encoder is None else encoder.choose_channels(family.level(level).channels)
+        self.dim = manifest.channel_dim
+        self.register_buffer("channels", None if channels is None else torch.tensor(channels))
+        self.register_buffer("mean", torch.tensor(manifest.mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(manifest.std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        z = self.network((images.to(torch.float32) / 255 - self.mean) / self.std)
-        return z if self.kept is None else z.index_select(self.dim, self.kept)
+        z: Tensor = self.network((images.to(torch.float32) / 255 - self.mean) / self.std)
+        return z if self.channels is None else z.index_select(self.dim, self.channels)
 
 
 class ServerProgram(nn.Module):
-    """The code that crosses at a level, as `DeviceProgram` returns it, to float32 logits (N, classes)."""
+    """From the code that crosses at a level, as `DeviceProgram` returns it, to float32 logits (N, classes)."""
 
-    kept: Tensor | None
+    channels: Tensor | None
 
-    def __init__(self, family: Family, level: str, kept: Tensor | None):
+    def __init__(self, family: Family, level: str, channels: Tensor | None):
         super().__init__()
+        manifest = family.manifest
         self.network = family.server(level)
-        self.dim, self.channels = family.about.channel_dim, family.about.code_shape[family.about.channel_dim - 1]
-        self.register_buffer("kept", kept)
+        self.dim, self.width = manifest.channel_dim, manifest.code_shape[manifest.channel_dim - 1]
+        self.register_buffer("channels", channels)
 
     def forward(self, code: Tensor) -> Tensor:
-        if self.kept is None:
-            return self.network(code)
-        shape = [*code.shape]
-        shape[self.dim] = self.channels
-        return self.network(code.new_zeros(shape).index_copy(self.dim, self.kept, code))
+        if self.channels is not None:
+            shape = [*code.shape]
+            shape[self.dim] = self.width
+            code = code.new_zeros(shape).index_copy(self.dim, self.channels, code)
+        logits: Tensor = self.network(code)
+        return logits
 
 
-def export(location: str, side: Side, out: str, level: str | None = None) -> dict[str, Any]:
-    """Write a half of a family at a level, the loosest by default, and return what the program says of itself.
+def export(location: str, side: Side, out: str, level: str | None = None) -> ProgramInfo:
+    """Write a half of a family at a level, by default the loosest, and return what the program says about itself.
 
-    The end of `out` says how: `.pt2` for torch.export (`torch.export.load`), `.onnx` for ONNX. Both take any number of
-    images and compute in fp32, whatever the family was trained in. A device's program ends before the codec: its code
-    is quantised and packed as docs/methods.md describes the message.
+    The file name decides the format: `.pt2` for torch.export (`torch.export.load`), `.onnx` for ONNX. Both take any
+    number of images and compute in fp32, whatever the family was trained in. A device's program ends before the codec:
+    its code is then quantised and packed as docs/methods.md describes.
 
-    Raises BundleError for a level that the family has not, ConfigError for another ending or a network that cannot be
-    exported, MissingExtra for ONNX without its packages.
+    Raises BundleError for a level that the family does not have, ConfigError for another file name or a network that
+    cannot be exported, MissingExtra when the packages for ONNX are missing.
+
+    >>> export("family", "server", "server.exe")
+    Traceback (most recent call last):
+    raysplit.errors.ConfigError: 'server.exe' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them
     """
     ending = out.rpartition(".")[2]
     if ending not in ("pt2", "onnx"):
         raise ConfigError(f"'{out}' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them")
     family = load_family(location)
-    name = family.level(level or family.levels[0].level)
-    device = DeviceProgram(family, str(name)).eval()
-    images = torch.zeros(2, *family.about.shape, dtype=torch.uint8)
-    program: nn.Module = device if side == "device" else ServerProgram(family, str(name), device.kept).eval()
+    name = str(family.level(level or family.levels[0].level))
+    device = DeviceProgram(family, name).eval()
+    inputs = torch.zeros(2, *family.manifest.shape, dtype=torch.uint8)
+    program: nn.Module = device
     with torch.no_grad():
-        given = images if side == "device" else device(images)
-        says = _says(family, side, str(name), device, given, program(given))
-    pack = _pt2 if ending == "pt2" else _onnx
-    write_file(out, pack(program, given, says))
-    return says
+        if side == "server":
+            inputs = device(inputs)
+            program = ServerProgram(family, name, device.channels).eval()
+        info = _describe(family, side, name, device.channels, inputs, program(inputs))
+    pack = _pack_pt2 if ending == "pt2" else _pack_onnx
+    write_file(out, pack(program, inputs, info))
+    return info
 
 
-def _says(
-    family: Family, side: Side, level: str, device: DeviceProgram, given: Tensor, gives: Tensor
-) -> dict[str, Any]:
-    about = family.about
-    return {
-        "family": family.id,
-        "half": side,
-        "level": level,
-        "cut": about.cut,
-        "classes": list(about.classes),
-        "kept": None if device.kept is None else device.kept.tolist(),
-        "input": {"dtype": str(given.dtype).removeprefix("torch."), "shape": ["N", *given.shape[1:]]},
-        "output": {"dtype": str(gives.dtype).removeprefix("torch."), "shape": ["N", *gives.shape[1:]]},
-    }
+def _describe(
+    family: Family, side: Side, level: str, channels: Tensor | None, inputs: Tensor, outputs: Tensor
+) -> ProgramInfo:
+    manifest = family.manifest
+    return ProgramInfo(
+        family=family.id,
+        half=side,
+        level=level,
+        cut=manifest.cut,
+        classes=manifest.classes,
+        kept=None if channels is None else tuple(channels.tolist()),
+        input=_spec(inputs),
+        output=_spec(outputs),
+    )
 
 
-def _pt2(program: nn.Module, given: Tensor, says: dict[str, Any]) -> bytes:
+def _spec(tensor: Tensor) -> TensorSpec:
+    return TensorSpec(str(tensor.dtype).removeprefix("torch."), ("N", *tensor.shape[1:]))
+
+
+def _pack_pt2(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
     out = io.BytesIO()
-    torch.export.save(_exported(program, given), out, extra_files={_META: json.dumps(says)})
+    torch.export.save(_export_program(program, inputs), out, extra_files={_METADATA: info.to_json()})
     return out.getvalue()
 
 
-def _onnx(program: nn.Module, given: Tensor, says: dict[str, Any]) -> bytes:
+def _pack_onnx(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as err:
         raise MissingExtra.of(err.name or "onnx", "onnx", "export to ONNX") from None
-    exported = _exported(program, given)
-    with _quiet():
-        made = torch.onnx.export(exported, (given,), dynamo=True, input_names=["input"], output_names=["output"])
-    assert made is not None
-    made.model.metadata_props[_META] = json.dumps(says)
-    return made.model_proto.SerializeToString()
+    exported = _export_program(program, inputs)
+    with _silence():
+        onnx_program = torch.onnx.export(
+            exported, (inputs,), dynamo=True, input_names=["input"], output_names=["output"]
+        )
+    assert onnx_program is not None
+    onnx_program.model.metadata_props[_METADATA] = info.to_json()
+    data: bytes = onnx_program.model_proto.SerializeToString()
+    return data
 
 
-def _exported(program: nn.Module, given: Tensor) -> torch.export.ExportedProgram:
+def _export_program(program: nn.Module, inputs: Tensor) -> torch.export.ExportedProgram:
     try:
-        with _quiet():
-            return torch.export.export(program, (given,), dynamic_shapes=({0: torch.export.Dim("N", min=1)},))
+        with _silence():
+            return torch.export.export(program, (inputs,), dynamic_shapes=({0: torch.export.Dim("N", min=1)},))
     except Exception as err:
         reason = str(err).strip().partition("\n")[0]
         raise ConfigError(f"this half cannot be exported: {type(err).__name__}: {reason}") from err
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """Keep torch's progress and advice to itself."""
+def _silence() -> Iterator[None]:
+    """Suppress torch's progress messages and advice."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         before = logging.root.manager.disable

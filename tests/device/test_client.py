@@ -14,7 +14,7 @@ from raysplit.compress.quantizing_codec import extract
 from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.device import DeviceClient
-from raysplit.device.emulated_link import EmulatedLink, stepped
+from raysplit.device.emulated_link import EmulatedLink, step_rate
 from raysplit.device.halves import DeviceHalves
 from raysplit.errors import ConfigError, DataError, RequestError, ServerError
 from raysplit.serving.args import Limits, SplitArgs
@@ -39,8 +39,8 @@ def test_answers_are_those_of_the_family(family, app, images):
     with DeviceClient(family, "http://app", target_s=60, transport=AppTransport(app)) as client:
         for count in (1, 3):
             answer = client.predict(images[:count])
-            assert answer.level == family.levels[0].level and answer.kept and answer.seconds.total < 60
-            message = DeviceHalves(family).message(images[:count], answer.level)
+            assert answer.level == family.levels[0].level and answer.within_target and answer.seconds.total < 60
+            message = DeviceHalves(family).encode(images[:count], answer.level)
             assert answer.bytes_up == len(message.to_bytes())
             z = extract(message)
             if train.channels_last:
@@ -49,7 +49,7 @@ def test_answers_are_those_of_the_family(family, app, images):
             with torch.inference_mode(), autocast(z.device, train.precision):
                 expected = half(z).float().softmax(1).topk(3)
             assert [[named.probability for named in image] for image in answer.images] == expected.values.tolist()
-            assert answer.classes == tuple(family.about.classes[i] for i in expected.indices[:, 0])
+            assert answer.classes == tuple(family.manifest.classes[i] for i in expected.indices[:, 0])
 
 
 def test_files_arrays_and_tensors_are_the_same(family, app, images, tmp_path):
@@ -64,10 +64,10 @@ def test_files_arrays_and_tensors_are_the_same(family, app, images, tmp_path):
 def test_the_level_follows_the_link(family, images):
     many, thin_bit_s = images[:100], 300e3
     halves = DeviceHalves(family)
-    sizes = {level: len(halves.message(many, level).to_bytes()) for level in halves.levels}
+    sizes = {level: len(halves.encode(many, level).to_bytes()) for level in halves.levels}
     loosest, tightest = family.levels[0].level, min(sizes, key=sizes.__getitem__)
     transport = Scripted(count=len(many))
-    link = EmulatedLink(transport, stepped((5, 20e6), (25, thin_bit_s), (60, 20e6)), 0.01, transport.clock)
+    link = EmulatedLink(transport, step_rate((5, 20e6), (25, thin_bit_s), (60, 20e6)), 0.01, transport.clock)
     # What crosses besides the message, and a message halfway between the two levels.
     target_s = 0.015 + 8 * (600 + 3800 + (sizes[loosest] + sizes[tightest]) / 2) / thin_bit_s
     client = DeviceClient(family, "http://app", target_s=target_s, transport=link)
@@ -77,7 +77,7 @@ def test_the_level_follows_the_link(family, images):
         transport.clock.sleep(0.05)
         answer = client.predict(many)
         used["fast" if now < 5 else "thin" if now < 25 else "again"].append(answer.level)
-        kept.append(answer.kept)
+        kept.append(answer.within_target)
     assert used["fast"].count(loosest) > 0.8 * len(used["fast"])
     assert used["thin"].count(loosest) < 0.2 * len(used["thin"])
     assert used["again"].count(loosest) > 0.8 * len(used["again"])
@@ -110,10 +110,10 @@ def test_what_is_no_image(family, images, tmp_path):
 def test_answers_of_something_else(family, images):
     transport = Scripted()
     client = DeviceClient(family, "http://app", target_s=1, transport=transport)
-    with pytest.raises(ServerError, match="answers for 1 images, 2 were sent"):
+    with pytest.raises(ServerError, match="answered for 1 images, 2 were sent"):
         client.predict(images[:2])
     transport.send = lambda request: type("R", (), {"status": 200, "headers": {}, "body": b"<html>"})()
-    with pytest.raises(ServerError, match="is it one"):
+    with pytest.raises(ServerError, match="does not answer like a split server"):
         client.predict(images[:1])
 
 

@@ -25,20 +25,20 @@ def session(*faults) -> tuple[Session, Scripted]:
 
 def test_a_lost_connection_is_mended_once():
     asked, transport = session(ConnectionResetError())
-    assert asked.ask(GET).body == b"{}" and transport.closed == 1
+    assert asked.request(GET).body == b"{}" and transport.closed == 1
     asked, transport = session(http.client.BadStatusLine(""), ConnectionResetError())
     with pytest.raises(ServerError, match="http://server closed the connection twice"):
-        asked.ask(GET)
+        asked.request(GET)
 
 
 def test_a_busy_server_is_asked_again_when_it_says():
     busy = Reply(503, {"retry-after": "2"}, b'{"error": "full"}')
     asked, transport = session(busy)
-    exchange = asked.ask(GET)
+    exchange = asked.request(GET)
     assert exchange.total_s == 2 and exchange.seconds == 0
     asked, transport = session(busy, busy)
     with pytest.raises(ServerError, match="failed with 503: full"):
-        asked.ask(GET)
+        asked.request(GET)
     assert len(transport.asked) == 2
 
 
@@ -46,21 +46,21 @@ def test_a_busy_server_is_asked_again_when_it_says():
 def test_a_time_to_wait_that_is_none(after):
     asked, transport = session(Reply(503, {"retry-after": after}, b"full"))
     with pytest.raises(ServerError, match="failed with 503: full"):
-        asked.ask(GET)
+        asked.request(GET)
     assert transport.clock.now() == 0
 
 
 def test_refusals_keep_the_servers_words():
     asked, _ = session(Reply(409, {}, b'{"error": "another family"}'))
     with pytest.raises(RequestError, match="refused with 409: another family") as err:
-        asked.ask(GET)
+        asked.request(GET)
     assert err.value.status == 409
     asked, _ = session(Reply(404, {}, b"<html>no such\n page</html>"))
     with pytest.raises(RequestError, match="404: <html>no such page</html>"):
-        asked.ask(GET)
+        asked.request(GET)
     asked, _ = session(Reply(500, {}, b""))
     with pytest.raises(ServerError, match="500: no reason given"):
-        asked.ask(GET)
+        asked.request(GET)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_refusals_keep_the_servers_words():
 def test_what_cannot_be_mended_is_not_tried_again(fault, text):
     asked, transport = session(fault)
     with pytest.raises(ServerError, match=text):
-        asked.ask(GET)
+        asked.request(GET)
     assert len(transport.asked) == 1
 
 
@@ -121,4 +121,4 @@ def test_nobody_is_there():
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ServerError, match="cannot be reached"):
-            Session(url, HttpTransport(url, 1.0)).ask(GET)
+            Session(url, HttpTransport(url, 1.0)).request(GET)

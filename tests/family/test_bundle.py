@@ -60,7 +60,7 @@ def accuracy(family: Family, level: str) -> float:
     images = load(config.data, "test")
     correct = 0
     for index, rows in enumerate(torch.arange(len(images.labels)).split(config.train.batch_size)):
-        x = prepare_batch(images.images[rows], family.about.mean, family.about.std, "none", 0)
+        x = prepare_batch(images.images[rows], family.manifest.mean, family.manifest.std, "none", 0)
         with torch.no_grad(), autocast(torch.device("cpu"), config.train.precision):
             z = device(x.to(memory_format=torch.channels_last))
             message = codec.compress(z, index, device.encoder.choose_channels(codec.level.channels), None)
@@ -80,12 +80,12 @@ def test_the_levels_differ(stored):
     assert len({entry.test_accuracy for entry in load_family(stored).levels}) == 3
 
 
-def test_what_the_manifest_says(stored, run_dir):
+def test_what_the_manifest_records(stored, run_dir):
     family, rows = load_family(stored), RunDir.at(str(run_dir)).rows()
-    about = family.about
-    assert about.classes == tuple("0123456789") and about.shape == (1, 8, 8)
-    assert (about.mean, about.std) == mean_std(load(family.config.data, "train").images)
-    assert about.cut == "features.7" and about.channel_dim == 1 and about.code_shape == (16, 2, 2)
+    manifest = family.manifest
+    assert manifest.classes == tuple("0123456789") and manifest.shape == (1, 8, 8)
+    assert (manifest.mean, manifest.std) == mean_std(load(family.config.data, "train").images)
+    assert (manifest.cut, manifest.channel_dim, manifest.code_shape) == ("features.7", 1, (16, 2, 2))
     assert family.config == RunDir.at(str(run_dir)).config()
     assert [entry.level for entry in family.levels] == LEVELS
     assert [entry.file for entry in family.levels] == FILES
@@ -102,7 +102,7 @@ def test_what_the_manifest_says(stored, run_dir):
 
 def test_an_image_costs_what_the_manifest_says(stored):
     family = load_family(stored)
-    x = torch.randn(1, *family.about.shape)
+    x = torch.randn(1, *family.manifest.shape)
     for entry in family.levels:
         device, codec = family.device(entry.level), family.codec(entry.level)
         size = codec.compress(device(x), 0, device.encoder.choose_channels(codec.level.channels)).size
@@ -111,12 +111,12 @@ def test_an_image_costs_what_the_manifest_says(stored):
 
 def test_halves_come_in_eval_mode_by_either_spelling_of_a_level(stored):
     family = load_family(stored)
-    parts = family.load("c4.b4/b4.zstd")
-    assert not parts.device.training and not parts.server.training and parts.code_shape == (16, 2, 2)
+    halves = family.load("c4.b4/b4.zstd")
+    assert not halves.device.training and not halves.server.training
     for key, tensor in family.device("c4·b4/b4·zstd").state_dict().items():
-        assert tensor.equal(parts.device.state_dict()[key])
+        assert tensor.equal(halves.device.state_dict()[key])
     tight = family.server("c2·b8/b8").state_dict()
-    assert any(not tensor.equal(tight[key]) for key, tensor in parts.server.state_dict().items())
+    assert any(not tensor.equal(tight[key]) for key, tensor in halves.server.state_dict().items())
     with pytest.raises(BundleError, match=r"has no level 'c3·b4/b4·zstd'\. Nearest: c4·b4/b4·zstd"):
         family.load("c3·b4/b4·zstd")
 

@@ -23,9 +23,9 @@ def images():
 
 def expected(family, level: str, images):
     """Return the kept code and the logits, from the halves themselves."""
-    about, half, server = family.about, family.device(level), family.server(level)
+    manifest, half, server = family.manifest, family.device(level), family.server(level)
     with torch.inference_mode():
-        z = half(prepare_batch(images, about.mean, about.std, "none", 0))
+        z = half(prepare_batch(images, manifest.mean, manifest.std, "none", 0))
         kept = half.encoder.choose_channels(family.codec(level).level.channels)
         if kept is None:
             return z, server(z)
@@ -49,37 +49,37 @@ def run_onnx(path: str, given: torch.Tensor) -> np.ndarray:
 def test_programs_are_equal_to_the_halves(family, images, tmp_path, ending, run, tight):
     level = family.levels[-1 if tight else 0].level
     device, server = str(tmp_path / f"device.{ending}"), str(tmp_path / f"server.{ending}")
-    says = export(family._bundle.location, "device", device, level)
-    assert says["family"] == family.id and says["level"] == level
+    info = export(family._bundle.location, "device", device, level)
+    assert info.family == family.id and info.level == level
     export(family._bundle.location, "server", server, level)
     for count in (1, 5):
         code, logits = expected(family, level, images[:count])
         found = run(device, images[:count])
         np.testing.assert_allclose(found, code, rtol=1e-4, atol=1e-5)
-        assert list(found.shape[1:]) == says["output"]["shape"][1:]
+        assert list(found.shape[1:]) == list(info.output.shape[1:])
         np.testing.assert_allclose(run(server, torch.from_numpy(found)), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_a_program_says_what_it_is(family, tmp_path, capsys):
+def test_a_program_describes_itself(family, tmp_path, capsys):
     out, onnx_out = str(tmp_path / "device.pt2"), str(tmp_path / "device.onnx")
     assert main(["export", family._bundle.location, "--half", "device", "-o", out]) == 0
     assert family.levels[0].level in capsys.readouterr().out
     extra = {"raysplit.json": ""}
     torch.export.load(out, extra_files=extra)
-    says = json.loads(extra["raysplit.json"])
-    assert says["classes"] == list(family.about.classes) and says["input"]["shape"] == ["N", 1, 8, 8]
+    info = json.loads(extra["raysplit.json"])
+    assert info["classes"] == list(family.manifest.classes) and info["input"]["shape"] == ["N", 1, 8, 8]
     onnx = pytest.importorskip("onnx")
     export(family._bundle.location, "device", onnx_out)
-    assert json.loads({p.key: p.value for p in onnx.load(onnx_out).metadata_props}["raysplit.json"]) == says
+    assert json.loads({p.key: p.value for p in onnx.load(onnx_out).metadata_props}["raysplit.json"]) == info
 
 
 def test_what_cannot_be_exported(family, tmp_path, monkeypatch):
-    place = family._bundle.location
+    location = family._bundle.location
     with pytest.raises(ConfigError, match=r"ends neither in \.pt2"):
-        export(place, "device", str(tmp_path / "device.pth"))
+        export(location, "device", str(tmp_path / "device.pth"))
     with pytest.raises(BundleError, match="has no level 'c99"):
-        export(place, "device", str(tmp_path / "device.pt2"), "c99·b4/b4")
+        export(location, "device", str(tmp_path / "device.pt2"), "c99·b4/b4")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtra, match=r"raysplit\[onnx\]"):
-        export(place, "device", str(tmp_path / "device.onnx"))
+        export(location, "device", str(tmp_path / "device.onnx"))
     assert not list(tmp_path.iterdir())

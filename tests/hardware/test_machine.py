@@ -60,8 +60,6 @@ def test_a_missing_file_is_named(tmp_path):
     path = f"{tmp_path}/none.yaml"
     text = f"^{path} cannot be read: No such file or directory; give the path of a YAML file$"
     with pytest.raises(ConfigError, match=text):
-        ConfigError, match=f"^{path} cannot be read: No such file or directory; give the path of a YAML file$"
-    ):
         read_machines(path)
 
 

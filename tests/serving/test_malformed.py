@@ -184,7 +184,7 @@ def test_headers_of_anything_else(client, text, length):
 def split(family):
     """Return a client of a family's application, a message for it, and its headers."""
     level = family.levels[0].level
-    message = DeviceHalves(family).message(torch.zeros(2, *family.about.shape, dtype=torch.uint8), level)
+    message = DeviceHalves(family).encode(torch.zeros(2, *family.manifest.shape, dtype=torch.uint8), level)
     with make_client(family, body_mib=1) as client:
         yield client, message, {LEVEL_HEADER: level_to_header(level), FAMILY_HEADER: family.id}
 

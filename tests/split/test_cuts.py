@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import torch
 from torch import nn
@@ -5,8 +7,13 @@ from torch import nn
 from raysplit.config import ModelConfig
 from raysplit.errors import CutError
 from raysplit.models import VGG, build
-from raysplit.split import Cut, find_cut, find_cuts
+from raysplit.split import Cut, ModelCuts, find_cut, find_cuts
 from tests.split.networks import NETWORKS, SHAPE
+
+
+@cache
+def cuts_of(network: str) -> ModelCuts:
+    return find_cuts(NETWORKS[network](), SHAPE)
 
 
 def test_cuts_of_vgg_are_in_order_with_their_shapes():
@@ -21,7 +28,7 @@ def test_cuts_of_vgg_are_in_order_with_their_shapes():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_are_unique_and_the_output_is_no_cut(name):
-    cuts = find_cuts(NETWORKS[name](), SHAPE)
+    cuts = cuts_of(name)
     names = [cut.name for cut in cuts]
     assert len(names) == len(set(names)) >= 8
     assert not {"head", "fc"} & set(names)
@@ -38,12 +45,12 @@ def test_names_are_unique_and_the_output_is_no_cut(name):
     ],
 )
 def test_shape_and_channel_dimension(network, cut, shape, channel_dim):
-    found = find_cut(find_cuts(NETWORKS[network](), SHAPE), cut)
+    found = find_cut(cuts_of(network), cut)
     assert (found.shape, found.channel_dim) == (shape, channel_dim)
 
 
 def test_an_inner_module_with_the_same_output_names_the_same_cut():
-    cuts = find_cuts(NETWORKS["resnet18"](), SHAPE)
+    cuts = cuts_of("resnet18")
     assert find_cut(cuts, "layer1.1").name == "layer1"
     assert find_cut(cuts, "layer1.1") is find_cut(cuts, "layer1")
 
@@ -62,7 +69,7 @@ def test_an_inner_module_with_the_same_output_names_the_same_cut():
 )
 def test_a_name_that_is_no_cut_says_why_and_what_is_near(network, name, text):
     with pytest.raises(CutError) as err:
-        find_cut(find_cuts(NETWORKS[network](), SHAPE), name)
+        find_cut(cuts_of(network), name)
     assert str(err.value).startswith(text)
 
 

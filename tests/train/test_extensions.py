@@ -14,7 +14,7 @@ from raysplit.data import load
 from raysplit.errors import CodecError, ConfigError, ModelError
 from raysplit.folders.reader import read_run
 from raysplit.folders.run_dir import RunDir
-from raysplit.planner.run_plan import plan
+from raysplit.planner.run_plan import make_run_plan
 from raysplit.schedules import Decision
 from raysplit.train.local import train_local
 from tests.train.recipes import plain_config
@@ -124,7 +124,7 @@ def weights(folder):
 
 def test_a_schedule_and_a_codec_in_a_file(config, own, tmp_path):
     config = config.with_settings([f"schedule={own}:Loosen", "schedule.args.tight=c3.b4/b4", f"codec={own}:Half"])
-    text = str(plan(config))
+    text = str(make_run_plan(config))
     assert "level    c3·b4/b4:" in text and "level    all·b8/b8:" in text
     summary = train_local(config, str(tmp_path / "run"))
     run = read_run(summary.run_dir)
@@ -146,7 +146,8 @@ def test_objects_in_memory(config, tmp_path):
     net, given = Net(), [Digits("train"), Digits("test")]
     before, digits = copy.deepcopy(net.state_dict()), config.replaced(model=net, cut="first")
     config = digits.replaced(data=tuple(given), schedule=Steady(), codec=_half_class())
-    assert "object:Digits: 86 training images" in str(plan(config)) and "object:Net, cut at first" in str(plan(config))
+    plan = str(make_run_plan(config))
+    assert "object:Digits: 86 training images" in plan and "object:Net, cut at first" in plan
     summary = train_local(config, str(tmp_path / "run"))
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
     assert read_run(summary.run_dir).config.model.name == "object:Net"
@@ -159,7 +160,7 @@ def test_objects_in_memory(config, tmp_path):
         with pytest.raises(ConfigError, match=rf"^{key} was an object in memory \({text}\)"):
             train_local(config.replaced(**{key: getattr(recorded, key)}), resumed.path)
         with pytest.raises(ConfigError, match=rf"^{key} was an object in memory \({text}\)"):
-            plan(config.replaced(**{key: getattr(recorded, key)}))
+            make_run_plan(config.replaced(**{key: getattr(recorded, key)}))
     train_local(config, resumed.path)
     assert weights(resumed) == weights(RunDir.at(summary.run_dir))
 
@@ -198,7 +199,7 @@ def _half_class():
 )
 def test_schedules_that_decide_what_cannot_be(config, tmp_path, schedule, text):
     config = config.replaced(schedule=schedule)
-    for call in (lambda c: str(plan(c)), lambda c: train_local(c, str(tmp_path / "run"))):
+    for call in (lambda c: str(make_run_plan(c)), lambda c: train_local(c, str(tmp_path / "run"))):
         with pytest.raises(ConfigError, match=text):
             call(config)
 

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from ray.serve import metrics
 
 from raysplit.errors import ModelError
-from raysplit.family.bundle import FamilyManifest
+from raysplit.family.manifest import FamilyManifest
 from raysplit.serving.args import SplitArgs
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
@@ -41,7 +41,7 @@ class SplitRoutes:
 
     def __init__(self, halves: ServerHalves, args: SplitArgs):
         """Raises ConfigError if `access.api_key_env` names a variable without a usable key."""
-        self._halves, self._manifest = halves, halves.family.about
+        self._halves, self._manifest = halves, halves.family.manifest
         self._telemetry = Telemetry()
         self._pipeline = RequestPipeline(args, self._telemetry)
         self._images = metrics.Counter("raysplit_level_images", "Images answered at each level.", tag_keys=("level",))

@@ -28,7 +28,7 @@ class ServerPrediction:
 
 
 class ServerHalves:
-    """The server half of every level of a family, on CUDA if available.
+    """The server half of every level of a family, on CUDA if available, for one thread.
 
     Raises BundleError for a family without the weights of its server halves, ModelError for one whose probabilities
     are not finite.
@@ -36,18 +36,15 @@ class ServerHalves:
 
     def __init__(self, family: Family, limits: Limits):
         self.family, self._limits = family, limits
-        self._train, self._manifest = family.config.train, family.about
+        self._train, self._manifest = family.config.train, family.manifest
         self._device = pick_device("auto")
         self._codecs = {entry.level: family.codec(entry.level) for entry in family.levels}
-        self._halves = {level: family.server(level).to(self._device) for level in self._codecs}
-        if self._train.channels_last:
-            for half in self._halves.values():
-                half.to(memory_format=torch.channels_last)
+        self._halves = family.server_levels(self._device)
         self.check_health()
 
     def check_health(self) -> None:
         """Compute the probabilities of a blank image at every level; ModelError if they are not finite."""
-        for level in self._halves:
+        for level in self._halves.names:
             if not self._forward(level, torch.zeros(1, *self._manifest.code_shape)).isfinite().all():
                 raise ModelError(
                     f"level {level} of family {self.family.id[:12]} computes probabilities that are not finite"
@@ -141,5 +138,5 @@ class ServerHalves:
         if self._train.channels_last and z.ndim == 4:
             z = z.to(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self._device, self._train.precision):
-            logits: torch.Tensor = self._halves[level](z)
+            logits: torch.Tensor = self._halves.at(level)(z)
         return logits.float().softmax(1).cpu()

@@ -22,7 +22,7 @@ def make_client(family, address: str = "127.0.0.1", **limits) -> TestClient:
 def message(family, level: str, count: int):
     """Return the message that a device sends at a level for the first test images."""
     images = load(DataConfig(name="digits"), "test").images[:count]
-    x = prepare_batch(images, family.about.mean, family.about.std, "none", 0)
+    x = prepare_batch(images, family.manifest.mean, family.manifest.std, "none", 0)
     half, codec = family.device(level), family.codec(level)
     with torch.inference_mode():
         return codec.compress(half(x), 7, half.encoder.choose_channels(codec.level.channels), None)

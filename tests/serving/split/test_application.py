@@ -27,6 +27,6 @@ def test_the_shipped_config_serves_devices(family, tmp_path):
     images = load(DataConfig(name="digits"), "test").images[:3]
     with serve_run("split.yaml", tmp_path) as url, DeviceClient(family, url, target_s=60) as client:
         answer = client.predict(images)
-        sent = DeviceHalves(family).message(images, answer.level).to_bytes()
+        sent = DeviceHalves(family).encode(images, answer.level).to_bytes()
         expected = post(make_client(family), family, sent, answer.level).json()["images"]
         assert [[entry.model_dump() for entry in image] for image in answer.images] == expected

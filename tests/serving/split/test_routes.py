@@ -41,13 +41,13 @@ def test_every_level_predicts_as_in_this_process(client, family):
             assert answer["seconds"]["compute"] > 0 and answer["seconds"]["queue"] >= 0
             for row, image in zip(expected, answer["images"], strict=True):
                 best = row.topk(3)
-                assert [entry["name"] for entry in image] == [family.about.classes[i] for i in best.indices]
+                assert [entry["name"] for entry in image] == [family.manifest.classes[i] for i in best.indices]
                 np.testing.assert_array_equal([entry["probability"] for entry in image], best.values.tolist())
 
 
 def test_the_family_is_described(client, family):
     description = client.get("/v1/family").json()
-    assert description == {"id": family.id} | family.about.model_dump(mode="json")
+    assert description == {"id": family.id} | family.manifest.model_dump(mode="json")
     assert "/v1/family" in client.get("/openapi.json").json()["paths"]
     assert client.get("/v2/health/ready").status_code == 200
 

@@ -12,7 +12,7 @@ from raysplit.serving.split.server_halves import ServerHalves
 
 def test_probabilities_that_are_not_finite_fail_the_health_check(family):
     halves = ServerHalves(family, Limits())
-    half = halves._halves[family.levels[0].level]
+    half = halves._halves.at(family.levels[0].level)
     with torch.no_grad():
         next(iter(half.parameters())).fill_(float("nan"))
     with pytest.raises(ModelError, match="computes probabilities that are not finite"):

@@ -1,0 +1,41 @@
+"""What the manifest of a family records."""
+
+from __future__ import annotations
+
+from raysplit.config import Frozen
+
+
+class FamilyLevel(Frozen):
+    """One model of a family: the fields of `raysplit.records.levels.LevelRecord`, and its file."""
+
+    level: str
+    """As a level prints: `c4·b4/b4·zstd`."""
+    file: str
+    epochs: int
+    test_accuracy: float
+    val_accuracy: float
+    bytes_per_sample_up: float
+    bytes_per_sample_down: float
+    seconds: float
+    bytes_per_image: int
+    """Size of one image's activation message in a batch of one, header included."""
+    bytes_per_image_exact: bool
+    """False for an upper bound, when an entropy coder follows."""
+
+
+class FamilyManifest(Frozen):
+    """What a family was trained on and what crosses its cut, with the results of each level."""
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of the images."""
+    mean: tuple[float, ...]
+    """Mean of each channel of the training images, in 0..1; with `std`, the normalisation."""
+    std: tuple[float, ...]
+    cut: str
+    channel_dim: int
+    """Dimension of the channels in the batched tensor that crosses."""
+    code_shape: tuple[int, ...]
+    """Shape of what crosses, without the batch dimension."""
+    levels: tuple[FamilyLevel, ...]
+    """Loosest first."""
