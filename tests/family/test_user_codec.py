@@ -25,7 +25,7 @@ def test_it_is_served_with_its_codec(tmp_path):
     assert {level.bytes_per_image - 2 * values for level in family.levels} == {27 + 4 * 4}
 
     level, images = family.levels[1].level, torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
-    message = DeviceHalves(family).message(images, level)
+    message = DeviceHalves(family).encode(images, level)
     assert len(message.body) == 3 * 2 * values
     server = ServerHalves(family, Limits())
     assert server.predict(message.to_bytes(), level, family.id).probabilities.shape == (3, 10)
