@@ -10,15 +10,19 @@ from pydantic import PlainSerializer, PlainValidator
 from raysplit.utils.user_code import ObjectRecord, UserClass
 
 PREFIX = "object:"
-"""Of the name that `config.json` keeps of a network or data set in memory."""
+"""Of the name under which `config.json` records a network or data set in memory."""
 
 CodecSource = UserClass | ObjectRecord | Callable[..., Any] | None
+"""A class in a file, the record of one in memory, the class itself, or None for the package's codec."""
 
 
 class InMemoryData:
-    """Map-style data sets in memory: `train`, and `test` where it has one of its own.
+    """Map-style data sets in memory: `train`, and `test` if there is one.
 
-    What they were converted to is kept in `decoded`, so that each sample is read once.
+    `decoded` caches the converted images, so that each sample is read once.
+
+    >>> InMemoryData([("pixels", 0)]).name
+    'object:list'
     """
 
     def __init__(self, train: Any, test: Any = None):
@@ -41,7 +45,11 @@ class InMemoryData:
 
 
 def is_dataset(value: object) -> bool:
-    """Whether a value is a map-style data set: it has a length and items, and is neither text nor a mapping."""
+    """Return whether a value is a map-style data set: it has a length and items, and is neither text nor a mapping.
+
+    >>> is_dataset([("pixels", 0)]), is_dataset("cifar10")
+    (True, False)
+    """
     sized = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return sized and not isinstance(value, str | bytes | Mapping | type)
 
@@ -68,7 +76,11 @@ def read_dataset(value: Any) -> InMemoryData | None:
 
 
 def is_module(value: object) -> bool:
-    """Whether a value is a torch module, told by its methods: configs are read without torch."""
+    """Return whether a value is a torch module, judged by its methods, since configs are read without torch.
+
+    >>> is_module("vgg11")
+    False
+    """
     return all(callable(getattr(value, method, None)) for method in ("forward", "parameters", "state_dict"))
 
 
@@ -81,9 +93,12 @@ def read_module(value: Any) -> Any:
 
 
 def read_codec(value: Any) -> CodecSource:
-    """Return what a config says of its codec: `path.py:Class`, a dict with `target` and `args`, or the class itself.
+    """Return the codec of a config, given as `path.py:Class`, as a dict with `target` and `args`, or as the class.
 
-    Raises ValueError for what is none of them, and for a class that lacks a codec's methods.
+    Raises ValueError for anything else, and for a class that lacks a codec's methods.
+
+    >>> read_codec("mine.py:Half")
+    UserClass(kind='user', target='mine.py:Half', args={})
     """
     if isinstance(value, str):
         return UserClass(target=value)
@@ -110,4 +125,4 @@ def _write_codec(source: CodecSource) -> dict[str, Any] | None:
 
 
 AnyCodec = Annotated[CodecSource, PlainValidator(read_codec), PlainSerializer(_write_codec)]
-"""A codec as a config field; None is the package's own (`raysplit.compress.QuantizingCodec`)."""
+"""A codec as a config field."""

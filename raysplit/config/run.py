@@ -1,4 +1,4 @@
-"""One frozen object describes one run. Defaults live here and nowhere else."""
+"""The config of a run: one frozen object that decides everything. All defaults are here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from raysplit.wire.level import Level
 class DataConfig(Frozen):
     """Which images, and how they are split, resized and augmented.
 
-    In place of a name it takes a data set in memory: `DataConfig(dataset=mine)`, or `SplitConfig(data=mine, …)`.
+    A data set in memory replaces the name: `DataConfig(dataset=mine)`, or `SplitConfig(data=mine, …)`.
+
+    >>> DataConfig(name="cifar10", augment="crop_flip").val_fraction
+    0.1
+    >>> DataConfig(dataset=[("pixels of a digit", 7)]).name
+    'object:list'
     """
 
     name: str
-    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` of one in memory."""
+    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` in memory."""
     root: str | None = None
     """Where downloads are kept; None: the user's cache."""
     size: Annotated[int, Field(ge=8)] | None = None
@@ -30,15 +35,15 @@ class DataConfig(Frozen):
     channels: Literal[1, 3] | None = None
     """Grey (1) or RGB (3); None: as stored."""
     train_rows: Annotated[int, Field(ge=1)] | None = None
-    """Train on the first rows of the shuffled training part only; None: all."""
+    """Train on this many rows of the shuffled training part only; None: all."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the training split that is set apart for validation."""
+    """Share of the training split that is held out for validation."""
     split_seed: int = 0
     augment: Literal["none", "crop", "crop_flip"] = "none"
     on_bad_rows: Literal["raise", "skip"] = "raise"
     dataset: Annotated[InMemoryData | None, PlainValidator(read_dataset), Field(exclude=True, repr=False)] = None
-    """A map-style data set of (image, label), a tuple (train, test) or a dict of both (docs/extending.md). Of a single
-    one a fifth, drawn with a fixed seed, is the test split. It is not written to `config.json`."""
+    """A map-style data set of (image, label), a tuple (train, test) or a dict of both (docs/extending.md). A fifth of
+    a single one, drawn with a fixed seed, is the test split. It is not written to `config.json`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -62,17 +67,20 @@ class DataConfig(Frozen):
 class ModelConfig(Frozen):
     """Which network.
 
-    In place of a name it takes a module in memory: `ModelConfig(module=net)`, or `SplitConfig(model=net, …)`.
+    A module in memory replaces the name: `ModelConfig(module=net)`, or `SplitConfig(model=net, …)`.
+
+    >>> ModelConfig(name="vgg11", args={"width": 0.5})
+    ModelConfig(name='vgg11', args={'width': 0.5})
     """
 
     name: str
     """`vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or `path.py:function`;
-    `object:CLASS` of one in memory."""
+    `object:CLASS` in memory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
     module: Annotated[Any, PlainValidator(read_module), Field(exclude=True, repr=False)] = None
-    """A torch module that maps images (B, C, H, W) to logits (B, classes). Training starts from its weights, on a
-    copy. It is not written to `config.json`."""
+    """A torch module that maps images (B, C, H, W) to logits (B, classes). A copy of it is trained, from its weights.
+    It is not written to `config.json`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -93,7 +101,11 @@ class ModelConfig(Frozen):
 
 
 class BottleneckConfig(Frozen):
-    """The trainable compression-decompression module at the cut (docs/methods.md)."""
+    """The trainable compression-decompression module at the cut (docs/methods.md).
+
+    >>> BottleneckConfig(stride=2).mode
+    'raysplit'
+    """
 
     mode: Literal["paper", "raysplit"] = "raysplit"
     stride: Literal[1, 2, 3] = 1
@@ -105,7 +117,11 @@ class BottleneckConfig(Frozen):
 
 
 class LocalLoss(Frozen):
-    """A small head on the device that trains the device half there: no gradient comes down."""
+    """A small head on the device that trains the device half there, without gradients from the server.
+
+    >>> LocalLoss(width=64).layers
+    3
+    """
 
     width: Annotated[int, Field(ge=1)] = 128
     """Channels of the head's layers; the last has twice as many."""
@@ -114,12 +130,16 @@ class LocalLoss(Frozen):
 
 
 class FitConfig(Frozen):
-    """How a network, or a half of one, is trained."""
+    """How a network, or a half of one, is trained.
+
+    >>> FitConfig(epochs=3).replaced(lr=0.1).lr
+    0.1
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    """muon: for transformers; the matrices in their blocks learn by Muon, all else by AdamW."""
+    """muon: for transformers; Muon for the matrices in their blocks, AdamW for everything else."""
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -135,15 +155,19 @@ class FitConfig(Frozen):
 
 
 class TrainConfig(FitConfig):
-    """How both halves are trained across the cut."""
+    """How both halves are trained across the cut.
+
+    >>> TrainConfig(batch_size=64, in_flight=4).epochs
+    10
+    """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     in_flight: Annotated[int, Field(ge=1, le=16)] = 1
-    """MicroBatchCost-batches of one optimiser step that may be under way at once; 1 is lock-step."""
+    """Micro-batches of one optimizer step that may be under way at once; 1 is lock-step."""
     local_loss: LocalLoss | None = None
-    """Train the device half by a loss of its own in place of the server's gradients."""
+    """Train the device half on its own loss instead of the server's gradients."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Torch threads of each half under Ray; None: all cores of its node in lock-step, half of them otherwise."""
+    """Torch threads of each half under Ray; None: all cores of its node in lock-step, otherwise half of them."""
 
     @model_validator(mode="after")
     def _micro_batches(self) -> TrainConfig:
@@ -153,22 +177,28 @@ class TrainConfig(FitConfig):
 
 
 class RayConfig(Frozen):
+    """Where a run is stored, and how it uses the cluster.
+
+    >>> RayConfig(storage="s3://bucket/runs").max_failures
+    2
+    """
+
     storage: str = "~/ray_results"
-    """Folder or URI (any pyarrow file system) under which run directories are made; shared by all nodes."""
+    """Folder or URI (any pyarrow file system) that new run directories are made in; shared by all nodes."""
     max_failures: Annotated[int, Field(ge=0)] = 2
-    """How often a run goes back to its last checkpoint after a worker or device was lost."""
+    """How often a run restarts from its last checkpoint after a worker or device was lost."""
     device_resource: str = "device"
-    """Custom resource that marks the nodes for device halves, asked for where the cluster has it."""
+    """Custom resource of the nodes for device halves, requested if the cluster has it."""
     server_resource: str = "server"
-    """Custom resource that marks the nodes for the server half, asked for where the cluster has it."""
+    """Custom resource of the nodes for the server half, requested if the cluster has it."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long to wait for a place for the worker and for each device actor."""
+    """How long to wait for resources for the worker and for each device actor."""
     call_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """How long a device may take for one call before it is given up."""
+    """How long a device may take for one call before the run fails."""
 
 
 class SplitConfig(Frozen):
-    """Everything that decides one split-training run.
+    """The config of one split-training run.
 
     >>> from raysplit import recipe
     >>> config = recipe("mnist5k_vgg11_deprune").with_settings(["train.epochs=3"])
@@ -180,19 +210,19 @@ class SplitConfig(Frozen):
     data: DataConfig
     model: ModelConfig
     cut: Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
-    """Where the network is cut (`raysplit profile MODEL`); the name of a layer of a Sequential may be a number."""
+    """Where the network is cut, a name that `raysplit profile MODEL` lists."""
     bottleneck: BottleneckConfig | None = BottleneckConfig()
-    """None: nothing is put at the cut, and the halves compose to the plain network."""
+    """None: nothing is inserted at the cut, and the halves compose to the plain network."""
     schedule: AnySchedule = Fixed()
-    """One of `raysplit.schedules`, or a user's own: `path.py:Class`, or an object with `levels` and `decide`."""
+    """One of `raysplit.schedules`, or your own: `path.py:Class`, or an object with `levels` and `decide`."""
     codec: AnyCodec = None
-    """None: the package's own. A user's: `path.py:Class`, or the class itself (docs/extending.md)."""
+    """None: `raysplit.compress.QuantizingCodec`. Your own: `path.py:Class`, or the class (docs/extending.md)."""
     train: TrainConfig = TrainConfig()
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> SplitConfig:
-        # A user's file runs when a run is planned or started, not whenever its record is read.
+        # A user's file runs when a run is planned or started, not when its record is read.
         if not isinstance(self.schedule, UserSchedule | ScheduleRecord):
             try:
                 self.levels()
@@ -207,8 +237,8 @@ class SplitConfig(Frozen):
     def levels(self) -> tuple[Level, ...]:
         """Return every level that the schedule can choose, without repeats, in order.
 
-        Raises ConfigError for a level that keeps some of the channels without a bottleneck to rank them, and for a
-        user's own schedule that cannot be loaded.
+        Raises ConfigError for a level with a budget if there is no bottleneck to rank the channels, and for a user's
+        schedule that cannot be loaded.
         """
         levels = list_levels(self.schedule)
         for level in levels:

@@ -1,4 +1,4 @@
-"""From a split to batches: order, augmentation, normalisation. Randomness comes from seeds alone."""
+"""From a split to batches: order, augmentation, normalization. Randomness comes from seeds alone."""
 
 from __future__ import annotations
 

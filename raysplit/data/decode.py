@@ -69,7 +69,7 @@ def _tensor_pixels(x: torch.Tensor) -> Pixels:
         low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 0.0)
         if not 0 <= low <= high <= 1:
             raise BadRow(
-                f"its floats are from {low:.3g} to {high:.3g}; give values in 0..1 or uint8, not yet normalised"
+                f"its floats are from {low:.3g} to {high:.3g}; give values in 0..1 or uint8, not yet normalized"
             )
         x = (x * 255).round().to(torch.uint8)
     if x.dtype != torch.uint8:

@@ -26,7 +26,7 @@ _TORCHVISION_DEFAULTS = {"googlenet": _NO_AUX, "inception_v3": _NO_AUX}
 
 
 def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.Module:
-    """Return a model that maps (B, *shape) floats to (B, classes) logits, freshly initialised.
+    """Return a model that maps (B, *shape) floats to (B, classes) logits, freshly initialized.
 
     `shape` is (channels, height, width). A name is looked up among ours, torchvision's and timm's, in
     this order; `torchvision:NAME` and `timm:NAME` force a library, `path.py:function` calls

@@ -20,7 +20,7 @@ def vit(
     norm_eps: float = 1e-6,
     **args: Any,
 ) -> VisionTransformer:
-    """Return a freshly initialised VisionTransformer that maps (B, *shape) floats to (B, classes) logits.
+    """Return a freshly initialized VisionTransformer that maps (B, *shape) floats to (B, classes) logits.
 
     `shape` is (C, H, W) and `patch` the height and width of a patch, in pixels; `width` is the number of channels of
     a token, `mlp_ratio` the ratio of an MLP's hidden units to it, and `norm_eps` what the layer norms add to a

@@ -28,7 +28,7 @@ class Decision:
     reset_logits: bool = False
     """Redraw the bottleneck's logits before the epoch."""
     fresh_optimizer: bool = False
-    """Empty the optimisers' state before the epoch."""
+    """Empty the optimizers' state before the epoch."""
     mode: Mode = "joint"
     ends_level: bool = False
     """The model is kept at the end of the epoch: one level of a family."""
@@ -52,9 +52,9 @@ class RunContext:
     epochs: int
     """Total number of epochs."""
     steps: int
-    """Optimiser steps in an epoch."""
+    """Optimizer steps in an epoch."""
     step_bytes: Callable[[Level], int]
-    """The most training bytes, both ways, of one optimiser step at a level."""
+    """The most training bytes, both ways, of one optimizer step at a level."""
     local_loss: bool = False
     """The device half has a loss of its own."""
 

@@ -27,7 +27,7 @@ class Deprune(Frozen):
     reset_logits: bool = True
     """Redraw the channel logits between phases, so that unused channels get another chance."""
     fresh_optimizer: bool = True
-    """Start each phase with empty optimiser state."""
+    """Start each phase with empty optimizer state."""
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that can be chosen, in order."""

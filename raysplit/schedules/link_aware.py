@@ -13,7 +13,7 @@ from raysplit.wire.level import Level
 
 
 class LinkAware(Ladder):
-    """The loosest level whose optimiser step fits a target time, on the link as measured while training.
+    """The loosest level whose optimizer step fits a target time, on the link as measured while training.
 
     >>> schedule = LinkAware(ladder=("c4.b4/b4", "all.b4/b4"), step_s=0.1)
     >>> context = RunContext(epochs=4, steps=10, step_bytes=lambda level: 1_000)
@@ -24,12 +24,12 @@ class LinkAware(Ladder):
     measures: ClassVar[bool] = True
     kind: Literal["link_aware"] = "link_aware"
     step_s: Annotated[float, Field(gt=0)]
-    """Target seconds of one optimiser step: both halves' compute and the link."""
+    """Target seconds of one optimizer step: both halves' compute and the link."""
 
     def decide(self, context: RunContext, history: History) -> Decision:
         """Return the loosest level whose step is expected to fit `step_s`; the tightest if none fits.
 
-        The link seconds of a step are modelled as a line over its bytes, through the mean of each level so far, scaled
+        The link seconds of a step are modeled as a line over its bytes, through the mean of each level so far, scaled
         to the last epoch: a link that got slower makes all levels slower. While only one level has been measured, all
         of its link time counts as bandwidth, so that the guess errs towards the tighter level. No level is assumed to
         be faster than when it was last measured: where compute hides the link, the line does not hold for looser

@@ -1,1 +1,1 @@
-"""Torch helpers: devices, checkpoints, optimisers, seeds."""
+"""Torch helpers: devices, checkpoints, optimizers, seeds."""

@@ -1,4 +1,4 @@
-"""Optimisers, and the learning rate as a pure function of the step."""
+"""Optimizers, and the learning rate as a pure function of the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysplit.errors import ConfigError
 
 
 class ChainedOptimizer:
-    """Several optimisers that step as one.
+    """Several optimizers that step as one.
 
     >>> layer = nn.Linear(2, 1)
     >>> parts = [torch.optim.SGD([p], lr=0.1) for p in layer.parameters()]
@@ -45,7 +45,7 @@ class ChainedOptimizer:
 
 
 def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer | ChainedOptimizer:
-    """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
+    """Return the optimizer of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
 
     Raises ConfigError for `muon` with a network without transformer blocks.
 
@@ -83,7 +83,7 @@ def _muon(model: nn.Module, config: FitConfig) -> ChainedOptimizer:
 
 
 def lr_at(config: FitConfig, step: int, steps: int) -> float:
-    """Return the learning rate of optimiser step `step` (from 0) of the `steps` that the schedule covers.
+    """Return the learning rate of optimizer step `step` (from 0) of the `steps` that the schedule covers.
 
     >>> config = FitConfig(lr=0.1, warmup=0.5)
     >>> [round(lr_at(config, step, steps=4), 3) for step in range(4)]
@@ -98,7 +98,7 @@ def lr_at(config: FitConfig, step: int, steps: int) -> float:
 
 
 class HalfOptimizer:
-    """One half's optimiser, with the learning-rate schedule of the run.
+    """One half's optimizer, with the learning-rate schedule of the run.
 
     >>> layer = nn.Linear(2, 1)
     >>> optimizer = HalfOptimizer(layer, FitConfig(lr=0.1, lr_schedule="constant"), steps=10, decay_logits=False)
@@ -123,12 +123,12 @@ class HalfOptimizer:
         self._optimizer.zero_grad(set_to_none=True)
 
     def lr(self, step: int) -> float:
-        """Return the learning rate of optimiser step `step` of the run."""
+        """Return the learning rate of optimizer step `step` of the run."""
         first, steps = self._span
         return self._scale * lr_at(self._config, step - first, steps)
 
     def step(self, step: int) -> None:
-        """Apply and clear the gradients as optimiser step `step` of the run."""
+        """Apply and clear the gradients as optimizer step `step` of the run."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr(step)
         self._optimizer.step()

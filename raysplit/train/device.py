@@ -73,7 +73,7 @@ class Call(Protocol[T_co]):
 class Device(Protocol):
     """One device as the loop sees it. Calls run in the order in which they are made.
 
-    MicroBatchCost-batches are numbered through the run: number = step · in_flight + position in the step.
+    Micro-batches are numbered through the run: number = step · in_flight + position in the step.
 
     >>> from raysplit import read_run
     >>> from raysplit.train.local_device import LocalDevice
