@@ -21,7 +21,7 @@ from raysplit.config import (
     RetrainConfig,
 )
 from raysplit.config.ensemble_plan import EnsemblePlan
-from raysplit.data import facts, load
+from raysplit.data import load, read_facts
 from raysplit.ensemble.base_classifier import new_base
 from raysplit.ensemble.plan import make_plan
 from raysplit.ensemble.prunable.base import prunable_network
@@ -172,7 +172,7 @@ def of_base(config: EnsembleConfig) -> EnsembleConfig:
 
 def plan_of(config: EnsembleConfig) -> EnsemblePlan:
     """Return the plan of a config whose groups need no trained base."""
-    data = facts(config.data)
+    data = read_facts(config.data)
     network = prunable_network(new_base(config, data), data.shape)
     nothing_confused = torch.zeros(len(data.classes), len(data.classes), dtype=torch.int64)
     return make_plan(config, network, data.shape, nothing_confused)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ray import tune
 
 from raysplit.config import BottleneckConfig, Deprune, Fixed, Level, Phase, Prune, Schedule, SplitConfig, Stage
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.models import build
 from raysplit.split import profile
 
@@ -56,7 +56,7 @@ def recipe(
 
 def find_narrow_cuts(base: SplitConfig) -> list[str]:
     """Return the first cuts at which fewer values cross than at any cut before."""
-    known = facts(base.data)
+    known = read_facts(base.data)
     fewest, names = math.inf, []
     for cut in profile(build(base.model, len(known.classes), known.shape), known.shape):
         if cut.device_params and math.prod(cut.shape) < fewest:

@@ -15,12 +15,20 @@ Codes = npt.NDArray[np.uint8]
 
 
 def packed_size(count: int, bits: int) -> int:
-    """Return the bytes that `count` codes of `bits` bits (1 to 8) take."""
+    """Return the bytes that `count` codes of `bits` bits (1 to 8) take.
+
+    >>> packed_size(100, bits=3)
+    38
+    """
     return sum(_plane(count, width) for width in _fields(bits))
 
 
 def pack(codes: Codes, bits: int) -> bytes:
-    """Pack uint8 codes below 2**bits, shape (n,), into `packed_size(n, bits)` bytes."""
+    """Pack uint8 codes below 2**bits, shape (n,), into `packed_size(n, bits)` bytes.
+
+    >>> pack(np.array([1, 2, 3, 0], np.uint8), bits=2)
+    b'9'
+    """
     if bits == 8:
         return codes.tobytes()
     parts, shift = [], 0
@@ -37,7 +45,11 @@ def pack(codes: Codes, bits: int) -> bytes:
 
 
 def unpack(data: bytes | memoryview, count: int, bits: int) -> Codes:
-    """Return the `count` codes, uint8 of shape (count,), that `pack` made of them."""
+    """Return the `count` codes, uint8 of shape (count,), that `pack` packed.
+
+    >>> unpack(b"9", count=4, bits=2).tolist()
+    [1, 2, 3, 0]
+    """
     packed = np.frombuffer(data, np.uint8)
     if bits == 8:
         return packed

@@ -1,10 +1,10 @@
 """The trainable compression-decompression module at the cut.
 
 Mudvari et al., "Adaptive Compression-Aware Split Learning and Inference for Enhanced Network Efficiency",
-ACM TOIT 24(4), 2024. The encoder runs on the device, the decoder on the server; the channels that survive
-are the ones with the largest logits, and every level shares all weights.
+ACM TOIT 24(4), 2024. The encoder runs on the device, the decoder on the server. The channels with the largest
+logits are sent, and all levels share all weights.
 
-Shapes: x_BCHW is what the network puts at the cut, z_BCHW the code of it (H and W shrink with the stride);
+Shapes: x_BCHW is the network's activation at the cut, z_BCHW its code (H and W shrink with the stride);
 token models have x_BND instead, with D in the role of C.
 """
 
@@ -17,18 +17,31 @@ from raysplit.config import BottleneckConfig
 from raysplit.errors import ConfigError
 
 _MAX_EXPONENT = 80.0
-"""exp of more does not fit into float32."""
+"""The exponential of more does not fit into float32."""
 _MOMENTUM = {"paper": 0.03, "raysplit": 0.1}
-"""Of the batch norms: at 0.03 their means follow a change of level slowly, and validation falls for an epoch."""
+"""Of the batch norms: at 0.03 their means follow a change of level slowly, and accuracy drops for an epoch."""
 
 
 class Encoder(nn.Module):
     """Device side: convolution → batch norm → sigmoid → times σ(p), p a trainable logit per channel.
 
-    In `raysplit` mode a clipped ReLU, min(max(x / 2, 0), 1), stands in place of the sigmoid.
+    In `raysplit` mode a clipped ReLU, min(max(x / 2, 0), 1), replaces the first sigmoid.
 
     Tokens (`channel_dim` other than 1 in a batched tensor, or no grid at all) are encoded one by one, by a
     linear map in place of the convolution.
+
+    >>> encoder = Encoder(BottleneckConfig(stride=2), shape=(16, 8, 8), channel_dim=1)
+    >>> encoder(torch.zeros(4, 16, 8, 8)).shape
+    torch.Size([4, 16, 5, 5])
+    >>> len(encoder.choose_channels(budget=4))
+    4
+
+    Args:
+        config: mode, stride and penalty.
+        shape: of the activation at the cut, without the batch dimension.
+        channel_dim: dimension of the channels in the batched tensor.
+
+    Raises ConfigError for a stride without a grid, and for a `sharpness` that overflows at this width.
     """
 
     def __init__(self, config: BottleneckConfig, shape: tuple[int, ...], channel_dim: int):
@@ -38,10 +51,10 @@ class Encoder(nn.Module):
         channels = shape[channel_dim - 1]
         self.mix = _mix(config, shape, channel_dim, nn.Conv2d)
         self.norm = _norm(config, shape, channel_dim)
-        # Paper: 15·U(0, 1), so that every gate starts open and the ranking is random.
+        # As published, 15·U(0, 1): every gate starts open, and the ranking is random.
         self.logits = nn.Parameter(15 * torch.rand(channels))
-        # The penalty's pull grows exponentially with the excess S − B, up to C: tuned by its authors at C = 128,
-        # it shuts every gate for good at C = 2048.
+        # The penalty grows exponentially with the excess S − B, which can reach C. Its authors tuned it at C = 128;
+        # at C = 2048 it closes every gate for good.
         narrow = min(1.0, 128 / channels) if config.mode == "raysplit" else 1.0
         self._sharpness = config.sharpness * narrow
         if self._sharpness * channels > _MAX_EXPONENT:
@@ -57,7 +70,7 @@ class Encoder(nn.Module):
         return z * gate.view([-1 if d == self.channel_dim else 1 for d in range(z.ndim)])
 
     def _squash(self, x: Tensor) -> Tensor:
-        # Into 0..1. Half of a clipped ReLU's values are zero: few bits tell the others apart, and zstd less.
+        # Into 0..1. Half of a clipped ReLU's values are zero: few bits suffice for the others.
         return torch.sigmoid(x) if self.config.mode == "paper" else (x / 2).clamp(0, 1)
 
     def choose_channels(self, budget: int | None) -> tuple[int, ...] | None:
@@ -81,13 +94,18 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def reset_logits(self, generator: torch.Generator) -> None:
-        """Give channels left out another chance (deprune): logits below 0.9 are redrawn from U(0, 3), others get 15."""
+        """Give unused channels another chance (deprune): redraw logits below 0.9 from U(0, 3), set all others to 15."""
         fresh = 3 * torch.rand(len(self.logits), generator=generator).to(self.logits)
         self.logits.copy_(torch.where(self.logits < 0.9, fresh, torch.full_like(self.logits, 15.0)))
 
 
 class Decoder(nn.Module):
-    """Server side: transposed convolution of the same geometry → batch norm → ReLU."""
+    """Server side: transposed convolution of the same geometry → batch norm → ReLU. Arguments are the encoder's.
+
+    >>> decoder = Decoder(BottleneckConfig(stride=2), shape=(16, 8, 8), channel_dim=1)
+    >>> decoder(torch.zeros(4, 16, 5, 5)).shape
+    torch.Size([4, 16, 8, 8])
+    """
 
     def __init__(self, config: BottleneckConfig, shape: tuple[int, ...], channel_dim: int):
         super().__init__()
@@ -97,13 +115,19 @@ class Decoder(nn.Module):
         self.norm = _norm(config, shape, channel_dim)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the tensor that the server half takes, from a code with zeros in the channels not sent."""
+        """Return the input of the server half, from a code with zeros in the channels that were not sent."""
         x = self.mix(z, output_size=self.grid) if self.grid is not None else self.mix(z)
         return torch.relu(_over_channels(self.norm, x, self.channel_dim))
 
 
 def code_shape(config: BottleneckConfig | None, shape: tuple[int, ...], channel_dim: int) -> tuple[int, ...]:
-    """Return the shape, without batch, of what crosses when the network puts `shape` at the cut."""
+    """Return the shape of the code of an activation of `shape`, both without the batch dimension.
+
+    >>> code_shape(BottleneckConfig(stride=3), (16, 8, 8), channel_dim=1)
+    (16, 4, 4)
+    >>> code_shape(None, (16, 8, 8), channel_dim=1)
+    (16, 8, 8)
+    """
     if config is None or len(shape) != 3 or channel_dim != 1:
         return shape
     r = config.stride
@@ -119,7 +143,7 @@ def _mix(
 ) -> nn.Module:
     channels, r = shape[channel_dim - 1], config.stride
     if channel_dim == 1 and len(shape) == 3:
-        # r = 1 is a plain 3×3 convolution; above, kernel r+2, stride r, padding r.
+        # r = 1 is a plain 3×3 convolution; otherwise kernel r+2, stride r, padding r.
         return conv(channels, channels, r + 2, stride=r, padding=r, bias=True)
     if r != 1:
         raise ConfigError(f"bottleneck.stride={r} needs a (C, H, W) tensor at the cut, {shape} crosses; set it to 1")

@@ -18,7 +18,11 @@ KINDS: dict[Direction, Kind] = {"up": Kind.ACTIVATION, "down": Kind.GRADIENT}
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of one message, header included."""
+    """Bytes of one message, header included.
+
+    >>> Estimate(bytes=91, exact=True)
+    Estimate(bytes=91, exact=True)
+    """
 
     bytes: int
     exact: bool

@@ -9,7 +9,11 @@ from raysplit.wire.message import Kind, Message
 
 
 def pack_labels(labels: torch.Tensor, batch: int, classes: int) -> Message:
-    """Return the message for int64 class labels, shape (n,), in the narrowest of 1, 2 or 4 bytes each."""
+    """Return the message for int64 class labels, shape (n,), in as few bytes each as `classes` needs: 1, 2 or 4.
+
+    >>> len(pack_labels(torch.tensor([3, 1, 2]), batch=0, classes=1000).body)
+    6
+    """
     dtype, bits = next(
         (dtype, bits)
         for dtype, bits, limit in (
@@ -23,7 +27,11 @@ def pack_labels(labels: torch.Tensor, batch: int, classes: int) -> Message:
 
 
 def extract_labels(message: Message) -> torch.Tensor:
-    """Return int64 labels, shape (n,), from a message that `pack_labels` made."""
+    """Return the int64 labels, shape (n,), of a message; WireError for one that `pack_labels` did not make.
+
+    >>> extract_labels(pack_labels(torch.tensor([3, 1, 2]), batch=0, classes=10)).tolist()
+    [3, 1, 2]
+    """
     width = {torch.uint8: 1, torch.int16: 2, torch.int32: 4}.get(message.dtype)
     plain = len(message.shape) == 1 and not message.zstd and message.channels is None and message.top is None
     if width is None or not plain or len(message.body) != width * message.shape[0]:

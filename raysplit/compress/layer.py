@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from raysplit.compress.bottleneck import Decoder, Encoder
 from raysplit.compress.codec import Codec
-from raysplit.compress.error_feedback import Feedback
+from raysplit.compress.error_feedback import ErrorFeedback
 from raysplit.compress.quantizing_codec import positions
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import BottleneckConfig, CodecSource, Level
@@ -71,7 +71,7 @@ class CompressedCut(nn.Module):
         """Of the gradient messages."""
         self.bytes_evaluation = 0
         """Of the activation messages in eval mode."""
-        self._codec, self._feedback = codec, Feedback()
+        self._codec, self._feedback = codec, ErrorFeedback()
         self.level = level
 
     @property

@@ -1,7 +1,7 @@
-"""Values to bytes: fp32 as it is, fp16 with a power-of-two scale, or 1 to 8 bits between the extremes.
+"""Values to bytes: plain fp32, fp16 with a power-of-two scale, or 1 to 8 bits between minimum and maximum.
 
-The extremes are those of the whole tensor, or, in `encode_channels`, of each channel: 8 bytes a channel that pay
-where channels differ in size.
+The range is that of the whole tensor or, in `encode_channels`, of each channel: 8 bytes per channel, which pay off
+where channels differ in scale.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ _RANGE = struct.Struct("<2f")
 _SCALE = struct.Struct("<f")
 _RAW_HALF = 0.0
 _SMALLEST = 1.2e-38
-"""Steps below the smallest normal float cannot be divided by: such a range is carried as a constant."""
+"""The smallest normal float. A range with a smaller step is sent as a constant, since dividing by it would overflow."""
 
 
 def values_size(count: int, bits: int) -> int:
-    """Return the exact bytes that `encode` makes of `count` values at `bits` bits."""
+    """Return the exact bytes that `encode` makes of `count` values at `bits` bits.
+
+    >>> values_size(1000, bits=4), values_size(1000, bits=32)
+    (508, 4000)
+    """
     if bits == 32:
         return 4 * count
     if bits == 16:
@@ -38,12 +42,15 @@ def values_size(count: int, bits: int) -> int:
 def encode(values: torch.Tensor, bits: int, noise: np.random.Generator | None = None) -> bytes:
     """Encode a flat CPU tensor of any floating dtype, shape (n,), into `values_size(n, bits)` bytes.
 
-    bits = 32 is float32. bits = 16 sends 16-bit dtypes as they are, and others as fp16 after a scaling by
-    the power of two that brings the largest value close to fp16's limit. bits ≤ 8 is an affine grid of
-    2**bits points from the smallest value to the largest; with `noise` values are rounded stochastically
-    (unbiased to 1/512 of a step), otherwise to the nearest point: the error is at most one step, or half.
+    bits = 32 is float32. bits = 16 sends 16-bit dtypes unchanged, and others as fp16, scaled by the power of
+    two that brings the largest value close to fp16's limit. bits ≤ 8 is an affine grid of 2**bits points from
+    the minimum to the maximum; with `noise`, values are rounded stochastically (unbiased to 1/512 of a step, with
+    an error of at most one step), otherwise to the nearest point (at most half a step).
 
     Raises CodecError for NaN or infinite values at 8 bits and below.
+
+    >>> len(encode(torch.linspace(-1, 1, 1000), bits=4))
+    508
     """
     if bits == 16 and values.dtype in (torch.float16, torch.bfloat16):
         return _SCALE.pack(_RAW_HALF) + values.contiguous().view(torch.int16).numpy().tobytes()
@@ -57,7 +64,11 @@ def encode(values: torch.Tensor, bits: int, noise: np.random.Generator | None = 
 
 
 def decode(data: bytes | memoryview, count: int, bits: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return the `count` values that `encode` was given, as a new flat tensor of `dtype`."""
+    """Return the `count` values that `encode` encoded, as a new flat tensor of `dtype`.
+
+    >>> decode(encode(torch.tensor([0.0, 0.4, 1.0]), bits=1), 3, 1, torch.float32)
+    tensor([0., 0., 1.])
+    """
     if bits == 32:
         return torch.from_numpy(np.frombuffer(data, np.float32).copy()).to(dtype)
     if bits == 16:
@@ -79,21 +90,28 @@ def decode(data: bytes | memoryview, count: int, bits: int, dtype: torch.dtype) 
 
 
 def channels_size(count: int, channels: int, bits: int) -> int:
-    """Return the exact bytes that `encode_channels` makes of `count` values in `channels` channels."""
+    """Return the exact bytes that `encode_channels` makes of `count` values in `channels` channels.
+
+    >>> channels_size(1000, channels=10, bits=4)
+    580
+    """
     return _RANGE.size * channels + packed_size(count, bits)
 
 
 def encode_channels(
     values: torch.Tensor, channel_dim: int, bits: int, noise: np.random.Generator | None = None
 ) -> bytes:
-    """Encode a CPU tensor, any floating dtype and shape, in 1 to 8 bits between the extremes of each channel.
+    """Encode a CPU tensor, any floating dtype and shape, in 1 to 8 bits between minimum and maximum of each channel.
 
-    The bytes are each channel's smallest and largest value (float32), then the packed codes in the tensor's
-    order; grid, rounding and CodecError are those of `encode`.
+    The bytes are each channel's minimum and maximum (float32), then the packed codes in the tensor's order; grid,
+    rounding and CodecError are those of `encode`.
+
+    >>> len(encode_channels(torch.randn(10, 10, 10), channel_dim=1, bits=4))
+    580
     """
     x = values.detach().to(torch.float32).reshape(_by_channel(values.shape, channel_dim)).contiguous().numpy()
     outer, channels, inner = x.shape
-    # Over samples first: whole rows at a time, whatever the size of the grid.
+    # Over samples first, since these are whole rows whatever the size of the grid.
     low, high = np.zeros((2, channels), np.float32)
     if x.size:
         low, high = x.min(axis=0).min(axis=1), x.max(axis=0).max(axis=1)
@@ -112,7 +130,13 @@ def encode_channels(
 def decode_channels(
     data: bytes | memoryview, shape: Sequence[int], channel_dim: int, bits: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return the values that `encode_channels` was given, as a new tensor of `shape` and `dtype`."""
+    """Return the values that `encode_channels` encoded, as a new tensor of `shape` and `dtype`.
+
+    >>> x = torch.randn(2, 3, 4)
+    >>> y = decode_channels(encode_channels(x, 1, bits=8), x.shape, 1, 8, torch.float32)
+    >>> bool((x - y).abs().max() < 0.03)
+    True
+    """
     outer, channels, inner = _by_channel(shape, channel_dim)
     low, high = np.frombuffer(data, np.float32, 2 * channels).reshape(channels, 2).T
     codes = unpack(memoryview(data)[_RANGE.size * channels :], outer * channels * inner, bits)
@@ -148,12 +172,12 @@ def _not_finite(x: Floats, bits: int) -> CodecError:
 
 
 def _by_channel(shape: Sequence[int], channel_dim: int) -> tuple[int, int, int]:
-    """The shape as (values before the channel dimension, channels, values after it)."""
+    """Return the shape as (values before the channel dimension, channels, values after it)."""
     return math.prod(shape[:channel_dim]), shape[channel_dim], math.prod(shape[channel_dim + 1 :])
 
 
 def _dither(count: int, noise: np.random.Generator) -> Floats:
-    """Uniform on the 256 midpoints of [0, 1): one random byte a value, an eighth of a float's cost."""
+    """Return noise that is uniform on the 256 midpoints of [0, 1): one random byte per value, an eighth of the cost."""
     u = noise.integers(0, 1 << 64, size=-(-count // 8), dtype=np.uint64).view(np.uint8)[:count]
     dither: Floats = (u + np.float32(0.5)) * np.float32(1 / 256)
     return dither
@@ -169,7 +193,7 @@ def _half_scale(x: Floats) -> float:
 
 
 def _wide(low: float, high: float) -> bool:
-    # Half of float32's range: a step rounded up, times the number of steps, must not reach infinity.
+    # Half of float32's range, so that a step that was rounded up, times the number of steps, stays finite.
     return high - low > float(np.finfo(np.float32).max) / 2
 
 

@@ -17,14 +17,14 @@ import torch
 
 from raysplit.compress.codec import Direction, Estimate
 from raysplit.compress.quantize import channels_size, decode, decode_channels, encode, encode_channels, values_size
-from raysplit.compress.topk import bitmap_size, choose, pack_mask, picks, spread, unpack_mask
+from raysplit.compress.topk import bitmap_size, choose_top, count_picks, pack_mask, scatter_values, unpack_mask
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
 from raysplit.wire.message import Kind, Message, header_size
 
 _zstd = pa.Codec("zstd", compression_level=1)
-_ZSTD_MOST = 1 << 15
-"""Bytes that one byte of zstd can stand for: a block of at most 128 KiB takes at least four (RFC 8878)."""
+_ZSTD_MAX_RATIO = 1 << 15
+"""Bytes that one byte of zstd can expand to: a block of at most 128 KiB takes at least four (RFC 8878)."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class QuantizingCodec:
             seed: decides the stochastic rounding and the random picks; None: nearest codes and plain top-k.
             mask: for gradients with top-k, the `positions` of the activation of the same number.
 
-        Raises CodecError for NaN or infinite values at 8 bits and below, and for a tensor that does not have
-        the dimensions that the level speaks of.
+        Raises CodecError for NaN or infinite values at 8 bits and below, and for a tensor without the dimensions
+        that the level needs.
         """
         chosen = None if channels is None else tuple(channels)
         sent = tensor.detach().cpu()
@@ -117,7 +117,7 @@ class QuantizingCodec:
 
     @property
     def _positions_known(self) -> bool:
-        """Whether the receiver knows the positions already: the device has chosen them."""
+        """Whether the receiver already knows the positions: the device chose them."""
         return self.level.top is not None and self.direction == "down"
 
     @property
@@ -125,7 +125,7 @@ class QuantizingCodec:
         return self.level.per_channel and self.bits <= 8
 
     def _encode(self, sent: torch.Tensor, seed: int | None, mask: torch.Tensor | None) -> bytes:
-        """Bitmap, where there is one, and values."""
+        """Return the bitmap, if there is one, and the values."""
         noise = None
         if self.direction == "down" and seed is not None:
             noise = np.random.Generator(np.random.SFC64(seed))
@@ -139,26 +139,30 @@ class QuantizingCodec:
                 raise CodecError(f"a gradient at level {self.level} needs the positions of its activation")
             return encode(sent[mask], self.bits, noise)
         random = self.level.top_random if seed is not None else 0
-        chosen = choose(sent, self.level.top, random, seed or 0)
+        chosen = choose_top(sent, self.level.top, random, seed or 0)
         return pack_mask(chosen) + encode(sent[chosen], self.bits, noise)
 
     def _check_channels(self, shape: Sequence[int]) -> int:
         if self.channel_dim >= len(shape):
-            raise CodecError(f"level {self.level} has a range for each channel, shape {tuple(shape)} has none")
+            raise CodecError(f"level {self.level} has a range per channel, shape {tuple(shape)} has no channels")
         return shape[self.channel_dim]
 
 
 def extract(message: Message, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Return the tensor that a message carries: its shape and dtype, zeros in what was not sent.
+    """Return the tensor that a message carries, of its shape and dtype, with zeros for what was not sent.
 
-    `mask` are the `positions` of the activation that a gradient answers; None where it had none. Raises
-    WireError when the body is not what the header says, or the mask is not what the message needs.
+    `mask` are the `positions` of the activation that a gradient belongs to; None where it had none. Raises
+    WireError when the body does not match the header, or the mask does not match the message.
+
+    >>> message = QuantizingCodec(Level("c2.b32/b32"), "up").compress(torch.ones(1, 3), channels=(0, 2))
+    >>> extract(message)
+    tensor([[1., 0., 1.]])
     """
     shape = message.sent_shape
-    body = memoryview(_inflate(message))
+    body = memoryview(_decompress(message))
     if message.positions_known:
-        if mask is None or tuple(mask.shape) != shape or int(mask.sum()) != picks(shape, message.top or 0):
-            raise WireError(f"message {message.batch} answers an activation whose positions are not those at hand")
+        if mask is None or tuple(mask.shape) != shape or int(mask.sum()) != count_picks(shape, message.top or 0):
+            raise WireError(f"message {message.batch} belongs to an activation with other positions than these")
     elif mask is not None:
         raise WireError(f"message {message.batch} is not restricted to the positions of its activation")
     elif message.top is not None:
@@ -167,7 +171,7 @@ def extract(message: Message, mask: torch.Tensor | None = None) -> torch.Tensor:
     if message.per_channel:
         sent = decode_channels(body, shape, message.channel_dim, message.bits, message.dtype)
     elif message.top is not None and mask is not None:
-        sent = spread(decode(body, picks(shape, message.top), message.bits, message.dtype), mask)
+        sent = scatter_values(decode(body, count_picks(shape, message.top), message.bits, message.dtype), mask)
     else:
         sent = decode(body, math.prod(shape), message.bits, message.dtype).reshape(shape)
     if message.channels is None:
@@ -177,32 +181,36 @@ def extract(message: Message, mask: torch.Tensor | None = None) -> torch.Tensor:
 
 
 def positions(message: Message) -> torch.Tensor | None:
-    """Return which values an activation message holds: a bool mask over the channels sent; None: all of them."""
+    """Return which values an activation message holds: a bool mask over the channels sent; None: all of them.
+
+    >>> positions(QuantizingCodec(Level("all.k1.b8/b8"), "up").compress(torch.tensor([[0.5, -2.0, 1.0]])))
+    tensor([[False,  True, False]])
+    """
     if message.top is None:
         return None
     if message.positions_known:
-        raise WireError(f"message {message.batch} does not say where its values lie")
+        raise WireError(f"message {message.batch} does not contain the positions of its values")
     shape = message.sent_shape
-    return unpack_mask(memoryview(_inflate(message))[: bitmap_size(math.prod(shape))], shape, message.top)
+    return unpack_mask(memoryview(_decompress(message))[: bitmap_size(math.prod(shape))], shape, message.top)
 
 
 def _body_size(shape: Sequence[int], bits: int, top: int | None, known: bool, ranges: int | None) -> int:
-    """Bytes before the entropy stage of a tensor that is sent in `shape`, with `ranges` ranges (None: one)."""
+    """Return the bytes before the entropy stage of a tensor sent in `shape`, with `ranges` ranges (None: one)."""
     count = math.prod(shape)
     if top is not None:
-        return (0 if known else bitmap_size(count)) + values_size(picks(shape, top), bits)
+        return (0 if known else bitmap_size(count)) + values_size(count_picks(shape, top), bits)
     return values_size(count, bits) if ranges is None else channels_size(count, ranges, bits)
 
 
-def _inflate(message: Message) -> bytes | memoryview:
-    """Undo the entropy stage; WireError unless it leaves as many bytes as the header asks for."""
+def _decompress(message: Message) -> bytes | memoryview:
+    """Undo the entropy stage; WireError unless the bytes are as many as the header implies."""
     if not message.dtype.is_floating_point:
         raise WireError(f"message of kind {message.kind.name} carries {message.dtype}, not a floating tensor")
     shape, body = message.sent_shape, message.body
     ranges = shape[message.channel_dim] if message.per_channel else None
     size = _body_size(shape, message.bits, message.top, message.positions_known, ranges)
     if message.zstd:
-        if size > len(body) * _ZSTD_MOST:
+        if size > len(body) * _ZSTD_MAX_RATIO:
             raise WireError(f"a zstd body of {len(body)} bytes cannot hold {size}")
         try:
             body = _zstd.decompress(body, size, asbytes=True)

@@ -33,9 +33,14 @@ def build_codec(source: CodecSource, level: Level, direction: Direction, channel
 
 
 class UserCodec:
-    """Passes everything on to a user's codec, and checks what it returns.
+    """Passes every call on to a user's codec and checks the result.
 
-    Raises CodecError for what no codec may return, and WireError for a message that the codec cannot read.
+    Raises CodecError for a result that no codec may return, and WireError for a message that the codec cannot read.
+
+    >>> import torch
+    >>> codec = UserCodec(QuantizingCodec(Level("all.b4/b4"), "up"), "up", "mine.py:Mine")
+    >>> codec.compress(torch.ones(2, 3), batch=7).batch
+    7
     """
 
     def __init__(self, codec: Codec, direction: Direction, name: str):

@@ -2,6 +2,6 @@
 
 from raysplit.data.batches import batch_order, mean_std, prepare_batch
 from raysplit.data.export import export
-from raysplit.data.images import Facts, ImageSet, facts, load
+from raysplit.data.images import Facts, ImageSet, load, read_facts
 
-__all__ = ["Facts", "ImageSet", "batch_order", "export", "facts", "load", "mean_std", "prepare_batch"]
+__all__ = ["Facts", "ImageSet", "batch_order", "export", "load", "mean_std", "prepare_batch", "read_facts"]

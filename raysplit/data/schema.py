@@ -1,4 +1,4 @@
-"""What every source hands on (parts and rows), and the Parquet layout: Hugging Face's image layout."""
+"""What every source returns (parts and rows), and the Parquet layout, which is Hugging Face's image layout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Source = Literal["train", "test"]
 
 
 class BadRow(ValueError):
-    """One row that cannot be used; whoever knows its place turns this into a DataError or skips it."""
+    """One row that cannot be used; the caller, which knows its place, turns this into a DataError or skips it."""
 
 
 class Row(NamedTuple):
@@ -41,7 +41,11 @@ class Row(NamedTuple):
 
 
 def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
-    """Return which of `count` rows are the test split of a source without one: a fifth, drawn with a fixed seed."""
+    """Return which of `count` rows are the test split of a source without one: a fifth, drawn with a fixed seed.
+
+    >>> int(draw_test_rows(50).sum())
+    10
+    """
     # NumPy promises that RandomState's stream never changes, so neither do the test rows.
     drawn = np.random.RandomState(0).permutation(count)[: round(count * _TEST_SHARE)]
     return np.isin(np.arange(count), drawn)
@@ -49,7 +53,7 @@ def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a source, not yet decoded."""
+    """One split of a source, not yet decoded; `rows` reads it from the start."""
 
     where: str
     classes: tuple[str, ...]
@@ -60,13 +64,18 @@ class Part:
 
 
 def file_identity(path: Path) -> str:
-    """Return text that changes when the file does: path, bytes and modification time in ns."""
+    """Return text that changes when the file does: path, size in bytes and modification time in ns."""
     stat = path.stat()
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def check_label(label: int | None, classes: int) -> int:
-    """Return `label` if it is one of 0..classes-1, else raise BadRow."""
+    """Return `label` if it is one of 0..classes-1, else raise BadRow.
+
+    >>> check_label(3, classes=3)
+    Traceback (most recent call last):
+    raysplit.data.schema.BadRow: label 3 is not in 0..2
+    """
     if label is None:
         raise BadRow("the label is null")
     if not 0 <= label < classes:
@@ -104,7 +113,11 @@ def class_names(schema: pa.Schema, where: object) -> tuple[str, ...] | None:
 
 
 def arrow_schema(classes: tuple[str, ...]) -> pa.Schema:
-    """Return the schema of the files that raysplit writes, with the class names in its metadata."""
+    """Return the schema of the files that raysplit writes, with the class names in its metadata.
+
+    >>> class_names(arrow_schema(("cat", "dog")), "example")
+    ('cat', 'dog')
+    """
     label = {"names": list(classes), "_type": "ClassLabel"}
     features = {IMAGE_COLUMNS[0]: {"_type": "Image"}, LABEL_COLUMN: label}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

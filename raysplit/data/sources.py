@@ -1,4 +1,4 @@
-"""Readers for a user's own data: class folders and Parquet files."""
+"""Readers for a user's own files: class folders and Parquet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def folder_part(path: Path, split: Source) -> Part:
-    """Read path/train/CLASS/*.png|jpg and path/test (or path/val); a class's label is its place by name.
+    """Read path/train/CLASS/*.png|jpg and path/test (or path/val); labels number the classes by name.
 
     Raises DataError if a folder is missing, or if the test folder has a class that train does not have.
     """
@@ -37,20 +37,20 @@ def folder_part(path: Path, split: Source) -> Part:
         missing = "train" if not train.is_dir() else "test (or val)"
         raise DataError(f"{path} has no folder {missing}; expected {path}/train/CLASS/*.png or *.jpg, and test/ alike")
     classes = _class_folders(train)
-    here = train if split == "train" else test
-    for name in _class_folders(here):
+    folder = train if split == "train" else test
+    for name in _class_folders(folder):
         if name not in classes:
-            raise DataError(f"{here / name}: no such class in {train}, which has {len(classes)} classes")
+            raise DataError(f"{folder / name}: no such class in {train}, which has {len(classes)} classes")
     files = [
         (file, label)
         for label, name in enumerate(classes)
-        if (here / name).is_dir()
-        for file in sorted((here / name).iterdir())
+        if (folder / name).is_dir()
+        for file in sorted((folder / name).iterdir())
         if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
     ]
     identity = tuple(file_identity(file) for file, _ in files)
     return Part(
-        str(here),
+        str(folder),
         classes,
         identity,
         len(files),
@@ -72,11 +72,11 @@ def parquet_part(path: Path, split: Source) -> Part:
         raise DataError(f"{path} does not exist; parquet:PATH takes a folder or one .parquet file")
     everything = list(dict.fromkeys(files["train"] + files["test"]))
     classes = _parquet_classes(everything)
-    here = files[split]
-    count = sum(_opened(file).metadata.num_rows for file in here)
-    identity = tuple(file_identity(file) for file in here)
+    own = files[split]
+    count = sum(_open(file).metadata.num_rows for file in own)
+    identity = tuple(file_identity(file) for file in own)
     if not path.is_file():
-        return Part(f"{path} ({split})", classes, identity, count, lambda: _parquet_rows(here))
+        return Part(f"{path} ({split})", classes, identity, count, lambda: _parquet_rows(own))
     test = draw_test_rows(count)
     keep = test if split == "test" else ~test
     return Part(
@@ -84,7 +84,7 @@ def parquet_part(path: Path, split: Source) -> Part:
         classes,
         (*identity, split),
         int(keep.sum()),
-        lambda: (row for row, kept in zip(_parquet_rows(here), keep, strict=True) if kept),
+        lambda: (row for row, kept in zip(_parquet_rows(own), keep, strict=True) if kept),
     )
 
 
@@ -94,19 +94,19 @@ def _class_folders(path: Path) -> tuple[str, ...]:
 
 def _shards(path: Path, names: tuple[str, ...]) -> list[Path]:
     for name in names:
-        for place in (path, path / "data"):
-            if (place / f"{name}.parquet").is_file():
-                return [place / f"{name}.parquet"]
-            found = sorted(place.glob(f"{name}-*-of-*.parquet"))
-            if found:
-                total = re.search(r"-of-(\d+)", found[0].name)
-                if total and len(found) != int(total[1]):
-                    raise DataError(f"{place} has {len(found)} of the {int(total[1])} files {name}-*.parquet")
-                return found
+        for folder in (path, path / "data"):
+            if (folder / f"{name}.parquet").is_file():
+                return [folder / f"{name}.parquet"]
+            shards = sorted(folder.glob(f"{name}-*-of-*.parquet"))
+            if shards:
+                total = re.search(r"-of-(\d+)", shards[0].name)
+                if total and len(shards) != int(total[1]):
+                    raise DataError(f"{folder} has {len(shards)} of the {int(total[1])} files {name}-*.parquet")
+                return shards
     raise DataError(f"{path} has no {names[0]}.parquet and no {names[0]}-00000-of-….parquet")
 
 
-def _opened(file: Path) -> pq.ParquetFile:
+def _open(file: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file, memory_map=True)
     except (OSError, pa.ArrowException) as err:
@@ -114,7 +114,7 @@ def _opened(file: Path) -> pq.ParquetFile:
 
 
 def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
-    schemas = {file: _opened(file).schema_arrow for file in files}
+    schemas = {file: _open(file).schema_arrow for file in files}
     for file, schema in schemas.items():
         image_column(schema, file)
     named = {file: names for file in files if (names := class_names(schemas[file], file))}
@@ -123,7 +123,7 @@ def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
             raise DataError(f"{file} and {next(iter(named))} have different class names")
     if named:
         return next(iter(named.values()))
-    tops = [pc.max(_opened(file).read([LABEL_COLUMN])[LABEL_COLUMN]).as_py() for file in files]
+    tops = [pc.max(_open(file).read([LABEL_COLUMN])[LABEL_COLUMN]).as_py() for file in files]
     top = max(0, *(top for top in tops if top is not None))
     if top >= MOST_UNNAMED_CLASSES:
         raise DataError(
@@ -136,10 +136,10 @@ def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
 def _parquet_rows(files: list[Path]) -> Iterator[Row]:
     for file in files:
         number = 0
-        with _opened(file) as opened:
-            image = image_column(opened.schema_arrow, file)
+        with _open(file) as parquet:
+            image = image_column(parquet.schema_arrow, file)
             try:
-                for batch in opened.iter_batches(256, columns=[image, LABEL_COLUMN]):
+                for batch in parquet.iter_batches(256, columns=[image, LABEL_COLUMN]):
                     for cell, label in zip(batch[image].to_pylist(), batch[LABEL_COLUMN].to_pylist(), strict=True):
                         yield Row(f"{file} row {number}", cell["bytes"] if cell else None, label)
                         number += 1

@@ -7,7 +7,7 @@ from typing import Literal
 
 from raysplit.config import EnsembleConfig
 from raysplit.config.ensemble_plan import EnsemblePlan
-from raysplit.data import Facts, facts, load, mean_std
+from raysplit.data import Facts, load, mean_std, read_facts
 from raysplit.ensemble.samples import Samples
 from raysplit.folders.build_dir import BuildDir
 
@@ -61,4 +61,4 @@ def open_build(config: EnsembleConfig, location: str) -> BuildContext:
 
     Raises DataError for data that cannot be used.
     """
-    return BuildContext(BuildDir.at(location), config, facts(config.data), read_normalization(config))
+    return BuildContext(BuildDir.at(location), config, read_facts(config.data), read_normalization(config))

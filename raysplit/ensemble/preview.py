@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from raysplit.config import EnsembleConfig, RetrainConfig
 from raysplit.config.ensemble_plan import EnsemblePlan, SubmodelSpec
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.ensemble.base_classifier import new_base
 from raysplit.ensemble.check import check_build
 from raysplit.ensemble.cost import measure_cost
@@ -35,7 +35,7 @@ def preview_build(config: EnsembleConfig) -> str:
     1          1, 3, 4, 7, 8  8 of 16  –            3,982  0.017  <0.0001
     total                                           7,964  0.035  0.00012
     """
-    data = facts(config.data)
+    data = read_facts(config.data)
     plan = check_build(config, data)
     cost = measure_cost(new_base(config, data), data.shape, "fp32")
     base = config.base

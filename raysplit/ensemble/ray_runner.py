@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
@@ -15,14 +16,14 @@ from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import nn
 
 from raysplit import errors
-from raysplit.config import EnsembleConfig, loads
+from raysplit.config import EnsembleConfig
 from raysplit.ensemble.base_classifier import train_base
 from raysplit.ensemble.context import BuildContext, open_build
 from raysplit.ensemble.runner import Log
 from raysplit.ensemble.trainer import DataParallel
 from raysplit.errors import ClusterError, ConfigError, RaysplitError
 from raysplit.folders.build_dir import BuildDir
-from raysplit.utils.ray_train import fit
+from raysplit.utils.ray_train import fit, pickle_config
 
 _RETRIES = 2
 """How often a stage whose worker was lost starts again, from what it had written."""
@@ -58,7 +59,7 @@ class RayRunner:
             folder.delete(_FAULT)
         trainer = TorchTrainer(
             _run_worker,
-            train_loop_config={"config": context.config.model_dump_json(), "location": folder.location},
+            train_loop_config={"config": pickle_config(context.config), "location": folder.location},
             scaling_config=ScalingConfig(num_workers=base.workers, use_gpu=use_gpu),
             run_config=RunConfig(
                 name="ray_train", storage_path=folder.location, failure_config=FailureConfig(max_failures=_RETRIES)
@@ -135,7 +136,8 @@ def _run_worker(job: dict[str, Any]) -> None:
     A RaysplitError is written to a file and then raised: raised, as the other workers would wait for this one;
     written, as restarted workers would only meet it again.
     """
-    config, folder = loads(EnsembleConfig, job["config"], where="the trainer's config"), BuildDir.at(job["location"])
+    config: EnsembleConfig = pickle.loads(job["config"])
+    folder = BuildDir.at(job["location"])
     if folder.has(_FAULT):
         return
     session, device = ray.train.get_context(), get_device()

@@ -1,4 +1,4 @@
-"""Models by name: ours for small images, torchvision's, timm's, or a user's own function."""
+"""Networks: the package's own for small images, torchvision's, timm's, a user's function, or a module in memory."""
 
 from raysplit.models.build import OWN, build
 from raysplit.models.vgg import VGG

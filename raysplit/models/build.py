@@ -19,8 +19,8 @@ from raysplit.utils.user_code import load_function, lost_object
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
 OWN = (*NAMES, *_SPIKING, "vit")
-"""Networks of this package; what is cut out of a base is always one of them."""
-# Their auxiliary heads return a tuple in train mode, and stop every cut after the first of them.
+"""Networks of this package; sub-models are always of one of these kinds."""
+# Auxiliary heads return a tuple in train mode, and rule out every cut after the first of them.
 _NO_AUX: dict[str, Any] = {"aux_logits": False, "init_weights": True}
 _TORCHVISION_DEFAULTS = {"googlenet": _NO_AUX, "inception_v3": _NO_AUX}
 
@@ -32,10 +32,11 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
     this order; `torchvision:NAME` and `timm:NAME` force a library, `path.py:function` calls
     `function(classes=…, shape=…, **args)`. The weights depend on torch's global seed alone; those of a module in
     memory are its own, and the model is a copy of it on the CPU.
+
     Raises ModelError for an unknown name, an argument that the model does not take, a model that fails
     to build, a number of channels that it cannot take, or a module with another number of outputs; ConfigError for a
-    faulty `path.py:function` and for a module in memory that only its record is left of; MissingExtra for a spiking
-    model without SpikingJelly. A library is imported when a name may be its own: a device has no use for the others.
+    faulty `path.py:function` and for a config read from a record of a module in memory; MissingExtra for a spiking
+    model without SpikingJelly. A library is imported only if the name may be one of its own.
 
     >>> model = build(ModelConfig(name="vgg5", args={"width": 0.125}), classes=10, shape=(1, 28, 28))
     >>> model(torch.zeros(2, 1, 28, 28)).shape
@@ -48,7 +49,7 @@ def build(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn.
         raise lost_object("model", name.removeprefix(PREFIX), "name it as path.py:function")
     else:
         model = _named(config, classes, shape)
-    vars(model).setdefault("name", name)  # what errors about its cuts call it
+    vars(model).setdefault("name", name)  # for errors about its cuts
     return model
 
 
@@ -140,7 +141,7 @@ def _timm(name: str, bare: str, classes: int, shape: tuple[int, int, int], args:
     geometry = {"img_size": shape[1] if shape[1] == shape[2] else shape[1:], "in_chans": shape[0]}
 
     def create(**kwargs: Any) -> nn.Module:
-        # Only transformers and mixers want to know the image size, and there is no list of them.
+        # Only transformers and mixers take the image size, and there is no list of them.
         try:
             return timm.create_model(bare, num_classes=classes, **kwargs)
         except TypeError as err:

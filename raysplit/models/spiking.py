@@ -18,17 +18,17 @@ except ModuleNotFoundError as err:
 
 
 class SpikingVGG(nn.Module):
-    """A VGG whose activations are spikes, 0 or 1, shown the same image for `steps` time steps T.
+    """A VGG whose activations are spikes, 0 or 1; it sees the same image for `steps` time steps T.
 
-    Takes (B, C, H, W) floats and returns (B, classes) logits: the mean of those of all steps, which
-    `forward_head(forward_features(x))` gives as (T, B, classes). With `pre_logits=True` that gives (B, last
-    channels): the share of places and steps with a spike in each of the last maps.
+    Takes (B, C, H, W) floats and returns (B, classes) logits: the mean over all steps of the logits that
+    `forward_head(forward_features(x))` returns as (T, B, classes). With `pre_logits=True` that returns (B, last
+    channels): the share of positions and steps with a spike in each of the last maps.
 
     Convolutions without biases, batch norm over all steps, leaky integrate-and-fire neurons with SpikingJelly's
-    defaults but for τ = 4/3, the ATan surrogate gradient and a detached reset; average pools that round up;
-    a classifier of Linear, batch norm, neurons and Linear (without that norm the neurons hardly ever fire at first,
-    and learn late). Each call starts with neurons at rest and leaves them so. `width`, `channels` and `hidden` are
-    VGG's.
+    defaults except for τ = 4/3, the ATan surrogate gradient and a detached reset; average pools that round up;
+    a classifier of Linear, batch norm, neurons and Linear (without that norm the neurons hardly fire at first, and
+    training starts late). Each call starts with neurons at rest and leaves them at rest. `width`, `channels` and
+    `hidden` are VGG's.
     """
 
     activation = neuron.LIFNode
@@ -72,7 +72,7 @@ class SpikingVGG(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the pooled last spikes, (T, B, channels, h, w)."""
         with _at_rest(self.features):
-            # Up to the first neurons all steps are the same, batch statistics too: one step is enough.
+            # Before the first neurons all steps are equal, batch statistics included: one step is enough.
             current = self.features[:2](x[None])
             spikes: Tensor = self.features[2:](current.expand(self.steps, *current.shape[1:]))
             return spikes
@@ -91,7 +91,7 @@ class SpikingVGG(nn.Module):
 
 @torch.no_grad()
 def spike_rate(model: SpikingVGG, x: Tensor) -> float:
-    """Return the spikes that an image of x (B, C, H, W) causes in eval mode: mean over images, sum over layers and T.
+    """Return the spikes per image of x (B, C, H, W) in eval mode: mean over images, sum over layers and steps.
 
     EC-SNN's proxy for energy.
     """
@@ -120,7 +120,7 @@ def _neurons() -> nn.Module:
 
 @contextmanager
 def _at_rest(part: nn.Module) -> Iterator[None]:
-    """Forget the neurons' potentials before and after: with a graph behind them the net could not be copied."""
+    """Reset the neurons' potentials before and after: a network whose potentials have a graph cannot be copied."""
     functional.reset_net(part)
     try:
         yield

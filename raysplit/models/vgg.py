@@ -1,4 +1,4 @@
-"""VGG with batch norm (Simonyan & Zisserman 2015, table 1; vgg5 and vgg9: EC-SNN, IJCAI 2024) for 28 to 224 pixels."""
+"""VGG with batch norm (Simonyan & Zisserman 2015, table 1; vgg5 and vgg9: EC-SNN, IJCAI 2024), 28 to 224 pixels."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ class VGG(nn.Module):
     Takes (B, C, H, W) floats and returns (B, classes) logits. `width` scales every channel count,
     rounded to a multiple of 8; `channels` sets the output channels of every convolution instead, in order;
     `hidden` is the width of the classifier's hidden layer (None: the last channels). The pools round up, so
-    that 28 pixels survive all five of them. `forward_head(forward_features(x), pre_logits=True)` gives the
+    that 28 pixels survive all five of them. `forward_head(forward_features(x), pre_logits=True)` returns the
     (B, last channels) globally averaged last map, as timm's models do.
+
+    >>> import torch
+    >>> VGG("vgg5", classes=10, in_channels=1, width=0.25)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
 
     activation = nn.ReLU
@@ -85,7 +89,11 @@ class VGG(nn.Module):
 
 
 def stages(name: str, width: float = 1.0, channels: Sequence[int] | None = None) -> list[list[int]]:
-    """Return the output channels of the convolutions of each stage; ValueError for a wrong number of `channels`."""
+    """Return the output channels of the convolutions of each stage; ValueError for a wrong number of `channels`.
+
+    >>> stages("vgg5", width=0.5)
+    [[32], [64, 64]]
+    """
     counts = _STAGES[name]
     if channels is None:
         # vgg5 and vgg9 have fewer stages.

@@ -13,7 +13,7 @@ import torch
 
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
-from raysplit.data import Facts, facts
+from raysplit.data import Facts, read_facts
 from raysplit.errors import DataError
 from raysplit.models import build
 from raysplit.records.epoch import Mode
@@ -140,7 +140,7 @@ def make_run_plan(config: SplitConfig) -> RunPlan:
 
 
 def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
-    known = facts(config.data)
+    known = read_facts(config.data)
     pick_device(config.train.device)
     if known.train_rows < config.train.batch_size:
         raise DataError(

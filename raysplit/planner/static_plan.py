@@ -13,7 +13,7 @@ from torch import nn
 from raysplit.compress.bottleneck import code_shape
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import DataConfig, Level, ModelConfig, SplitConfig, TrainConfig
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.errors import ConfigError, CutError, nearest
 from raysplit.hardware.link import Link
 from raysplit.hardware.platform import Platform
@@ -127,7 +127,7 @@ def make_static_plan(
     >>> plan.rows[2].cut, plan.rows[2].level, plan.rows[2].bytes_up
     ('features.0', 'c4·b4/b4', 181)
     """
-    known = facts(data)
+    known = read_facts(data)
     classes = len(known.classes)
     network = build(model, classes, known.shape)
     cuts = profile(network, known.shape)
@@ -147,7 +147,7 @@ def plan_cut(config: SplitConfig, platform: Platform, rate: float | None = None)
 
     Raises ModelError, CutError or ConfigError for a model, a cut or a level that is invalid.
     """
-    known = facts(config.data)
+    known = read_facts(config.data)
     classes = len(known.classes)
     if config.model.module is None:
         cuts = _profile_model(config.model.model_dump_json(), classes, known.shape)

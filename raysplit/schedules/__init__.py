@@ -1,6 +1,7 @@
 """Schedules: which level each epoch trains at.
 
-Each is a frozen config with `levels()` and `decide(context, history)`; a class of your own needs only those two.
+Each is a frozen config with the methods `levels()` and `decide(context, history)`; a class of your own needs only
+those two (docs/extending.md).
 """
 
 from raysplit.schedules.base import Decision, History, RunContext, Schedule, foresee, list_levels, next_decision

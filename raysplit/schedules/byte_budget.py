@@ -13,10 +13,16 @@ from raysplit.schedules.ladder import Ladder
 
 
 class ByteBudget(Ladder):
-    """A total that training traffic never exceeds: tight as long as it must be, loose at the end.
+    """A total that training traffic never exceeds: tight for as long as necessary, loose at the end.
 
-    An epoch trains at the loosest level that could be kept up to the end with the bytes that are left, counted
-    by the upper bound of every message.
+    An epoch trains at the loosest level that could be kept to the end with the remaining bytes, counted by the upper
+    bound of every message.
+
+    >>> from raysplit.config import Level
+    >>> sizes = {Level("c4.b4/b4"): 1_000, Level("all.b4/b4"): 5_000}
+    >>> context = RunContext(epochs=4, steps=100, step_bytes=sizes.__getitem__)
+    >>> ByteBudget(ladder=tuple(sizes), megabytes=1).decide(context, []).reason
+    '1 MB left for 4 epochs'
     """
 
     kind: Literal["byte_budget"] = "byte_budget"
@@ -24,14 +30,14 @@ class ByteBudget(Ladder):
     """Frame bytes of training traffic in both directions, in units of 10⁶."""
 
     def decide(self, context: RunContext, history: History) -> Decision:
-        """Return the loosest level that could be kept to the end with the bytes left.
+        """Return the loosest level that could be kept to the end with the remaining bytes.
 
-        Epochs that cost less than the bound leave more for those to come, so the level only ever gets looser.
-        Raises ConfigError when even the tightest level may cost more.
+        Epochs that cost less than their bound leave more for later ones, so levels only ever get looser. Raises
+        ConfigError when even the tightest level may cost more.
         """
         step_bytes, left = context.step_bytes, context.epochs - len(history)
         spent, ahead = total_traffic(history), left * context.steps
-        # In megabytes: what the error asks for reads back as this very quotient; megabytes times 1e6 may fall short.
+        # Compared in megabytes: the number in the error reads back as this very quotient; times 1e6 may fall short.
         affordable = [level for level in self.ladder if (spent + ahead * step_bytes(level)) / 1e6 <= self.megabytes]
         if not affordable:
             tightest = min(self.ladder, key=step_bytes)

@@ -13,12 +13,19 @@ from raysplit.wire.level import Level
 
 
 class Deprune(Frozen):
-    """Tight first, looser later (Mudvari et al. 2024): a list of phases, each a level and a share of the epochs."""
+    """Tight first, looser later (Mudvari et al. 2024): a list of phases, each a level and a share of the epochs.
+
+    >>> schedule = Deprune(phases=({"level": "c4.b4/b4", "share": 3}, {"level": "all.b32/b32", "share": 1}))
+    >>> context = RunContext(epochs=8, steps=10, step_bytes=lambda level: 1_000)
+    >>> from raysplit.schedules import foresee
+    >>> [decision.reason for decision in foresee(schedule, context)][5:]
+    ['phase 1 of 2', 'phase 2 of 2', 'phase 2 of 2']
+    """
 
     kind: Literal["deprune"] = "deprune"
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     reset_logits: bool = True
-    """Redraw the channel logits between phases, so that channels left out get another chance."""
+    """Redraw the channel logits between phases, so that unused channels get another chance."""
     fresh_optimizer: bool = True
     """Start each phase with empty optimiser state."""
 

@@ -10,7 +10,11 @@ from raysplit.wire.level import DEFAULT_LEVEL, Level
 
 
 class Fixed(Frozen):
-    """One level from the first epoch to the last."""
+    """One level from the first epoch to the last.
+
+    >>> str(Fixed(level="c4.b4/b4.zstd").levels()[0])
+    'c4·b4/b4·zstd'
+    """
 
     kind: Literal["fixed"] = "fixed"
     level: Level = DEFAULT_LEVEL

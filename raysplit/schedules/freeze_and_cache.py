@@ -1,4 +1,4 @@
-"""Freeze and cache: the device half is trained and frozen, its codes cross a few times, the server keeps them.
+"""Freeze and cache: the device half is trained and frozen; its codes cross a few times, and the server caches them.
 
 One of a family of methods that train the device half by a local loss and the server half on activations that were
 sent once: CSE-FSL (arXiv 2302.05599), FSL-SAGE (arXiv 2505.23182), Ampere (arXiv 2507.07130).
@@ -18,29 +18,37 @@ from raysplit.wire.level import Level
 
 
 class FreezeAndCache(Frozen):
-    """The device half learns first and is frozen; then its activations cross a few times and the server keeps them.
+    """The device half is trained first and frozen; its activations cross a few times, and the server caches them.
 
-    With `train.local_loss` the device learns alone and nothing crosses in the first stage; without it the
-    halves learn together. After `views` passes over the data, later epochs train on what the server kept.
+    With `train.local_loss` the device trains alone in the first stage and nothing crosses; without it both halves
+    train together. After `views` passes over the data, later epochs train on the cache.
+
+    >>> stage = {"level": "c4.b4/b4", "share": 1}
+    >>> schedule = FreezeAndCache(learn=stage, send=stage, views=1)
+    >>> context = RunContext(epochs=4, steps=10, step_bytes=lambda level: 1_000)
+    >>> from raysplit.schedules import foresee
+    >>> [decision.mode for decision in foresee(schedule, context)]
+    ['joint', 'joint', 'frozen', 'cached']
     """
 
     kind: Literal["freeze_and_cache"] = "freeze_and_cache"
     learn: Stage
-    """Until the device half is frozen."""
+    """The stage in which the device half is trained."""
     send: Stage
-    """The server learns: from messages in the first `views` epochs, from what it kept in the others."""
+    """The stage in which the server half is trained: on messages for `views` epochs, then on the cache."""
     views: Annotated[int, Field(ge=1)] = 2
-    """Passes over the training data (each newly augmented) that cross."""
+    """Passes over the training data that cross, each newly augmented."""
     head: bool = True
-    """With a local loss: its head crosses once in fp16, and the server's answers are the mean of both. Not with
-    `finish`, in which the device half moves away from the head."""
+    """With a local loss: send its head once, in fp16, and answer with the mean of both. Without effect with `finish`,
+    in which the device half moves away from the head."""
     shift: bool = True
-    """The server moves each code by up to one cell each way, at random, whenever it learns from it."""
+    """Shift each code at random by up to one cell along both axes whenever the server trains on it."""
     finish: Stage | None = None
-    """Both halves together again, at the end."""
+    """A last stage that trains both halves together again."""
 
     @property
     def phases(self) -> tuple[Stage, ...]:
+        """The stages in order."""
         return (self.learn, self.send) if self.finish is None else (self.learn, self.send, self.finish)
 
     @property
@@ -53,7 +61,7 @@ class FreezeAndCache(Frozen):
         return tuple(dict.fromkeys(phase.level for phase in self.phases))
 
     def decide(self, context: RunContext, history: History) -> Decision:
-        """Return the stage's level and how the epoch trains: alone or jointly, then frozen, then from the cache."""
+        """Return the stage's level and the epoch's mode: alone or joint, then frozen, then cached."""
         at = phase_position(self.phases, len(history), context.epochs)
         stage = self.phases[at.index]
         mode, reason = self._mode(at.index, at.epoch - at.start, context.local_loss)

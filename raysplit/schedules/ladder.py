@@ -1,4 +1,4 @@
-"""Levels in order, for the schedules that look back."""
+"""Levels in order of bytes, for the schedules that depend on the history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from raysplit.wire.level import Level
 
 
 class Ladder(Frozen):
-    """A schedule that climbs a list of levels, from the tightest to the loosest."""
+    """A list of levels, from the tightest to the loosest: base of the schedules that depend on the history.
+
+    >>> [str(level) for level in Ladder(ladder=("c4.b4/b4", "all.b4/b4")).levels()]
+    ['c4·b4/b4', 'all·b4/b4']
+    """
 
     ladder: Annotated[tuple[Level, ...], Field(min_length=1)]
 
@@ -32,7 +36,7 @@ class Ladder(Frozen):
         return self
 
     def check_order(self, context: RunContext) -> None:
-        """Raise ConfigError when, by their bytes, the levels do not stand in order."""
+        """Raise ConfigError unless the levels are in ascending order of bytes."""
         for level, after in pairwise(self.ladder):
             if context.step_bytes(level) > context.step_bytes(after):
                 raise ConfigError(

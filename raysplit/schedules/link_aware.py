@@ -1,4 +1,4 @@
-"""Link-aware: the loosest level whose step fits a target time on the link as it is measured."""
+"""Link-aware: the loosest level whose step fits a target time on the link as measured so far."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from raysplit.wire.level import Level
 
 
 class LinkAware(Ladder):
-    """The loosest level whose optimiser step still fits a target time, on the link as measured while training."""
+    """The loosest level whose optimiser step fits a target time, on the link as measured while training.
+
+    >>> schedule = LinkAware(ladder=("c4.b4/b4", "all.b4/b4"), step_s=0.1)
+    >>> context = RunContext(epochs=4, steps=10, step_bytes=lambda level: 1_000)
+    >>> schedule.decide(context, []).reason
+    'tightest first: the link is not measured yet'
+    """
 
     measures: ClassVar[bool] = True
     kind: Literal["link_aware"] = "link_aware"
@@ -23,11 +29,11 @@ class LinkAware(Ladder):
     def decide(self, context: RunContext, history: History) -> Decision:
         """Return the loosest level whose step is expected to fit `step_s`; the tightest if none fits.
 
-        The time a step spends on the link is a line over its bytes, through the mean of each level so far, scaled to
-        what the last epoch measured: a link that got slower makes all levels slower. While only one level has been
-        seen, all of its link time counts as bandwidth, so a guess errs towards the tighter level. No level is taken to
-        be faster than when it was last measured: where compute hides the link, the line says nothing of looser levels.
-        Raises ConfigError for a ladder that is not in order.
+        The link seconds of a step are modelled as a line over its bytes, through the mean of each level so far, scaled
+        to the last epoch: a link that got slower makes all levels slower. While only one level has been measured, all
+        of its link time counts as bandwidth, so that the guess errs towards the tighter level. No level is assumed to
+        be faster than when it was last measured: where compute hides the link, the line does not hold for looser
+        levels. Raises ConfigError for a ladder that is not in order.
         """
         self.check_order(context)
         level, reason = self._pick(context, history)
@@ -37,9 +43,10 @@ class LinkAware(Ladder):
         if not history:
             return self.ladder[0], "tightest first: the link is not measured yet"
         steps, last = context.steps, history[-1]
-        fixed, slope = _line([_mean(history, level, steps) for level in sorted({record.level for record in history})])
-        usual = fixed + slope * last.traffic / steps
-        scale = last.train_link_s / steps / usual if usual > 0 else 1.0
+        levels = sorted({record.level for record in history})
+        fixed, slope = _fit_line([_mean_step(history, level, steps) for level in levels])
+        expected = fixed + slope * last.traffic / steps
+        scale = last.train_link_s / steps / expected if expected > 0 else 1.0
         compute = last.train_compute_s / steps
         measured = {record.level: (record.train_link_s + record.train_compute_s) / steps for record in history}
 
@@ -49,22 +56,22 @@ class LinkAware(Ladder):
 
         fitting = [level for level in self.ladder if seconds(level) <= self.step_s]
         level = fitting[-1] if fitting else self.ladder[0]
-        known = f"about {1000 * seconds(level):.0f} ms a step, target {1000 * self.step_s:.0f} ms"
-        return level, known if fitting else f"no level fits: {known}"
+        reason = f"about {1000 * seconds(level):.0f} ms a step, target {1000 * self.step_s:.0f} ms"
+        return level, reason if fitting else f"no level fits: {reason}"
 
 
-def _mean(history: History, level: str, steps: int) -> tuple[float, float]:
-    """Return bytes and link seconds of a step at a level.
+def _mean_step(history: History, level: str, steps: int) -> tuple[float, float]:
+    """Return the mean bytes and link seconds of a step at a level.
 
-    Epochs at one level differ by what zstd found: a slope through them would be noise.
+    Epochs at one level differ only by what zstd saves: a slope through them would be noise.
     """
-    seen = [record for record in history if record.level == level]
-    count = steps * len(seen)
-    return sum(record.traffic for record in seen) / count, sum(record.train_link_s for record in seen) / count
+    records = [record for record in history if record.level == level]
+    count = steps * len(records)
+    return sum(record.traffic for record in records) / count, sum(record.train_link_s for record in records) / count
 
 
-def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Fit y = fixed + slope·x by least squares, neither below zero; one x alone gives a line through the origin."""
+def _fit_line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Fit y = fixed + slope·x by least squares, neither below zero; a single x gives a line through the origin."""
     n = len(points)
     mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
     spread = sum((x - mean_x) ** 2 for x, _ in points)

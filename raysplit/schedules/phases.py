@@ -1,4 +1,4 @@
-"""Phases: stretches of epochs at one level, and where each begins."""
+"""Phases: consecutive epochs at one level, and where each phase begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from raysplit.wire.level import Level
 
 
 class Phase(Frozen):
-    """A stretch of epochs at one level."""
+    """Consecutive epochs at one level.
+
+    >>> str(Phase(level="c4.b4/b4", share=2).level)
+    'c4·b4/b4'
+    """
 
     level: Level
     share: Annotated[float, Field(gt=0)]
@@ -21,7 +25,11 @@ class Phase(Frozen):
 
 
 class Stage(Phase):
-    """A phase with a learning-rate schedule of its own: warm-up and decay take place within it."""
+    """A phase with its own learning-rate schedule: warm-up and decay happen within it.
+
+    >>> Stage(level="c4.b4/b4", share=2, lr_scale=0.3).lr_scale
+    0.3
+    """
 
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
     """The stage's peak learning rate, relative to `train.lr`."""
@@ -29,7 +37,13 @@ class Stage(Phase):
 
 @dataclass(frozen=True)
 class PhasePosition:
-    """Where an epoch lies among the phases of a run."""
+    """Where an epoch lies among the phases of a run.
+
+    >>> phases = [Phase(level="c4.b4/b4", share=3), Phase(level="all.b4/b4", share=1)]
+    >>> position = phase_position(phases, epoch=6, epochs=8)
+    >>> position.index, position.entering, position.span
+    (1, True, (6, 2))
+    """
 
     index: int
     """Of the phase, from 0."""
@@ -51,7 +65,11 @@ class PhasePosition:
 
 
 def phase_starts(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
-    """Return the first epoch of each phase; needs at least one epoch a phase."""
+    """Return the first epoch of each phase; there must be at least as many epochs as phases.
+
+    >>> phase_starts([Phase(level="c4.b4/b4", share=15), Phase(level="all.b4/b4", share=7)], epochs=22)
+    (0, 15)
+    """
     total = sum(phase.share for phase in phases)
     starts, share = [0], 0.0
     for i, phase in enumerate(phases[:-1], start=1):

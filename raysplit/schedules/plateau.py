@@ -12,22 +12,27 @@ from raysplit.wire.level import Level
 
 
 class Plateau(Ladder):
-    """One level looser whenever validation accuracy has stalled."""
+    """One level looser whenever validation accuracy has stalled.
+
+    >>> schedule = Plateau(ladder=("c4.b4/b4", "all.b4/b4"), patience=2)
+    >>> context = RunContext(epochs=4, steps=10, step_bytes=lambda level: 1_000)
+    >>> schedule.decide(context, []).reason
+    'tightest first'
+    """
 
     measures: ClassVar[bool] = True
-
     kind: Literal["plateau"] = "plateau"
     patience: Annotated[int, Field(ge=1)] = 2
-    """Epochs at a level without a gain before the next level."""
+    """Epochs without a gain before the next level."""
     min_gain: Annotated[float, Field(ge=0)] = 0.005
     """Validation accuracy (0..1) that counts as a gain over the last counted gain at the level."""
     reset_logits: bool = True
     fresh_optimizer: bool = False
 
     def decide(self, context: RunContext, history: History) -> Decision:
-        """Return the last level, or the next looser one when it has stalled.
+        """Return the last level, or the next looser one when accuracy has stalled at it.
 
-        A gain is counted against the last counted gain, as in torch's ReduceLROnPlateau: small gains add up. Raises
+        A gain is measured from the last gain, as in torch's ReduceLROnPlateau, so that small gains add up. Raises
         ConfigError for a ladder that is not in order.
         """
         self.check_order(context)

@@ -16,7 +16,13 @@ from raysplit.wire.level import Level
 class Prune(Frozen):
     """Loose first, then tighter by transfer (Mudvari et al. 2024): one run, a model kept at the end of each stage.
 
-    All weights are carried over, nothing is frozen or redrawn; the optimiser goes on.
+    All weights carry over, nothing is frozen or redrawn, and the optimiser keeps its state.
+
+    >>> schedule = Prune(phases=({"level": "all.b4/b4", "share": 3}, {"level": "c4.b4/b4", "share": 1}))
+    >>> context = RunContext(epochs=4, steps=10, step_bytes=lambda level: 1_000)
+    >>> from raysplit.schedules import foresee
+    >>> [decision.ends_level for decision in foresee(schedule, context)]
+    [False, False, True, True]
     """
 
     kind: Literal["prune"] = "prune"

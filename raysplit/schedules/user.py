@@ -11,7 +11,11 @@ from raysplit.wire.level import Level
 
 
 class UserSchedule(UserClass):
-    """A schedule in a user's own file, `path.py:Class`. The file runs when the schedule is first used."""
+    """A schedule in a user's own file, `path.py:Class`. The file runs when the schedule is first used.
+
+    >>> UserSchedule(target="mine.py:Halving", args={"start": 16}).target
+    'mine.py:Halving'
+    """
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that the user's schedule lists; ConfigError when it cannot be loaded."""
@@ -35,7 +39,12 @@ class UserSchedule(UserClass):
 
 
 class ScheduleRecord(ObjectRecord):
-    """The record of a schedule that was an object in memory: reports can name it, a run cannot use it."""
+    """The record of a schedule that was an object in memory: reports can name it, but no run can use it.
+
+    >>> ScheduleRecord(name="Mine").levels()
+    Traceback (most recent call last):
+    raysplit.errors.ConfigError: schedule was an object in memory (Mine), which config.json cannot hold: ...
+    """
 
     def levels(self) -> tuple[Level, ...]:
         """Raise ConfigError: the object is lost."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from raysplit.config import EnsembleConfig
 from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.config.search import SearchConfig
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.ensemble.base_classifier import train_base
 from raysplit.ensemble.build import build_ensemble
 from raysplit.ensemble.check import check_build
@@ -34,7 +34,7 @@ def find_ensemble_fault(search: SearchConfig, config: EnsembleConfig) -> str | N
 
     Raises RaysplitError for a config that cannot be built at all.
     """
-    submodels = check_build(config, facts(config.data)).submodels
+    submodels = check_build(config, read_facts(config.data)).submodels
     device, mib, seconds = search.device, _largest_mib(submodels), _slowest_s(submodels, search.device)
     if mib > device.memory_mib:
         return f"a sub-model needs {mib:,.1f} MiB, {device.name} has {device.memory_mib:,.1f}"

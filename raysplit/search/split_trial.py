@@ -11,7 +11,7 @@ from functools import partial
 from raysplit.compress.bottleneck import code_shape
 from raysplit.config import Prune, SplitConfig
 from raysplit.config.search import SearchConfig
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.hardware.link import MicroBatchCost, train_seconds
 from raysplit.hardware.platform import Platform
 from raysplit.planner.static_plan import plan_cut
@@ -44,7 +44,7 @@ def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float
     `plan_cut` raises.
     """
     plan = plan_cut(config, search.platform, search.rate)
-    cut, known = plan.profile, facts(config.data)
+    cut, known = plan.profile, read_facts(config.data)
     shape, classes = code_shape(config.bottleneck, cut.shape, cut.channel_dim), len(known.classes)
     steps = known.train_rows // config.train.batch_size
     decisions = foresee(config.schedule, run_context(config, shape, cut.channel_dim, classes, steps))

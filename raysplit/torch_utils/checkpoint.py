@@ -9,13 +9,17 @@ import torch
 
 
 def pack_state(state: dict[str, Any]) -> bytes:
-    """Return nested dicts and lists of tensors, numbers and text as bytes."""
+    """Return nested dicts and lists of tensors, numbers and text as bytes.
+
+    >>> unpack_state(pack_state({"step": 3, "weights": [torch.ones(2)]}))
+    {'step': 3, 'weights': [tensor([1., 1.])]}
+    """
     sink = io.BytesIO()
     torch.save(state, sink)
     return sink.getvalue()
 
 
 def unpack_state(data: bytes) -> dict[str, Any]:
-    """Read back what `pack_state` wrote, onto the CPU."""
+    """Return the state that `pack_state` packed, on the CPU."""
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

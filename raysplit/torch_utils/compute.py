@@ -14,10 +14,14 @@ from raysplit.errors import ConfigError
 
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in bfloat16 where that is exact enough, as torch's autocast does; other precisions: as it is.
+    """Compute under torch's autocast to bfloat16 if `precision` is bf16; any other precision changes nothing.
 
-    On a CPU attention is then written out: the backward of torch's fused kernel takes longer in bfloat16 than all
-    other work of a small ViT together (docs/log.md).
+    On a CPU, attention then uses the unfused math kernel: the backward pass of torch's fused kernel takes longer in
+    bfloat16 than all other work of a small ViT together (docs/log.md).
+
+    >>> with autocast(torch.device("cpu"), "bf16"):
+    ...     torch.nn.Linear(4, 2)(torch.ones(1, 4)).dtype
+    torch.bfloat16
     """
     enabled = precision == "bf16"
     attention = sdpa_kernel(SDPBackend.MATH) if enabled and device.type == "cpu" else nullcontext()
@@ -27,7 +31,7 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Say what to do, as a ConfigError, where a step that torch.compile has made cannot be compiled."""
+    """Turn the failure of torch.compile to compile a step into a ConfigError with a remedy."""
     try:
         yield
     except BackendCompilerFailed as err:
@@ -40,7 +44,10 @@ def compiling() -> Iterator[None]:
 def pick_device(name: str, key: str = "train.device") -> torch.device:
     """Return the torch device that a recipe names; `auto` is CUDA where there is one.
 
-    ConfigError, with the recipe's key, for one that cannot be used here.
+    Raises ConfigError, which names the recipe's key, for a device that cannot be used here.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

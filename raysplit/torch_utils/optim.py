@@ -13,7 +13,13 @@ from raysplit.errors import ConfigError
 
 
 class ChainedOptimizer:
-    """Several optimisers that step as one."""
+    """Several optimisers that step as one.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> parts = [torch.optim.SGD([p], lr=0.1) for p in layer.parameters()]
+    >>> len(ChainedOptimizer(*parts).param_groups)
+    2
+    """
 
     def __init__(self, *parts: torch.optim.Optimizer):
         self._parts = parts
@@ -41,7 +47,10 @@ class ChainedOptimizer:
 def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer | ChainedOptimizer:
     """Return the optimiser of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
 
-    Raises ConfigError for `muon` and a network without transformer blocks.
+    Raises ConfigError for `muon` with a network without transformer blocks.
+
+    >>> type(make_optimizer(nn.Linear(2, 1), FitConfig(optimizer="adamw"), decay_logits=False)).__name__
+    'AdamW'
     """
     if config.optimizer == "muon":
         return _muon(half, config)
@@ -55,17 +64,17 @@ def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> to
 
 
 def _muon(model: nn.Module, config: FitConfig) -> ChainedOptimizer:
-    """Return Muon for the matrices in a transformer's blocks and AdamW, at the same rate, for all else.
+    """Return Muon for the matrices in a transformer's blocks and AdamW, at the same rate, for everything else.
 
-    Muon (Jordan et al. 2024) makes each momentum matrix orthogonal before it is applied; its step is scaled to
-    AdamW's root mean square (Liu et al. 2025, arXiv 2502.16982), so that rates found for AdamW hold.
+    Muon (Jordan et al. 2024) orthogonalizes each momentum matrix before it is applied; its step is scaled to
+    AdamW's root mean square (Liu et al. 2025, arXiv 2502.16982), so that learning rates found for AdamW apply.
     """
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "blocks." in name]
     if not matrices:
         raise ConfigError("optimizer 'muon' is for networks with transformer blocks; set optimizer to adamw or sgd")
-    known = set(matrices)
-    rest = [p for _, p in named if p not in known]
+    chosen = set(matrices)
+    rest = [p for _, p in named if p not in chosen]
     lr, decay = config.lr, config.weight_decay
     return ChainedOptimizer(
         torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
@@ -74,7 +83,12 @@ def _muon(model: nn.Module, config: FitConfig) -> ChainedOptimizer:
 
 
 def lr_at(config: FitConfig, step: int, steps: int) -> float:
-    """Return the learning rate of optimiser step `step` (from 0) of the `steps` that the schedule covers."""
+    """Return the learning rate of optimiser step `step` (from 0) of the `steps` that the schedule covers.
+
+    >>> config = FitConfig(lr=0.1, warmup=0.5)
+    >>> [round(lr_at(config, step, steps=4), 3) for step in range(4)]
+    [0.05, 0.1, 0.1, 0.05]
+    """
     if config.lr_schedule == "constant":
         return config.lr
     rise = round(config.warmup * steps)
@@ -84,19 +98,27 @@ def lr_at(config: FitConfig, step: int, steps: int) -> float:
 
 
 class HalfOptimizer:
-    """One half's optimiser, stepped at the learning rate that the run has reached."""
+    """One half's optimiser, with the learning-rate schedule of the run.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> optimizer = HalfOptimizer(layer, FitConfig(lr=0.1, lr_schedule="constant"), steps=10, decay_logits=False)
+    >>> layer(torch.ones(1, 2)).sum().backward()
+    >>> optimizer.step(0)
+    >>> optimizer.lr(9)
+    0.1
+    """
 
     def __init__(self, half: nn.Module, config: FitConfig, steps: int, decay_logits: bool):
         self._half, self._config, self._decay = half, config, decay_logits
         self._span, self._scale = (0, steps), 1.0
         self.reset()
 
-    def plan(self, first: int, steps: int, scale: float) -> None:
-        """Let the learning-rate schedule cover `steps` steps from step `first`, with its peak at `scale` · lr."""
+    def set_span(self, first: int, steps: int, scale: float) -> None:
+        """Spread the learning-rate schedule over `steps` steps from step `first`, with its peak at `scale` · lr."""
         self._span, self._scale = (first, steps), scale
 
     def reset(self) -> None:
-        """Forget momentum and moments."""
+        """Discard momentum and moments."""
         self._optimizer = make_optimizer(self._half, self._config, self._decay)
         self._optimizer.zero_grad(set_to_none=True)
 

@@ -83,7 +83,7 @@ class DeviceSide:
         self._mode = decision.mode
         self._use_level(decision.level)
         first, epochs = decision.span or (0, self._train.epochs)
-        self._optimizer.plan(first * self._steps, epochs * self._steps, decision.lr_scale)
+        self._optimizer.set_span(first * self._steps, epochs * self._steps, decision.lr_scale)
         if decision.fresh_optimizer:
             self._optimizer.reset()
         if self._half.encoder is not None:

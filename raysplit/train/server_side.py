@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysplit.compress.error_feedback import Feedback
+from raysplit.compress.error_feedback import ErrorFeedback
 from raysplit.compress.labels import extract_labels
 from raysplit.compress.quantizing_codec import extract, positions
 from raysplit.compress.user_codec import build_codec
@@ -46,7 +46,7 @@ class ServerSide:
             self._half = self._half.to(memory_format=torch.channels_last)
         self._steps = steps
         self._optimizer = HalfOptimizer(self._half, self._config, steps, decay_logits=False)
-        self._feedback = Feedback()
+        self._feedback = ErrorFeedback()
         self.cache = ActivationCache()
         self._shift = isinstance(config.schedule, FreezeAndCache) and config.schedule.shift
 
@@ -54,7 +54,7 @@ class ServerSide:
         """Change to the level and the learning-rate schedule that were decided on."""
         first, epochs = decision.span or (0, self._config.epochs)
         steps = self._steps // self._config.epochs
-        self._optimizer.plan(first * steps, epochs * steps, decision.lr_scale)
+        self._optimizer.set_span(first * steps, epochs * steps, decision.lr_scale)
         self._use_level(decision.level)
         self._feedback.begin(decision.level)
         if decision.mode not in ("frozen", "cached"):

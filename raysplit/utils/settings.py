@@ -1,4 +1,4 @@
-"""Configs from plain data: recipe settings `key.path=value`, JSON of a run record, one clear line for each fault."""
+"""Configs from plain data: recipe settings `key.path=value`, JSON, YAML; every error is one line that names its key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def parse(kind: type[Config], tree: Any, where: str) -> Config:
-    """Build a config from plain data; every fault becomes one ConfigError line that names its key."""
+    """Build a config from plain data; everything wrong is one ConfigError line that names each key.
+
+    >>> from raysplit.config import TrainConfig
+    >>> parse(TrainConfig, {"epochs": 3, "lr": -1}, where="recipe demo")
+    Traceback (most recent call last):
+    raysplit.errors.ConfigError: recipe demo: lr: Input should be greater than 0 (got -1)
+    """
     try:
         return kind.model_validate(tree)
     except ValidationError as err:
@@ -27,7 +33,12 @@ def parse(kind: type[Config], tree: Any, where: str) -> Config:
 
 
 def loads(kind: type[Config], text: str, where: str) -> Config:
-    """Read a config from JSON text, as a run record holds it."""
+    """Read a config from JSON text; ConfigError for what is not JSON, and as `parse`.
+
+    >>> from raysplit.config import TrainConfig
+    >>> loads(TrainConfig, '{"epochs": 3}', where="config.json").epochs
+    3
+    """
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as err:
@@ -63,8 +74,12 @@ def named_or_file(kind: type[Config], named: Mapping[str, Config], text: str, wh
 def with_settings(config: Config, settings: Iterable[str], where: str) -> Config:
     """Return a copy with `key.path=value` settings applied; values are read as YAML.
 
-    Objects that the config holds in memory stay where they are, unless a setting replaces them. Raises ConfigError
-    for a setting without `=`, an unknown key or a value of the wrong kind.
+    Objects that the config holds in memory are kept, unless a setting replaces them. Raises ConfigError for a
+    setting without `=`, an unknown key or a value of the wrong kind.
+
+    >>> from raysplit.config import TrainConfig
+    >>> with_settings(TrainConfig(), ["epochs=3", "lr=1e-3"], where="demo").lr
+    0.001
     """
     tree = dict(config)
     for setting in settings:

@@ -49,17 +49,29 @@ def number(value: float) -> str:
 
 
 def megabytes(size: float) -> str:
-    """Return a number of bytes in 1e6 bytes, without the unit."""
+    """Return a number of bytes in units of 10⁶, without the unit.
+
+    >>> megabytes(2_818_000)
+    '2.82'
+    """
     return number(size / 1e6)
 
 
 def times(ratio: float) -> str:
-    """Return a ratio as a factor: `31.2×`."""
+    """Return a ratio as a factor.
+
+    >>> times(31.2)
+    '31.2×'
+    """
     return f"{number(ratio)}×"
 
 
 def percent(share: float) -> str:
-    """Return a share in 0..1 as a percentage with one digit after the point."""
+    """Return a share in 0..1 as a percentage with one digit after the point.
+
+    >>> percent(0.5)
+    '50.0%'
+    """
     return f"{100 * share:.1f}%"
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.compress.error_feedback import Feedback
+from raysplit.compress.error_feedback import ErrorFeedback
 from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.config import Level
 
@@ -16,7 +16,7 @@ def gradients(count, seed=0, dtype=torch.float32):
 
 
 def begun(level):
-    feedback = Feedback()
+    feedback = ErrorFeedback()
     feedback.begin(level)
     return feedback
 
@@ -115,7 +115,7 @@ def test_another_shape_starts_afresh():
 
 def test_restore_goes_on_as_if_nothing_had_happened():
     level = Level.model_validate("all.b4/b3.ef")
-    codec, whole, again = QuantizingCodec(level, "down"), begun(level), Feedback()
+    codec, whole, again = QuantizingCodec(level, "down"), begun(level), ErrorFeedback()
     one, two, three = gradients(3)
     whole.compress(codec, one, 0, None, None)
     whole.compress(codec, two, 1, None, None)

@@ -301,7 +301,7 @@ def exchange(top=2):
 @pytest.mark.parametrize("spoil", [lambda m: None, lambda m: m.T, lambda m: m[:1], lambda m: ~m, lambda m: m & False])
 def test_a_gradient_without_the_right_positions(spoil):
     gradient, mask, _ = exchange()
-    with pytest.raises(WireError, match="message 0 answers an activation whose positions are not those at hand"):
+    with pytest.raises(WireError, match="message 0 belongs to an activation with other positions than these"):
         extract(gradient, spoil(mask))
 
 
@@ -312,7 +312,7 @@ def test_a_gradient_that_is_not_restricted():
 
 
 def test_positions_are_not_in_a_gradient():
-    with pytest.raises(WireError, match="message 0 does not say where its values lie"):
+    with pytest.raises(WireError, match="message 0 does not contain the positions of its values"):
         positions(exchange()[0])
 
 
@@ -322,7 +322,7 @@ def test_positions_are_not_in_a_gradient():
         ("all.k9.b4/b4", "up", (2, 8), r"cannot keep 9 values of each sample of a tensor of shape \(2, 8\)"),
         ("all.k9.b4/b4", "up", (), "cannot keep 9 values"),
         ("all.k2.b4/b4", "down", (2, 8), "a gradient at level all·k2·b4/b4 needs the positions of its activation"),
-        ("all.b4/b4.ch", "up", (8,), r"level all·b4/b4·ch has a range for each channel, shape \(8,\) has none"),
+        ("all.b4/b4.ch", "up", (8,), r"level all·b4/b4·ch has a range per channel, shape \(8,\) has no channels"),
     ],
 )
 def test_tensors_that_a_level_does_not_fit(level, direction, shape, text):
@@ -380,7 +380,7 @@ def zstd(data):
         (dict(shape=(2, 8), body=b"\1\3" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
         (dict(shape=(2, 4), body=b"\1" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
         (dict(shape=(2, 8), body=zstd(b"\0" * 10), zstd=True, top=1), "does not mark 1 values of each sample"),
-        (dict(shape=(2, 8), body=b"\0" * 8, top=1, positions_known=True), "positions are not those at hand"),
+        (dict(shape=(2, 8), body=b"\0" * 8, top=1, positions_known=True), "belongs to an activation with other positions than these"),
         (dict(shape=(2, 3), body=b"\0" * 29, bits=8, per_channel=True), "body of 29 bytes, shape .* takes 30"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

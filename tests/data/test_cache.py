@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from raysplit.config import DataConfig
-from raysplit.data.cache import cache_dir, fetch, replacing
+from raysplit.data.cache import cache_dir, load_cached, replacing
 from raysplit.data.schema import Part, Row
 from raysplit.errors import DataError
 
@@ -32,7 +32,7 @@ def test_decoded_once_and_mapped(part, pixels):
     source, calls = part([pixels(seed=i) for i in range(4)], [0, 1, 0, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first, second = fetch(source, CONFIG, None), fetch(source, CONFIG, None)
+        first, second = load_cached(source, CONFIG, None), load_cached(source, CONFIG, None)
     assert len(calls) == 1
     assert np.array_equal(second.images[2], pixels(seed=2).transpose(2, 0, 1))
     assert second.labels.tolist() == [0, 1, 0, 1]
@@ -49,11 +49,11 @@ def test_key(part, pixels):
         (DataConfig(name="made", size=16), None),
     ]
     for config, channels in settings * 2:
-        fetch(source, config, channels)
+        load_cached(source, config, channels)
     assert len(calls) == len(settings)
     for other in ({"identity": "v2"}, {"classes": ("b", "a")}):
         source, calls = part(images, labels, **other)
-        fetch(source, CONFIG, None)
+        load_cached(source, CONFIG, None)
         assert calls == [1]
 
 
@@ -61,7 +61,7 @@ def test_skipped_rows_are_remembered(part, pixels):
     images = [b"bad", *(pixels(seed=i) for i in range(11)), pixels()]
     source, calls = part(images, [0] * 12 + [None])
     for _ in range(2):
-        found = fetch(source, SKIP, None)
+        found = load_cached(source, SKIP, None)
         assert (len(found.images), len(found.labels), found.skipped) == (11, 11, 2)
         assert np.array_equal(found.images[10], pixels(seed=10).transpose(2, 0, 1))
     assert len(calls) == 1
@@ -80,7 +80,7 @@ def test_skipped_rows_are_remembered(part, pixels):
 def test_bad_rows(part, pixels, cache, image, label, text):
     source, _ = part([pixels(), pixels() if image == "good" else image], [0, label])
     with pytest.raises(DataError) as err:
-        fetch(source, CONFIG, None)
+        load_cached(source, CONFIG, None)
     assert text in str(err.value)
     assert not [file for file in cache.iterdir() if file.suffix != ".lock"]
 
@@ -88,25 +88,25 @@ def test_bad_rows(part, pixels, cache, image, label, text):
 def test_odd_shapes(part, pixels):
     source, _ = part([pixels(8, 9), pixels(8, 9), pixels(9, 8)], [0, 0, 0])
     with pytest.raises(DataError, match=r"made row 2: the image has 9×8 pixels .*have 8×9; set data.size=8"):
-        fetch(source, SKIP, None)
-    assert fetch(source, DataConfig(name="made", size=10), None).images.shape == (3, 3, 10, 10)
+        load_cached(source, SKIP, None)
+    assert load_cached(source, DataConfig(name="made", size=10), None).images.shape == (3, 3, 10, 10)
     source, _ = part([pixels(), pixels(channels=1)], [0, 0])
     with pytest.raises(DataError, match=r"made row 1: the image is grey, those before it are RGB; set data.channels"):
-        fetch(source, CONFIG, None)
-    assert fetch(source, CONFIG, 3).images.shape == (2, 3, 8, 8)
+        load_cached(source, CONFIG, None)
+    assert load_cached(source, CONFIG, 3).images.shape == (2, 3, 8, 8)
 
 
 def test_empty(part):
     with pytest.raises(DataError, match="made has no rows"):
-        fetch(part([], [])[0], CONFIG, None)
+        load_cached(part([], [])[0], CONFIG, None)
     with pytest.raises(DataError, match="made has no good row: 2 bad ones were skipped"):
-        fetch(part([b"", b""], [0, 0])[0], SKIP, None)
+        load_cached(part([b"", b""], [0, 0])[0], SKIP, None)
 
 
 def test_many_at_once(part, pixels):
     source, calls = part([pixels(seed=i) for i in range(50)], [0] * 50)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: fetch(source, CONFIG, None), range(4)))
+        found = list(pool.map(lambda _: load_cached(source, CONFIG, None), range(4)))
     assert len(calls) == 1
     assert all(other.images.equal(found[0].images) for other in found)
 
@@ -115,7 +115,7 @@ def test_cache_that_cannot_be_written(part, pixels, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RAYSPLIT_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot write decoded images to .*/file .*set RAYSPLIT_CACHE"):
-        fetch(part([pixels()], [0])[0], CONFIG, None)
+        load_cached(part([pixels()], [0])[0], CONFIG, None)
 
 
 def test_default_folder(monkeypatch, tmp_path):

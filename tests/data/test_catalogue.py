@@ -1,14 +1,14 @@
 import pytest
 
 from raysplit.config import DataConfig
-from raysplit.data import facts, load
+from raysplit.data import load, read_facts
 from raysplit.data.catalogue import CATALOGUE
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "digits"])
 def test_the_catalogue_tells_the_truth(name):
     config = DataConfig(name=name, val_fraction=0.2)
-    told = facts(config)
+    told = read_facts(config)
     for split, rows in [("train", told.train_rows), ("val", told.val_rows), ("test", told.test_rows)]:
         found = load(config, split)
         assert found.images.shape == (rows, *told.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raysplit.config import DataConfig
-from raysplit.data.cache import fetch
+from raysplit.data.cache import load_cached
 from raysplit.data.decoded import decode_part, decode_rows
 from raysplit.data.sources import parquet_part
 from raysplit.errors import DataError
@@ -14,7 +14,7 @@ from raysplit.errors import DataError
 @pytest.mark.parametrize("size", [None, 12])
 def test_memory_and_cache_hold_the_same(two_files, size):
     part, config = parquet_part(two_files, "train"), DataConfig(name=f"parquet:{two_files}", size=size)
-    made, kept = decode_part(part, config, 1), fetch(part, config, 1)
+    made, kept = decode_part(part, config, 1), load_cached(part, config, 1)
     assert made.images.equal(kept.images) and made.labels.equal(kept.labels) and made.skipped == kept.skipped == 0
     assert made.images.shape == (20, 1, size or 8, size or 8)
 

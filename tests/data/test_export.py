@@ -8,7 +8,7 @@ import pytest
 
 from raysplit.config import DataConfig
 from raysplit.data import export, load
-from raysplit.data.images import whole
+from raysplit.data.images import load_source
 from raysplit.errors import DataError
 
 JOB = Path(__file__).parents[2] / "jobs" / "prepare_data.py"
@@ -22,7 +22,7 @@ def test_round_trip(two_files, tmp_path, channels):
         assert len(written.labels) == {"train": 20, "test": 6}[split]
     back = DataConfig(name=f"parquet:{tmp_path / 'out'}")
     for split in ("train", "test"):
-        before, after = whole(config, split), whole(back, split)
+        before, after = load_source(config, split), load_source(back, split)
         assert after.images.equal(before.images) and after.labels.equal(before.labels)
         assert after.classes == before.classes
     assert load(back, "val").images.equal(load(config, "val").images)
@@ -53,7 +53,7 @@ def test_job(two_files, tmp_path):
     ("args", "text"),
     [
         (("--data", "mnist"), "error: unknown data set 'mnist'. Nearest: "),
-        (("--data", "mnist5k", "--size", "3"), "error: size: Input should be greater than or equal to 8"),
+        (("--data", "mnist5k", "--size", "3"), "error: the data set: size: Input should be greater than or equal to 8"),
     ],
 )
 def test_job_fails_in_one_line(args, text, tmp_path, monkeypatch, capsys):

@@ -1,8 +1,8 @@
 import pytest
 
 from raysplit.config import DataConfig
-from raysplit.data import Facts, facts, load
-from raysplit.data.images import whole
+from raysplit.data import Facts, load, read_facts
+from raysplit.data.images import load_source
 from raysplit.errors import DataError
 
 
@@ -17,7 +17,7 @@ def test_splits(two_files):
     assert len(keys(train) | keys(val) | keys(test)) == 26
     assert train.classes == ("cat", "dog") and train.skipped == 0
     assert train.raw_bytes == 15 * 3 * 8 * 8
-    full = whole(config, "train")
+    full = load_source(config, "train")
     labels = {image.numpy().tobytes(): label for image, label in zip(full.images, full.labels, strict=True)}
     assert all(labels[i.numpy().tobytes()] == label for i, label in zip(train.images, train.labels, strict=True))
 
@@ -34,10 +34,10 @@ def test_split_seed_and_train_rows(two_files):
 
 def test_facts_agree_with_what_is_loaded(two_files):
     name = f"parquet:{two_files}"
-    assert facts(DataConfig(name=name, train_rows=7)) == Facts(name, ("cat", "dog"), (3, 8, 8), 7, 2, 6)
+    assert read_facts(DataConfig(name=name, train_rows=7)) == Facts(name, ("cat", "dog"), (3, 8, 8), 7, 2, 6)
     for settings in ({"size": 12}, {"channels": 1}, {"size": 12, "channels": 1}):
         config = DataConfig(name=name, **settings)
-        assert facts(config).shape == tuple(load(config, "val").images.shape[1:])
+        assert read_facts(config).shape == tuple(load(config, "val").images.shape[1:])
 
 
 def test_facts_of_bad_data(tmp_path, png, write_parquet):
@@ -45,19 +45,19 @@ def test_facts_of_bad_data(tmp_path, png, write_parquet):
         write_parquet(tmp_path / f"{split}.parquet", [b"bad"] + [png()] * 9, [0] * 10)
     name = f"parquet:{tmp_path}"
     with pytest.raises(DataError, match=r"train\.parquet row 0: this is not an image\. data\.on_bad_rows=skip"):
-        facts(DataConfig(name=name))
-    assert facts(DataConfig(name=name, on_bad_rows="skip")).shape == (3, 8, 8)
+        read_facts(DataConfig(name=name))
+    assert read_facts(DataConfig(name=name, on_bad_rows="skip")).shape == (3, 8, 8)
     assert load(DataConfig(name=name, on_bad_rows="skip"), "val").skipped == 1
     write_parquet(tmp_path / "train.parquet", [b"bad"], [0])
     with pytest.raises(DataError, match=r"\(train\) has no good row"):
-        facts(DataConfig(name=name, on_bad_rows="skip"))
+        read_facts(DataConfig(name=name, on_bad_rows="skip"))
 
 
 def test_unknown_names():
     with pytest.raises(
         DataError, match=r"unknown data set 'cifar-10'\. Nearest: cifar10.* folder:PATH or parquet:PATH"
     ):
-        facts(DataConfig(name="cifar-10"))
+        read_facts(DataConfig(name="cifar-10"))
     with pytest.raises(DataError, match="unknown data set 'parquet:'"):
         load(DataConfig(name="parquet:"), "test")
 
@@ -65,7 +65,7 @@ def test_unknown_names():
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
 def test_empty_parts(two_files, fraction):
     config = DataConfig(name=f"parquet:{two_files}", val_fraction=fraction)
-    for call in (facts, lambda c: load(c, "train"), lambda c: load(c, "val")):
+    for call in (read_facts, lambda c: load(c, "train"), lambda c: load(c, "val")):
         with pytest.raises(DataError, match=rf"val_fraction={fraction} of 20 rows leaves (0|20) to validate on"):
             call(config)
     assert len(load(config, "test").images) == 6
@@ -77,6 +77,6 @@ def test_folder(tmp_path, png):
         for i in range(3):
             (tmp_path / place / f"{i}.png").write_bytes(png(seed=i))
     config = DataConfig(name=f"folder:{tmp_path}")
-    told = facts(config)
+    told = read_facts(config)
     assert (told.classes, told.train_rows, told.val_rows, told.test_rows) == (("a", "b"), 5, 1, 3)
     assert load(config, "test").labels.tolist() == [0, 0, 0]

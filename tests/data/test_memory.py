@@ -9,8 +9,8 @@ from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from raysplit.config import DataConfig
-from raysplit.data import Facts, export, facts, load
-from raysplit.data.images import whole
+from raysplit.data import Facts, export, load, read_facts
+from raysplit.data.images import load_source
 from raysplit.errors import ConfigError, DataError
 
 
@@ -52,7 +52,7 @@ FORMS = {
 def test_images_of_every_form_come_out_as_their_pixels(pixels, form, channels):
     arrays = [pixels(6, 8, channels, seed=i) for i in range(5)]
     data = DataConfig(dataset=([(FORMS[form](a), i) for i, a in enumerate(arrays)], [(FORMS[form](arrays[0]), 0)]))
-    full = whole(data, "train")
+    full = load_source(data, "train")
     assert full.images.dtype == torch.uint8 and full.images.shape == (5, channels, 6, 8)
     off = (full.images.int() - torch.stack([chw(a) for a in arrays]).int()).abs().max()
     assert off <= (1 if form == "half tensor" else 0)
@@ -61,13 +61,13 @@ def test_images_of_every_form_come_out_as_their_pixels(pixels, form, channels):
 
 def test_grey_tensors_without_a_channel(pixels):
     grey = torch.from_numpy(pixels(channels=1))
-    assert whole(DataConfig(dataset=[(grey, 0)] * 5), "train").images.shape == (4, 1, 8, 8)
+    assert load_source(DataConfig(dataset=[(grey, 0)] * 5), "train").images.shape == (4, 1, 8, 8)
 
 
 def test_a_single_set_gives_a_fifth_to_the_test(pixels):
     pictures = Pictures(pixels)
     config = DataConfig(dataset=pictures, val_fraction=0.25)
-    assert facts(config) == Facts("object:Pictures", ("cat", "dog"), (3, 8, 8), 12, 4, 4)
+    assert read_facts(config) == Facts("object:Pictures", ("cat", "dog"), (3, 8, 8), 12, 4, 4)
     assert pictures.reads == 1, "facts need one image where the classes have names"
     train, val, test = (load(config, split) for split in ("train", "val", "test"))
     assert (len(train.labels), len(val.labels), len(test.labels)) == (12, 4, 4)
@@ -85,31 +85,31 @@ def test_two_sets_and_sizes(pixels):
     config = DataConfig(dataset={"train": Pictures(pixels), "test": Pictures(pixels, 6, seed=50)})
     assert [len(load(config, split).labels) for split in ("train", "val", "test")] == [18, 2, 6]
     small = config.replaced(size=12, channels=1)
-    assert facts(small).shape == (1, 12, 12) == tuple(load(small, "test").images.shape[1:])
+    assert read_facts(small).shape == (1, 12, 12) == tuple(load(small, "test").images.shape[1:])
     assert tuple(load(config, "test").images.shape[1:]) == (3, 8, 8)
 
 
 def test_numbered_classes_are_those_of_both_splits():
     train, test = ([(torch.zeros(1, 4, 4), label) for label in labels] for labels in ((0, 2, 1, 0), (5, 1)))
     config = DataConfig(dataset=(train, test), val_fraction=0.25)
-    assert facts(config).classes == load(config, "val").classes == tuple("012345")
+    assert read_facts(config).classes == load(config, "val").classes == tuple("012345")
 
 
 def test_torchs_own_data_sets():
     x, y = torch.rand(10, 1, 4, 4), torch.arange(10) % 3
-    assert facts(DataConfig(dataset=TensorDataset(x, y))).classes == ("0", "1", "2")
+    assert read_facts(DataConfig(dataset=TensorDataset(x, y))).classes == ("0", "1", "2")
 
 
 def test_a_subset_has_the_classes_of_its_data_set(pixels):
     subset = Subset(Pictures(pixels), range(10))
-    assert facts(DataConfig(dataset=subset)).classes == ("cat", "dog")
+    assert read_facts(DataConfig(dataset=subset)).classes == ("cat", "dog")
 
 
 def test_it_is_written_to_files_like_any_other(pixels, tmp_path):
     config = DataConfig(dataset=Pictures(pixels))
     written = export(config, "train", tmp_path / "set" / "train.parquet")
     export(config, "test", tmp_path / "set" / "test.parquet")
-    again = whole(DataConfig(name=f"parquet:{tmp_path / 'set'}"), "train")
+    again = load_source(DataConfig(name=f"parquet:{tmp_path / 'set'}"), "train")
     assert again.images.equal(written.images) and again.classes == ("cat", "dog")
 
 
@@ -147,7 +147,7 @@ def test_samples_that_are_refused(sample, text):
 
 def test_bad_images_are_skipped_where_that_is_asked_for():
     config = DataConfig(dataset=([GOOD, (torch.full((1, 4, 4), 2.0), 0), GOOD, GOOD], [GOOD]), on_bad_rows="skip")
-    assert (len(whole(config, "train").labels), whole(config, "train").skipped) == (3, 1)
+    assert (len(load_source(config, "train").labels), load_source(config, "train").skipped) == (3, 1)
 
 
 def test_an_empty_set():
@@ -158,6 +158,6 @@ def test_an_empty_set():
 def test_a_record_is_not_the_data():
     config = DataConfig.model_validate_json(DataConfig(dataset=[GOOD]).model_dump_json())
     text = r"data was an object in memory \(list\).* config.replaced\(data=…\), or write it to files with raysplit.data"
-    for call in (facts, lambda c: load(c, "test")):
+    for call in (read_facts, lambda c: load(c, "test")):
         with pytest.raises(ConfigError, match=text):
             call(config)

@@ -8,7 +8,7 @@ import pytest
 import torchvision.datasets as tv
 
 from raysplit.config import DataConfig
-from raysplit.data import facts, load, named
+from raysplit.data import load, named, read_facts
 from raysplit.errors import DataError, MissingExtra
 
 
@@ -20,7 +20,7 @@ def test_missing_package(name, monkeypatch):
     monkeypatch.setattr(named, "version", missing)
     with pytest.raises(MissingExtra, match=rf"data set {name} needs the package .*raysplit\[demo\]"):
         load(DataConfig(name=name), "test")
-    assert facts(DataConfig(name=name)).test_rows > 0
+    assert read_facts(DataConfig(name=name)).test_rows > 0
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_torchvision_sets(name, kind, shape, expected, monkeypatch, tmp_path):
     assert test.images.shape == (6, *expected) and test.labels.tolist() == list(range(6))
     assert len(load(config, "train").images) == 3
     assert asked == [(tmp_path, "test"), (tmp_path, "train")]
-    assert facts(config).shape == expected
+    assert read_facts(config).shape == expected
     first = data[0] if data[0].shape == test.images[0].shape else np.moveaxis(np.atleast_3d(data[0]), 2, 0)
     assert np.array_equal(test.images[0], first)
 
@@ -80,9 +80,9 @@ def test_debian_fashion(monkeypatch, tmp_path):
 
 def test_imagenet100(tmp_path, png):
     with pytest.raises(DataError, match=r"the images of imagenet100 differ in size; set data.size"):
-        facts(DataConfig(name="imagenet100"))
+        read_facts(DataConfig(name="imagenet100"))
     config = DataConfig(name="imagenet100", root=str(tmp_path), size=16, val_fraction=0.5)
-    told = facts(config)
+    told = read_facts(config)
     assert (told.shape, len(told.classes), told.test_rows) == ((3, 16, 16), 100, 5_000)
     assert told.train_rows + told.val_rows == 126_689
     with pytest.raises(DataError, match=r"imagenet100 cannot be downloaded: .*ROOT/imagenet100/train/CLASS.*data.root"):
@@ -90,6 +90,6 @@ def test_imagenet100(tmp_path, png):
     for place in ("train/n01", "train/n02", "val/n01"):
         (tmp_path / "imagenet100" / place).mkdir(parents=True)
         (tmp_path / "imagenet100" / place / "a.JPEG").write_bytes(png(20, 30, channels=1))
-    told = facts(config)
+    told = read_facts(config)
     assert (told.classes, told.shape, told.train_rows, told.test_rows) == (("n01", "n02"), (3, 16, 16), 1, 1)
     assert load(config, "val").images.shape == (1, 3, 16, 16)

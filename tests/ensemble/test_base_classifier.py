@@ -19,7 +19,7 @@ from raysplit.config import (
     ModelConfig,
     PruneConfig,
 )
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.ensemble.base_classifier import import_base, initial_base, load_base, teacher_logits, train_base
 from raysplit.ensemble.context import open_build, read_normalization
 from raysplit.ensemble.forward import compute_outputs
@@ -38,7 +38,7 @@ CONFIG = EnsembleConfig(
     groups=GroupsConfig(n=2),
     prune=PruneConfig(keep=0.67),
 )
-DATA = facts(CONFIG.data)
+DATA = read_facts(CONFIG.data)
 
 
 @pytest.fixture(scope="module")

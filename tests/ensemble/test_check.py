@@ -15,7 +15,7 @@ from raysplit.config import (
     ModelConfig,
     RetrainConfig,
 )
-from raysplit.data import facts
+from raysplit.data import read_facts
 from raysplit.ensemble.build import build_ensemble
 from raysplit.ensemble.check import check_build
 from raysplit.errors import ConfigError, DataError
@@ -67,4 +67,4 @@ def test_a_sub_model_needs_images_of_its_own_classes(by, tmp_path):
 
 def test_one_class_is_not_enough():
     with pytest.raises(DataError, match="digits has 1 class; a classifier needs data with at least 2"):
-        check_build(config(), replace(facts(config().data), classes=("0",)))
+        check_build(config(), replace(read_facts(config().data), classes=("0",)))

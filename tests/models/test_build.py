@@ -77,7 +77,7 @@ def test_one_seed_gives_one_model(name):
             "vit",
             (1, 28, 28),
             {"patch": 5, "width": 24, "depth": 1, "heads": 3},
-            "model vit cannot be built: ValueError: images of 28×28 pixels are no multiple of patches of 5×5",
+            "model vit cannot be built: ValueError: images of 28×28 pixels cannot be divided into patches of 5×5",
         ),
         ("vit_b_16", (3, 33, 33), {}, "model vit_b_16 cannot be built: AssertionError: Input shape indivisible"),
     ],

@@ -58,7 +58,7 @@ def test_a_plan_moves_the_schedule_into_a_span_of_the_run_and_scales_its_peak():
     config = TrainConfig(lr=0.1, warmup=0.25)
     optimizer = HalfOptimizer(torch.nn.Linear(1, 1), config, 100, decay_logits=False)
     assert [optimizer.lr(step) for step in range(100)] == [lr_at(config, step, 100) for step in range(100)]
-    optimizer.plan(40, 8, 0.5)
+    optimizer.set_span(40, 8, 0.5)
     assert [optimizer.lr(40 + step) for step in range(8)] == [0.5 * lr_at(config, step, 8) for step in range(8)]
     assert optimizer.lr(42) == 0.05
 
@@ -68,7 +68,7 @@ def test_a_step_is_taken_at_the_planned_rate(name):
     layer = torch.nn.Linear(2, 1, bias=False)
     config = TrainConfig(optimizer=name, lr=0.1, lr_schedule="constant", momentum=0, weight_decay=0)
     optimizer = HalfOptimizer(layer, config, 10, decay_logits=False)
-    optimizer.plan(5, 5, 0.25)
+    optimizer.set_span(5, 5, 0.25)
     before = layer.weight.detach().clone()
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step(7)
