@@ -178,6 +178,8 @@ def _build_alone(
     config: SplitConfig, classes: int, shape: Shape, take: Callable[[_Draft], Built], init_weights: bool
 ) -> Built:
     """Build the half that `take` returns, without memory for the other one."""
+    if config.model.module is not None:  # a module in memory has its values already
+        return take(_draft(config, classes, shape, nullcontext()))
     deferred = DeferredInit(mix(config.train.seed, "init"))
     try:
         draft = _draft(config, classes, shape, deferred)

@@ -380,7 +380,7 @@ def zstd(data):
         (dict(shape=(2, 8), body=b"\1\3" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
         (dict(shape=(2, 4), body=b"\1" + b"\0" * 8, top=1), "does not mark 1 values of each sample"),
         (dict(shape=(2, 8), body=zstd(b"\0" * 10), zstd=True, top=1), "does not mark 1 values of each sample"),
-        (dict(shape=(2, 8), body=b"\0" * 8, top=1, positions_known=True), "belongs to an activation with other positions than these"),
+        (dict(shape=(2, 8), body=b"\0" * 8, top=1, positions_known=True), "with other positions than these"),
         (dict(shape=(2, 3), body=b"\0" * 29, bits=8, per_channel=True), "body of 29 bytes, shape .* takes 30"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

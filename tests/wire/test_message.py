@@ -218,7 +218,7 @@ def test_fault_texts(data, text):
         (dict(flags=TOP, top=1, body=b"\3" + b"\0" * 4), "does not mark 1 values of each sample"),
         (dict(flags=TOP | ZSTD, top=1, shape=(2**26, 32), body=b"abc"), "zstd body of 3 bytes cannot hold"),
         (dict(flags=KNOWN), "leaves out positions although it holds all values"),
-        (dict(flags=TOP | KNOWN, top=1, body=b"\0" * 4), "belongs to an activation with other positions than these"),
+        (dict(flags=TOP | KNOWN, top=1, body=b"\0" * 4), "with other positions than these"),
         (dict(flags=TOP | KNOWN, top=1, shape=(2**31, 1), body=b"\0" * 4), "body of 4 bytes, .* takes 8589934592"),
         (dict(flags=RANGES), r"shape \(1, 8\), 32 bits and top-k None cannot have a range for each channel"),
         (dict(flags=RANGES | TOP, bits=8, top=1), "top-k 1 cannot have a range for each channel"),
