@@ -70,8 +70,6 @@ _HOMES = {
     # What parts of one's own implement, receive or raise.
     "Codec": "raysplit.compress.codec",
     "Schedule": "raysplit.schedules",
-    "Codec": "raysplit.compress.codec",
-    "CompressedCut": "raysplit.compress.layer",
     "RunContext": "raysplit.schedules",
     "Decision": "raysplit.schedules",
     "Device": "raysplit.train.device",
