@@ -21,7 +21,7 @@ class DeviceHalves:
     >>> from raysplit.family import load_family
     >>> halves = DeviceHalves(load_family("family"))
     >>> halves.encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), "c2·b4/b4·zstd").shape
-    (2, 16, 2, 2)
+    (2, 8, 4, 4)
     """
 
     def __init__(self, family: Family):

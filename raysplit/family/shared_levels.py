@@ -46,9 +46,9 @@ class SharedLevels(Generic[Half]):
 
     def add(self, level: str, state: Mapping[str, Tensor]) -> None:
         """Add a level by its state dict; raises what `load_state_dict` raises for one that does not fit."""
+        self._current = None
         self._half.load_state_dict(state, assign=True)
         self._levels[level] = [(module, name, self._store(tensor)) for module, name, tensor in _slots(self._half)]
-        self._current = None
 
     def at(self, level: str) -> Half:
         """Return the module with the weights of a level, which it has until the next call; KeyError for another."""

@@ -20,7 +20,7 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True)
 class TensorRef:
-    """A tensor by its place in a storage, which the log knows by a number."""
+    """Where a tensor lies in a storage, which has a number in the log."""
 
     storage: int
     size: tuple[int, ...]
@@ -31,7 +31,7 @@ class TensorRef:
     @staticmethod
     def of(tensor: Tensor, storage: int) -> TensorRef:
         if tensor.layout is not torch.strided or tensor.is_conj() or tensor.is_neg():
-            raise ReplayError(f"a tensor of layout {tensor.layout}, or one that is conjugated lazily")
+            raise ReplayError(f"it holds a tensor of layout {tensor.layout}, or one with a lazy conjugation")
         return TensorRef(storage, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
     def on(self, storage: torch.UntypedStorage) -> Tensor:
@@ -59,11 +59,11 @@ class Operation:
     results: tuple[tuple[int, TensorRef], ...]
     """Results in new storages, with their positions among all tensors that it returns."""
     written: frozenset[int]
-    """Storages that it makes or writes into."""
-    seed_state: Tensor | None = None
-    """The generator's state that the program set since the last random operation."""
+    """Storages that it creates or writes into."""
+    set_state: Tensor | None = None
+    """The state of the generator, if the program has set it since the last random operation."""
     state: Tensor | None = None
-    """The generator's state before it, once the log was run to this place."""
+    """The state of the generator before the operation, if a replay that went past it was asked to keep it."""
 
     @cached_property
     def random(self) -> bool:
@@ -71,13 +71,13 @@ class Operation:
 
     @cached_property
     def touched(self) -> frozenset[int]:
-        """Storages that it reads, makes or writes into."""
+        """Storages that it reads, creates or writes into."""
         leaves = tree_flatten((self.args, self.kwargs))[0]
         return self.written | {leaf.storage for leaf in leaves if isinstance(leaf, TensorRef)}
 
     @property
     def filled(self) -> TensorRef | None:
-        """The tensor that a random operation fills; None where that is not its only effect."""
+        """The tensor that a random operation fills; None if there are several."""
         first = self.args[0] if self.args else None
         if isinstance(first, TensorRef):
             return first
@@ -85,19 +85,19 @@ class Operation:
 
     @cached_property
     def skippable(self) -> bool:
-        """A random operation whose draws can be skipped."""
+        """Whether the draws of a random operation can be skipped without running it."""
         filled = self.filled
         return filled is not None and DrawSkipper.can_skip(self.function, filled.dtype, filled.contiguous)
 
     def skip(self, skipper: DrawSkipper) -> None:
-        """Draw what it would draw, of an operation that is skippable."""
+        """Leave the generator as `run` would; for operations that are `skippable`."""
         filled = self.filled
         assert filled is not None
         arguments = self.args[1:] if isinstance(self.args[0], TensorRef) else ()
         skipper.skip(self.function, filled.size, filled.dtype, arguments)
 
     def run(self, storages: dict[int, torch.UntypedStorage]) -> None:
-        """Compute on the storages that hold values, and add the new ones."""
+        """Run on storages with values, and add the storages that it creates."""
 
         def value(leaf: Any) -> Any:
             return leaf.on(storages[leaf.storage]) if isinstance(leaf, TensorRef) else leaf
@@ -107,12 +107,12 @@ class Operation:
         for position, expected in self.results:
             tensor = tensors[position]
             if TensorRef.of(tensor, expected.storage) != expected:
-                raise ReplayError(f"{self.function} returns another shape, layout or dtype when it computes values")
+                raise ReplayError(f"{self.function} returns another layout on the CPU than on the meta device")
             storages[expected.storage] = tensor.untyped_storage()
 
 
 class OpLog:
-    """Operations in their order, and the state of the CPU generator at the place up to which they were run."""
+    """Operations in order, and the state of the CPU generator up to where they were replayed."""
 
     def __init__(self, state: Tensor):
         self.operations: list[Operation] = []
@@ -124,8 +124,9 @@ class OpLog:
     def replay(self, wanted: Iterable[int], again: bool = False) -> dict[int, torch.UntypedStorage]:
         """Return the wanted storages with the values that they have after all operations so far.
 
-        Operations that they do not depend on are left out, but for their draws. `again` keeps what later replays need.
-        Raises ReplayError where values could differ from those of a direct run.
+        Operations on which they do not depend are not run, but their random numbers are skipped. `again` keeps the
+        generator's states that later replays of the same operations need. Raises ReplayError where values could differ
+        from those of a direct run.
         """
         keep = set(wanted)
         needed, last_use = self._needed(keep)
@@ -135,8 +136,8 @@ class OpLog:
             torch.set_rng_state(self._state)
             for index, operation in enumerate(self.operations):
                 if operation.random and index >= self._position:
-                    if operation.seed_state is not None:
-                        torch.set_rng_state(operation.seed_state)
+                    if operation.set_state is not None:
+                        torch.set_rng_state(operation.set_state)
                     if again:
                         operation.state = torch.get_rng_state()
                 if index in needed:
@@ -149,7 +150,7 @@ class OpLog:
         return storages
 
     def _needed(self, wanted: set[int]) -> tuple[set[int], dict[int, int]]:
-        """Return which operations must run, and the last of them that touches each storage."""
+        """Return the operations to run, and for each storage the last of them that touches it."""
         storages, operations = set(wanted), set()
         last_use: dict[int, int] = {}
         for index in range(len(self.operations) - 1, -1, -1):

@@ -92,8 +92,8 @@ def test_images_come_in_the_bundles_shape(shape, mode, monkeypatch, tmp_path):
         seen.append((images, missing))
         return torch.tensor([[0.25, 0.75]]).expand(len(images), 2)
 
-    about = SimpleNamespace(parts=(0, 1), classes=("cat", "dog"), shape=shape)
-    loaded = SimpleNamespace(about=about, predict=answer)
+    manifest = SimpleNamespace(submodels=(0, 1), classes=("cat", "dog"), shape=shape)
+    loaded = SimpleNamespace(manifest=manifest, predict=answer)
     monkeypatch.setattr(bundle_module, "load_ensemble", lambda _: loaded)
     random, files = np.random.default_rng(0), [str(tmp_path / f"{i}.png") for i in range(70)]
     for file in files:

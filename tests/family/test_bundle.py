@@ -15,12 +15,13 @@ from raysplit.compress.quantizing_codec import extract
 from raysplit.data import load, mean_std, prepare_batch
 from raysplit.errors import BundleError, ConfigError
 from raysplit.family.bundle import Family, load_family, write_family
+from raysplit.folders.reader import read_run
 from raysplit.folders.run_dir import RunDir
-from raysplit.report import read_run
 from raysplit.torch_utils.compute import autocast
 from raysplit.train.local import train_local
 from raysplit.utils.bundle import write_bundle
 from raysplit.wire.message import parse
+from tests.torch_utils.memory import CountBytes
 from tests.train.recipes import family_config, squeezed_config
 
 LEVELS = ["all·b4/b4·zstd", "c4·b4/b4·zstd", "c2·b8/b8"]
@@ -37,7 +38,7 @@ def run_dir(tmp_path_factory):
     config = family_config()
     path = tmp_path_factory.mktemp("run")
     # Long enough that the levels differ in what they get right.
-    train_local(config.replaced(data=config.data.replaced(train_rows=640)), run_dir=str(path))
+    train_local(config.replaced(data=config.data.replaced(train_rows=960)), run_dir=str(path))
     return path
 
 
@@ -81,20 +82,20 @@ def test_the_levels_differ(stored):
 
 
 def test_what_the_manifest_records(stored, run_dir):
-    family, rows = load_family(stored), RunDir.at(str(run_dir)).rows()
+    family, run = load_family(stored), RunDir.at(str(run_dir))
     manifest = family.manifest
     assert manifest.classes == tuple("0123456789") and manifest.shape == (1, 8, 8)
     assert (manifest.mean, manifest.std) == mean_std(load(family.config.data, "train").images)
     assert (manifest.cut, manifest.channel_dim, manifest.code_shape) == ("features.7", 1, (16, 2, 2))
-    assert family.config == RunDir.at(str(run_dir)).config()
+    assert family.config == run.config()
     assert [entry.level for entry in family.levels] == LEVELS
     assert [entry.file for entry in family.levels] == FILES
     assert [entry.epochs for entry in family.levels] == [2, 1, 1]
-    last = family.levels[-1]
-    assert last.test_accuracy == RunDir.at(str(run_dir)).summary()["accuracy"]
-    assert last.val_accuracy == rows[-1]["val_accuracy"] and last.seconds == rows[-1]["seconds"]
-    sent = sum(rows[-1][kind] for kind in ("up_activations", "up_labels", "up_headers"))
-    assert last.bytes_per_sample_up == sent / (20 * 32)
+    last, epoch = family.levels[-1], run.records()[-1]
+    assert last.test_accuracy == run.summary().accuracy
+    assert last.val_accuracy == epoch.val_accuracy and last.seconds == epoch.seconds
+    sent = epoch.bytes.up_activations + epoch.bytes.up_labels + epoch.bytes.up_headers
+    assert last.bytes_per_sample_up == sent / (30 * 32)
     # A header of 27 bytes and 4 for each of 4 dimensions, a bitmap of 16 channels, a range, 2 channels of 2×2 values.
     assert last.bytes_per_image == 27 + 16 + 2 + 8 + 8 and last.bytes_per_image_exact
     assert not family.levels[0].bytes_per_image_exact
@@ -134,6 +135,17 @@ def test_one_half_is_read_without_the_other(stored, copy):
         family.server(LEVELS[1])
 
 
+def test_a_half_is_loaded_into_its_own_memory(stored):
+    """Neither the other half's weights nor a first set of its own is allocated, nor is the file kept open."""
+    family = load_family(stored)
+    for load_half in (family.device, family.server):
+        with CountBytes() as counted:
+            state = load_half(LEVELS[0]).state_dict()
+        own = sum(tensor.nbytes for tensor in state.values())
+        assert own <= counted.total < 1.05 * own + 2**17
+        assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in state.values())
+
+
 @pytest.mark.parametrize("stop_at", [(1, 2), (2, 1), (3, 3)])
 def test_a_family_that_was_stopped_has_the_files_of_one_that_was_not(tmp_path, stop_at):
     """In the first level, right after it, in the last."""
@@ -145,7 +157,7 @@ def test_a_family_that_was_stopped_has_the_files_of_one_that_was_not(tmp_path, s
     config = family_config()
     train_local(config, run_dir=str(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        train_local(config, run_dir=str(tmp_path / "stopped"), watch=stop)
+        train_local(config, run_dir=str(tmp_path / "stopped"), on_step=stop)
     assert len(list((tmp_path / "stopped").glob("levels/*"))) == stop_at[0] - 1
     with pytest.raises(ConfigError, match=r"has not ended; go on with --resume"):
         write_family(str(tmp_path / "stopped"), str(tmp_path / "early"))
@@ -201,4 +213,4 @@ def test_a_run_of_another_schedule(tmp_path):
 
 
 def test_a_family_is_reported_on_like_its_run(stored, run_dir):
-    assert read_run(stored).level_records == read_run(str(run_dir)).level_records
+    assert read_run(stored).levels == read_run(str(run_dir)).levels
