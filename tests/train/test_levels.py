@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
-from raysplit.compress.topk import choose
+from raysplit.compress.topk import choose_top
 from raysplit.config import UNCOMPRESSED, Fixed
 from raysplit.errors import ConfigError, WireError
 from raysplit.train.costs import step_bytes
@@ -93,7 +93,7 @@ def test_evaluation_is_plain_top_k_and_training_is_not(squeezed):
     device = DeviceSide(at(squeezed, "all.k5r90.b32/b32"))
     plain = DeviceSide(at(squeezed, "all.b32/b32"))
     z = extract(parse(plain.evaluate("val", 0).activation))
-    assert positions(parse(device.evaluate("val", 0).activation)).equal(choose(z, 5))
+    assert positions(parse(device.evaluate("val", 0).activation)).equal(choose_top(z, 5))
     (activation, _), *_ = exchanges(at(squeezed, "all.k5r90.b32/b32", epochs=1))
     (plainly, _), *_ = exchanges(at(squeezed, "all.k5.b32/b32", epochs=1))
     assert (positions(activation) & positions(plainly)).sum() < 0.5 * positions(plainly).sum()
