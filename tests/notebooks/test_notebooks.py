@@ -60,7 +60,7 @@ def test_it_runs_on_small_settings(name, tmp_path):
     names = re.findall(r"^(\w+) = ", parameters.source, re.M)
     assert names == list(SMALL[name]), "small settings and the parameters cell name different things"
     parameters.source = "\n".join(f"{key} = {value!r}" for key, value in SMALL[name].items())
-    execute(notebook, tmp_path, timeout=180)
+    execute(notebook, tmp_path, timeout=600)
 
 
 @pytest.mark.slow
