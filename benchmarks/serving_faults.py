@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ def main() -> None:
     print(json.dumps({key: sum(row[key] for row in rows) for key in ("requests", "lost", "wrong", "degraded_after")}))
 
 
-def run(first: str, second: str, seconds: float, mode: str, faults: Sequence[str] = FAULTS) -> list[dict[str, Any]]:
+def run(first: str, second: str, seconds: float, mode: str) -> list[dict[str, Any]]:
     """Return a row without a fault and one for each fault; `second` is the bundle of the redeployment."""
     bundles = {ensemble.id[:12]: ensemble for ensemble in map(load_ensemble, (first, second))}
     with start_serve(mode) as cluster:
@@ -74,7 +74,7 @@ def run(first: str, second: str, seconds: float, mode: str, faults: Sequence[str
             "an ingress of two": partial(kill, cluster, "Ingress"),
             "another bundle": lambda: cluster.deploy([application(second)]),
         }
-        rows = [inject(clients, name, injections[name], cluster, seconds) for name in ("none", *faults)]
+        rows = [inject(clients, name, injections[name], cluster, seconds) for name in ("none", *FAULTS)]
         clients.stop()
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,12 @@ from raysplit.config import (
     ModelConfig,
     PruneConfig,
 )
+
+# Small networks gain nothing from a second thread, and sums of floats depend on how many there are. Torch, which reads
+# this, is imported later.
+os.environ["OMP_NUM_THREADS"] = "1"
+# No node is taken away from a test: Ray Train need not start an actor that watches for it.
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 settings.register_profile("slow", deadline=None)
 """Of `make test-slow`: `tests.examples` draws all examples."""

@@ -24,11 +24,6 @@ RUNS = sorted(path.name for path in (HERE / "split_runs").iterdir())
 FINISHED = [name for name in RUNS if name != "deprune_stopped"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def images():
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,7 @@
-"""One trial of either kind of recipe: is it feasible, what is known before it is trained, and the training itself."""
+"""One trial of either kind of recipe: is it feasible, what is known before it is trained, and the training itself.
+
+What an ensemble needs is imported for ensembles alone: timm takes seconds, in every process of a search.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,17 @@ from raysplit.config import SplitConfig
 from raysplit.config.search import Recipe, SearchConfig
 from raysplit.errors import RaysplitError
 from raysplit.records.trial import TrialReport
-from raysplit.search.ensemble_trial import (
-    count_submodel_epochs,
-    find_ensemble_fault,
-    run_ensemble_trial,
-    train_shared_base,
-)
 from raysplit.search.split_trial import find_split_fault, forecast_split, run_split_trial
 from raysplit.utils.storage import Folder
 
 
 def count_epochs(config: Recipe) -> int:
     """Return the epochs that a trial trains; of an ensemble, those of each sub-model and of what it starts from."""
-    return config.train.epochs if isinstance(config, SplitConfig) else count_submodel_epochs(config)
+    if isinstance(config, SplitConfig):
+        return config.train.epochs
+    from raysplit.search.ensemble_trial import count_submodel_epochs
+
+    return count_submodel_epochs(config)
 
 
 def find_fault(search: SearchConfig, config: Recipe) -> str | None:
@@ -28,6 +29,8 @@ def find_fault(search: SearchConfig, config: Recipe) -> str | None:
     try:
         if isinstance(config, SplitConfig):
             return find_split_fault(search, config)
+        from raysplit.search.ensemble_trial import find_ensemble_fault
+
         return find_ensemble_fault(search, config)
     except RaysplitError as err:
         return str(err)
@@ -44,6 +47,8 @@ def forecast_objectives(search: SearchConfig, config: Recipe) -> dict[str, float
 def prepare_trials(search: SearchConfig, folder: Folder) -> None:
     """Train what all trials share: the base of ensembles. `folder` is the search's."""
     if not isinstance(search.recipe, SplitConfig):
+        from raysplit.search.ensemble_trial import train_shared_base
+
         train_shared_base(search.recipe, folder)
 
 
@@ -55,4 +60,6 @@ def run_trial(search: SearchConfig, config: Recipe, folder: Folder) -> Iterator[
     if isinstance(config, SplitConfig):
         yield from run_split_trial(search, config, folder)
     else:
+        from raysplit.search.ensemble_trial import run_ensemble_trial
+
         yield run_ensemble_trial(search, config, folder)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch._dynamo.exc import BackendCompilerFailed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raysplit.errors import ConfigError
@@ -34,7 +33,11 @@ def compiling() -> Iterator[None]:
     """Turn the failure of torch.compile to compile a step into a ConfigError with a remedy."""
     try:
         yield
-    except BackendCompilerFailed as err:
+    except RuntimeError as err:
+        from torch._dynamo.exc import BackendCompilerFailed  # takes seconds to import
+
+        if not isinstance(err, BackendCompilerFailed):
+            raise
         raise ConfigError(
             f"compile: the network cannot be compiled here: {err.inner_exception}. On a CPU it needs a C++ compiler "
             "(g++); install one, or leave compile out"

@@ -1,4 +1,4 @@
-"""The serving benchmarks: the output of `wrk`, and a short run of the faults on real replicas."""
+"""The serving benchmarks: the output of `wrk`, and the faults on real replicas."""
 
 from __future__ import annotations
 
@@ -17,22 +17,9 @@ def test_output_of_wrk():
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/serving/ensemble/test_application.py kills one replica
 @pytest.mark.usefixtures("own_ray")
-@pytest.mark.parametrize(
-    ("faults", "seconds"),
-    [
-        (("one replica of two", "another bundle"), 2.0),
-        pytest.param(
-            ("one replica of two", "all of a sub-model", "an ingress of two", "another bundle"),
-            4.0,
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["short", "all"],
-)
-def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replaced(
-    tiny_ensemble, tmp_path, faults, seconds
-):
+def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replaced(tiny_ensemble, tmp_path):
     import serving_faults
 
     from raysplit.config import EnsembleConfig, loads
@@ -41,8 +28,8 @@ def test_no_request_is_lost_or_wrong_while_replicas_die_and_the_bundle_is_replac
     first = tiny_ensemble / "bundle"
     config = loads(EnsembleConfig, (tiny_ensemble / "config.json").read_text(), where="the tiny ensemble")
     build_ensemble(config.replaced(seed=config.seed + 1), str(tmp_path / "second"))
-    rows = serving_faults.run(str(first), str(tmp_path / "second" / "bundle"), seconds, "default", faults)
-    assert [row["fault"] for row in rows] == ["none", *faults]
+    rows = serving_faults.run(str(first), str(tmp_path / "second" / "bundle"), 4.0, "default")
+    assert [row["fault"] for row in rows] == ["none", *serving_faults.FAULTS]
     for row in rows:
         assert row["requests"] > 20
         assert (row["lost"], row["wrong"], row["degraded_after"]) == (0, 0, 0), row

@@ -91,7 +91,6 @@ class Mute:
         ("signs", "codec.target: 'signs' is not of the form path.py:Class"),
         ({"target": "own.py:Signs", "arg": {}}, "codec: unknown key 'arg'. Nearest: args"),
     ],
-    ids=str,
 )
 def test_what_a_config_refuses(codec, text):
     with pytest.raises(ConfigError) as caught:

@@ -103,7 +103,6 @@ def test_what_was_decoded_stays_behind():
         (dict(data=(Images(), 3)), "data: int is not a map-style data set"),
         (dict(data="digits"), "data: Input should be a valid dictionary or instance of DataConfig"),
     ],
-    ids=str,
 )
 def test_faults(changes, text):
     with pytest.raises(ConfigError) as caught:

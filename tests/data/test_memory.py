@@ -136,7 +136,6 @@ GOOD = (torch.zeros(1, 4, 4), 0)
         ((torch.zeros(1, 4, 6), 0), "item 1: the image has 4×6 pixels (height×width), those before it have 4×4"),
         ((torch.zeros(3, 4, 4), 0), "item 1: the image is RGB, those before it are grey"),
     ],
-    ids=str,
 )
 def test_samples_that_are_refused(sample, text):
     config = DataConfig(dataset=([GOOD, sample, GOOD], [GOOD]))

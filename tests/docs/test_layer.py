@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from tests.docs.pages import code_blocks
 
 
 def test_its_program_runs(capsys):
-    torch.set_num_threads(2)
     [program] = code_blocks("layer.md")
     assert len(program.splitlines()) <= 45
     exec(compile(program, "docs/layer.md", "exec"), {"__name__": "program"})

@@ -15,11 +15,6 @@ SCALES = (1.0, 100.0, 0.01)
 CONFIG = FusionConfig(epochs=12, batch_size=64, lr=5e-3, device="cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def draw(rows: int, seed: int) -> FeatureSet:
     """Return features (rows, 18) with labels; each sub-model's have another scale and are far from 0."""
     fixed, random = torch.Generator().manual_seed(99), torch.Generator().manual_seed(seed)

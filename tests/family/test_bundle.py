@@ -28,11 +28,6 @@ LEVELS = ["all·b4/b4·zstd", "c4·b4/b4·zstd", "c2·b8/b8"]
 FILES = [f"levels/{i}.safetensors" for i in range(3)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     config = family_config()
@@ -146,7 +141,9 @@ def test_a_half_is_loaded_into_its_own_memory(stored):
         assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in state.values())
 
 
-@pytest.mark.parametrize("stop_at", [(1, 2), (2, 1), (3, 3)])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param((1, 2), marks=pytest.mark.slow), (2, 1), pytest.param((3, 3), marks=pytest.mark.slow)]
+)
 def test_a_family_that_was_stopped_has_the_files_of_one_that_was_not(tmp_path, stop_at):
     """In the first level, right after it, in the last."""
 

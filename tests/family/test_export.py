@@ -45,7 +45,7 @@ def run_onnx(path: str, given: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ending, run", [("pt2", run_pt2), ("onnx", run_onnx)])
-@pytest.mark.parametrize("tight", [False, True])
+@pytest.mark.parametrize("tight", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_programs_are_equal_to_the_halves(family, images, tmp_path, ending, run, tight):
     level = family.levels[-1 if tight else 0].level
     device, server = str(tmp_path / f"device.{ending}"), str(tmp_path / f"server.{ending}")

@@ -50,6 +50,7 @@ def start(*args, **environment):
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/ensemble/test_build.py stops a build in its process, tests/jobs/test_train_split.py a job
 def test_a_killed_job_continues_and_trains_no_sub_model_again(recipe, tmp_path, shared_ray):
     place = tmp_path / "build"
     process = start("--recipe", recipe, "--out", place, "--set", "base.workers=1")

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from raysplit.family.bundle import load_family
 from raysplit.train.local import train_local
@@ -32,6 +31,7 @@ def test_dry_run_trains_nothing(run_job, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/family/test_bundle.py has a family without Ray, tests/train/test_trainer.py a run with it
 @pytest.mark.usefixtures("shared_ray_for_jobs")
 def test_the_family_of_a_job_is_that_of_a_run_without_ray(run_job, tmp_path):
     command = [sys.executable, "jobs/prune_family.py", "--recipe", RECIPE]
@@ -50,7 +50,6 @@ def test_the_family_of_a_job_is_that_of_a_run_without_ray(run_job, tmp_path):
     assert [level["level"] for level in last["levels"]] == LEVELS
     assert [level["accuracy"] for level in last["levels"]] == [level.test_accuracy for level in family.levels]
 
-    torch.set_num_threads(1)
     train_local(family.config, run_dir=str(tmp_path / "local"))
     for level in family.levels:
         assert (run_dir / "family" / level.file).read_bytes() == (tmp_path / "local" / level.file).read_bytes()

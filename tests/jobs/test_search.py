@@ -89,7 +89,7 @@ def command(files, *words):
 
 
 def environment(**more):
-    return os.environ | {"OMP_NUM_THREADS": "1"} | more
+    return os.environ | more
 
 
 def last_line(text):
@@ -117,7 +117,8 @@ def test_failing_trials_are_counted_and_the_front_is_right(files):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/search/test_state.py continues a search in its process
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_search_resumes_without_repeating_trials(files, how, shared_ray):
     slow = command(files, "--set", "model.args.slow=0.3")
     with open(files / "log", "w") as log:

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
@@ -60,7 +59,10 @@ def test_dry_run_trains_nothing(run_job, tmp_path):
 def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_json(run_job, shared_ray, tmp_path):
     command = [sys.executable, "jobs/train_split.py", "--recipe", "mnist5k_vgg11_deprune"]
     settings = [*TINY, "train.epochs=12", f"ray.storage={tmp_path}"]
-    with subprocess.Popen([*command, "--set", *settings], cwd=ROOT, stderr=subprocess.PIPE, text=True) as stopped:
+    env = os.environ | {"RAY_ADDRESS": shared_ray}
+    with subprocess.Popen(
+        [*command, "--set", *settings], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True
+    ) as stopped:
         while not list(tmp_path.glob("*/metrics.parquet")):
             assert stopped.poll() is None
             time.sleep(0.2)
@@ -75,7 +77,7 @@ def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_j
     resumed = subprocess.run(
         [*command[:2], "--resume", str(run_dir)],
         cwd=ROOT,
-        env=os.environ | {"RAY_ADDRESS": shared_ray},
+        env=env,
         capture_output=True,
         text=True,
         timeout=200,
@@ -88,7 +90,6 @@ def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_j
     last = json.loads(resumed.stdout.splitlines()[-1])
     assert list(last) == ["recipe", "accuracy", "bytes_up", "bytes_down", "seconds", "run_dir"]
     assert last["run_dir"] == str(run_dir)
-    torch.set_num_threads(1)
     whole = train_local(RunDir.at(str(run_dir)).config(), run_dir=str(tmp_path / "whole"))
     assert whole.accuracy == last["accuracy"] and whole.bytes_up == last["bytes_up"]
     for side in ("device", "server"):

@@ -69,7 +69,6 @@ def test_foreseen_bytes_are_those_of_the_run(squeezed, untimed, schedule, local,
     plan = make_run_plan(config)
     lines = [line for line in str(plan).splitlines() if line.startswith("level")]
     assert [line.split(" per step, ")[1] for line in lines] == texts
-    torch.set_num_threads(1)
     records = list(Loop(config, LocalDevice(config)).epochs())
     decisions = foresee(config.schedule, plan.context())
     assert [(str(one.level), one.mode, one.reason) for one in decisions] == [

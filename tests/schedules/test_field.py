@@ -109,7 +109,6 @@ class Lists(Alternate):
         (Lists(["all.b4/b4"]), "schedule Lists: levels() must return a tuple of one or more raysplit.config.Level"),
         (Lists(None), "schedule Lists: levels() must return a tuple of one or more raysplit.config.Level"),
     ],
-    ids=str,
 )
 def test_faults(schedule, text):
     with pytest.raises(ConfigError) as caught:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -20,9 +21,22 @@ URL = "http://127.0.0.1:8000"
 _START_S = 240
 
 
+@dataclass(frozen=True)
+class ServeRun:
+    """`serve run` that is ready."""
+
+    url: str
+    pid: int
+
+    def replica_pid(self, deployment: str) -> int:
+        """Return the process id of a deployment's only replica."""
+        (pid,) = (pid for pid, title in _descendants(self.pid) if title.startswith(f"ray::ServeReplica:{deployment}"))
+        return pid
+
+
 @contextmanager
-def serve_run(config: str, folder: Path) -> Iterator[str]:
-    """Run a shipped config from a folder, wait until it is ready, and yield its URL."""
+def serve_run(config: str, folder: Path) -> Iterator[ServeRun]:
+    """Run a shipped config from a folder, wait until it is ready, and yield it."""
     ray_folder = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
     serve = Path(sys.executable).with_name("serve")
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_TMPDIR": ray_folder}
@@ -32,7 +46,7 @@ def serve_run(config: str, folder: Path) -> Iterator[str]:
         )
         try:
             _wait(process, Path(log.name))
-            yield URL
+            yield ServeRun(URL, process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -40,6 +54,14 @@ def serve_run(config: str, folder: Path) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
             shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def _descendants(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield the processes below a process, with their titles."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield child, Path(f"/proc/{child}/cmdline").read_text().rstrip("\0")
+            yield from _descendants(child)
 
 
 def _wait(process: subprocess.Popen, log: Path) -> None:

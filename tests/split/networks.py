@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import pytest
 import timm
 import torch
 import torchvision.models as zoo
@@ -53,6 +54,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "resnet_timm": _timm("resnet10t", drop_path_rate=0.3),
 }  # fmt: skip
+_SHORT = ("vgg11", "resnet18", "swin", "shufflenet_v2_x0_5", "deit", "mixer")
+FAMILIES = [name if name in _SHORT else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+"""Every name; outside of the slow lane, those of a few families that differ most."""
 
 
 def gradients(*modules: nn.Module) -> dict[str, Tensor | None]:

@@ -8,7 +8,7 @@ from raysplit.config import ModelConfig
 from raysplit.errors import CutError
 from raysplit.models import VGG, build
 from raysplit.split import Cut, ModelCuts, find_cut, find_cuts
-from tests.split.networks import NETWORKS, SHAPE
+from tests.split.networks import FAMILIES, NETWORKS, SHAPE
 
 
 @cache
@@ -26,7 +26,7 @@ def test_cuts_of_vgg_are_in_order_with_their_shapes():
     assert "classifier" not in names and "x" not in names
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_names_are_unique_and_the_output_is_no_cut(name):
     cuts = cuts_of(name)
     names = [cut.name for cut in cuts]

@@ -13,12 +13,8 @@ from tests.split.unsplit import insert_after
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seed():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def images(batch=2, shape=SHAPE):

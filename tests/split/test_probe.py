@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import fx, nn
 
@@ -42,3 +43,25 @@ def test_in_place_writes_are_seen_through_views():
     _, linear, flatten, inplace, plain, _ = graph.nodes
     assert probe.written[inplace] == set(storage_bytes(values[linear])) == set(storage_bytes(values[flatten]))
     assert not probe.written[flatten] and not probe.written[plain]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("norm", "size"),
+    [(nn.BatchNorm1d, ()), (nn.BatchNorm1d, (5,)), (nn.BatchNorm2d, (5, 5)), (nn.BatchNorm3d, (2, 2, 2))],
+)
+def test_a_batch_norm_gives_what_torch_does(norm, size, training):
+    model = nn.Sequential(norm(4).bfloat16()).train(training)
+    meta = copy_to_meta(model)
+    with on_meta():
+        out = Probe(meta, fx.symbolic_trace(meta).graph).run(torch.empty(2, 4, *size, dtype=torch.bfloat16))
+    expected = model(torch.ones(2, 4, *size, dtype=torch.bfloat16))
+    assert out.is_meta
+    assert (out.shape, out.dtype, out.stride()) == (expected.shape, expected.dtype, expected.stride())
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 3), (2, 4, 3)])
+def test_a_batch_norm_on_something_else_is_refused(shape):
+    model = copy_to_meta(nn.Sequential(nn.BatchNorm2d(4)))
+    with pytest.raises((RuntimeError, ValueError)), on_meta():
+        Probe(model, fx.symbolic_trace(model).graph).run(torch.empty(shape))

@@ -13,7 +13,7 @@ from torch import nn
 
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
 from raysplit.torch_utils.op_log import ReplayError
-from tests.split.networks import NETWORKS
+from tests.split.networks import FAMILIES, NETWORKS
 from tests.torch_utils.memory import CountBytes
 
 
@@ -54,7 +54,7 @@ def check(build: Callable[[], nn.Module]) -> None:
     assert torch.get_rng_state().equal(outside)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_networks_of_many_families(name):
     check(NETWORKS[name])
 

@@ -17,12 +17,6 @@ from raysplit.train.loop import Loop
 from tests.train.freezing import Tap, freezing_config
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second thread costs more than it brings on nets of this size."""
-    torch.set_num_threads(1)
-
-
 def cache(views: int, messages: int) -> ActivationCache:
     """Message m of view v carries the value 100·v + m, and the label m."""
     made = ActivationCache()

@@ -104,7 +104,6 @@ class JsonDevice:
 @pytest.mark.parametrize("config", [squeezed_config(), freezing_config(3)], ids=lambda config: config.name)
 def test_a_device_behind_json_trains_to_the_same_weights(config):
     """Deprune with zstd, and freeze and cache with a head that is handed over, stopped and restored on the way."""
-    torch.set_num_threads(1)
     near, far = Loop(config, LocalDevice(config)), Loop(config, JsonDevice(config))
     assert near.facts == far.facts
     for one, other in zip(near.epochs(), far.epochs(), strict=True):

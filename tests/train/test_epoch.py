@@ -18,12 +18,6 @@ DOWN = ("down_gradients", "down_headers")
 SENT = ("up_activations", "up_labels", "up_headers")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second thread costs more than it brings on nets of this size."""
-    torch.set_num_threads(1)
-
-
 def halves(loop: Loop, tap: Tap) -> tuple[dict, dict]:
     """Return copies of both halves' weights and statistics."""
     device = unpack_state(tap.local.state().result())["half"]
@@ -53,7 +47,6 @@ def epochs(config):
 @pytest.fixture(scope="module")
 def story():
     """Alone, frozen, frozen, cached, cached, joint; the tests below read it."""
-    torch.set_num_threads(1)
     made = []
     for row, tap, device, server in epochs(freezing_config(epochs=6, finish=True)):
         made.append((row, tap.methods(), tap.down(), tap.up(), device, server))

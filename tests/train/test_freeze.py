@@ -21,12 +21,6 @@ from tests.train.freezing import HEAD, Tap, freezing_config
 LADDER = ("c2.b4/b4.zstd", "c8.b4/b4.zstd", "all.b8/b8.zstd")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second thread costs more than it brings on nets of this size."""
-    torch.set_num_threads(1)
-
-
 def weights(run_dir) -> list[bytes]:
     return [RunDir.at(str(run_dir)).read(f"{side}.safetensors") for side in ("device", "server")]
 
@@ -62,7 +56,9 @@ def assert_pieces_equal_the_whole(config, tmp_path):
         assert getattr(pieces, name) == getattr(whole, name)
 
 
-@pytest.mark.parametrize(("local", "finish"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize(
+    ("local", "finish"), [(True, True), pytest.param(True, False, marks=pytest.mark.slow), (False, False)]
+)
 def test_freeze_and_cache_goes_on_after_any_epoch(tmp_path, local, finish):
     """Where it ends cached, the device is first called for the test part: at the level of what was cached."""
     assert_pieces_equal_the_whole(freezing_config(5, local, finish), tmp_path)

@@ -17,12 +17,6 @@ from raysplit.train.loop import Loop
 from raysplit.wire.message import parse
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second thread costs more than it brings on nets of this size."""
-    torch.set_num_threads(1)
-
-
 def at(config, level, **train):
     return config.replaced(schedule=Fixed(level=level), train=config.train.replaced(**train))
 

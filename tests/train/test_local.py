@@ -23,7 +23,9 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("stop_at", [(0, 2), (1, 1), (2, 3)])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param((0, 2), marks=pytest.mark.slow), (1, 1), pytest.param((2, 3), marks=pytest.mark.slow)]
+)
 def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at, optimizer):
     """Three epochs in two phases: one stop is between two epochs that share the optimiser's state."""
     squeezed = squeezed.replaced(train=squeezed.train.replaced(epochs=3, optimizer=optimizer, lr=0.01))
@@ -44,7 +46,6 @@ def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at, optimizer
 def test_resume_with_error_feedback(squeezed, tmp_path):
     """Two epochs at one level: what rounding took from the gradients is in the checkpoint between them."""
     squeezed = squeezed.replaced(schedule=Fixed(level="c4.k8r20.b4/b3.ef"))
-    torch.set_num_threads(1)
 
     def stop(epoch, step, steps, loss):
         if (epoch, step) == (1, 2):

@@ -11,13 +11,6 @@ from raysplit.train.device_side import DeviceSide
 from raysplit.train.local_head import LocalHead
 from tests.train.freezing import HEAD
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second thread costs more than it brings on nets of this size."""
-    torch.set_num_threads(1)
-
-
 SHAPES = [((6, 16, 16), 1), ((6, 3, 9), 1), ((6, 1, 1), 1), ((5, 6), 2), ((4, 3, 6), 3), ((6,), 1)]
 """Grids, tokens, a grid of tokens, and no places at all; six channels each."""
 

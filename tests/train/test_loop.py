@@ -94,7 +94,15 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
     assert not different
 
 
-@pytest.mark.parametrize(("model", "cut"), [(m, c) for m in (VGG, VIT) for c in cuts(m)], ids=lambda v: str(v)[:40])
+def every_cut(model: ModelConfig) -> list[object]:
+    """Return the model with each of its cuts; all but every fifth are for the slow lane."""
+    return [
+        pytest.param(model, cut, id=f"{model.name}-{cut}", marks=[pytest.mark.slow] if number % 5 else [])
+        for number, cut in enumerate(cuts(model))
+    ]
+
+
+@pytest.mark.parametrize(("model", "cut"), [*every_cut(VGG), *every_cut(VIT)])
 def test_split_is_unsplit_bit_for_bit_at_every_cut(plain, model, cut):
     config = plain.replaced(model=model, cut=cut)
     _, weights = split(config)

@@ -68,7 +68,7 @@ def parts(config):
 @pytest.fixture
 def on_ray(plain, tmp_path):
     return plain.replaced(
-        train=plain.train.replaced(threads=2), ray=plain.ray.replaced(storage=str(tmp_path), start_timeout_s=30)
+        train=plain.train.replaced(threads=1), ray=plain.ray.replaced(storage=str(tmp_path), start_timeout_s=30)
     )
 
 
@@ -91,7 +91,7 @@ def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
 
 
 def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, tmp_path):
-    config = squeezed.replaced(train=squeezed.train.replaced(threads=2), ray=on_ray.ray)
+    config = squeezed.replaced(train=squeezed.train.replaced(threads=1), ray=on_ray.ray)
     result = SplitTrainer(config).fit()
     assert isinstance(result, ray.train.Result)
     assert result.metrics["recipe"] == config.name and 0 <= result.metrics["accuracy"] <= 1
@@ -191,6 +191,7 @@ class _Holder:
         return torch.get_num_threads()
 
 
+@pytest.mark.slow  # tests/train/test_extensions.py has them in one process, tests/utils/test_ray_train.py sends them
 def test_objects_of_the_users_reach_worker_and_device(on_ray, tmp_path):
     """A schedule, a codec, a network and data in memory, whose classes are in a file that no process can import."""
     (tmp_path / "own.py").write_text(OWN + RECIPE)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 import time
 
 import numpy as np
@@ -79,9 +81,13 @@ def png(image: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def infer(client):
+def body():
     tensor = {"name": "images", "shape": IMAGE.shape, "datatype": "UINT8", "data": IMAGE.ravel().tolist()}
-    return client.post("/v2/models/raysplit/infer", json={"inputs": [tensor]}).json()
+    return {"inputs": [tensor]}
+
+
+def infer(client):
+    return client.post("/v2/models/raysplit/infer", json=body()).json()
 
 
 @pytest.mark.parametrize("groups", [{}, {"front": (0, 2)}], ids=["each", "grouped"])
@@ -110,14 +116,15 @@ def test_a_late_deployment_is_dropped(bundle, monkeypatch):
 
 
 @pytest.mark.ray
-def test_the_shipped_config_serves_tritonclient_and_files(bundle, tmp_path):
+def test_the_shipped_config_serves_tritonclient_and_files_and_lives_through_a_killed_replica(bundle, tmp_path):
     triton = pytest.importorskip("tritonclient.http")
     folder = tmp_path / "bundles" / "mnist5k_vit_n3"
     folder.mkdir(parents=True)
     (folder / "bundle").symlink_to(bundle)
     local, image = load_ensemble(bundle), IMAGE
     expected = local.predict(torch.from_numpy(image)).numpy()
-    with serve_run("ensemble.yaml", tmp_path) as url:
+    with serve_run("ensemble.yaml", tmp_path) as run:
+        url = run.url
         client = triton.InferenceServerClient(url.removeprefix("http://"))
         assert client.is_server_live() and client.is_server_ready()
         name = "raysplit"
@@ -141,3 +148,13 @@ def test_the_shipped_config_serves_tritonclient_and_files(bundle, tmp_path):
         sent = {"X-Request-ID": "a-request-of-mine"}
         answer = requests.get(f"{url}/v1/recent", headers=sent, timeout=10)
         assert answer.headers["X-Request-ID"] == "a-request-of-mine"
+
+        # A replica is killed: its sub-model is left out of the answers until Serve has started another.
+        os.kill(run.replica_pid("ensemble:submodel-1"), signal.SIGKILL)
+        answers = [requests.post(f"{url}/v2/models/{name}/infer", json=body(), timeout=30).json()]
+        while answers[-1]["parameters"]["degraded"]:
+            assert answers[-1]["parameters"]["missing"] == "1" and len(answers) < 1000
+            time.sleep(0.1)
+            answers.append(requests.post(f"{url}/v2/models/{name}/infer", json=body(), timeout=30).json())
+        assert len(answers) > 1
+        np.testing.assert_array_equal(np.array(answers[-1]["outputs"][0]["data"], np.float32), expected[0])

@@ -25,7 +25,7 @@ def test_the_shipped_config_serves_devices(family, tmp_path):
     folder.parent.mkdir()
     folder.symlink_to(family._bundle.location)
     images = load(DataConfig(name="digits"), "test").images[:3]
-    with serve_run("split.yaml", tmp_path) as url, DeviceClient(family, url, target_s=60) as client:
+    with serve_run("split.yaml", tmp_path) as run, DeviceClient(family, run.url, target_s=60) as client:
         answer = client.predict(images)
         sent = DeviceHalves(family).encode(images, answer.level).to_bytes()
         expected = post(make_client(family), family, sent, answer.level).json()["images"]
