@@ -2,6 +2,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+ALL_CORES := --numprocesses=auto --dist=loadfile
+# Reading all test files takes a quarter of a minute.
+RAY_FILES = $$(grep -rl "mark\.ray" tests --include="test_*.py")
 # Tests start many processes: those that come later read the modules that the first ones compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -16,13 +19,14 @@ test: $(READY)  ## the test suite
 	$(MAKE) --jobs=2 --output-sync=target test-ray test-rest
 
 test-ray: $(READY)
-	$(PYTEST) -m "ray and not slow" $$(grep -rl "mark\.ray" tests --include="test_*.py")
+	$(PYTEST) -m "ray and not slow" $(RAY_FILES)
 
 test-rest: $(READY)
-	nice -n 19 $(PYTEST) -m "not ray and not slow" --numprocesses=auto --dist=loadfile
+	nice -n 19 $(PYTEST) -m "not ray and not slow" $(ALL_CORES)
 
 test-slow: $(READY)  ## what repeats: property tests with all their examples, fault runs, notebooks at full length
-	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=slow
+	$(PYTEST) -m "ray and slow" $(RAY_FILES)
+	$(PYTEST) -m "(slow or hypothesis) and not ray" --hypothesis-profile=slow $(ALL_CORES)
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .
