@@ -37,7 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     paths = []
     for config in configs:
         print(f"\n{config.name}: a device actor and a server half, real images", flush=True)
-        paths.append(SplitTrainer(config).fit().path)
+        try:
+            paths.append(SplitTrainer(config).fit().path)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # without the run's folder: the demo resumes none
     ray.shutdown()
 
     print("\n" + table([read_run(path) for path in paths]))

@@ -67,7 +67,10 @@ def main(argv: list[str] | None = None) -> None:
     front = find_front(trials, search)
     print(format_front(front, search))
     print(f"knee: trial {front.knee.number}, {front.reason}")
-    confirmed = None if args.no_confirm else _confirm(front.knee, search, folder)
+    try:
+        confirmed = None if args.no_confirm else _confirm(front.knee, search, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(folder.location) from None  # the search's folder, not that of the knee's run
     ray.shutdown()
     states = [trial.state for trial in trials]
     result = {

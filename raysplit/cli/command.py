@@ -27,7 +27,7 @@ def run_command(main: Callable[[], object]) -> int:
         print(f"error: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        hint = f"; resume from the last checkpoint with --resume {stop}" if str(stop) else ""
+        hint = f"; continue with --resume {stop}" if str(stop) else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
     return 0

@@ -35,7 +35,8 @@ def build_codec(source: CodecSource, level: Level, direction: Direction, channel
 class UserCodec:
     """Passes every call on to a user's codec and checks the result.
 
-    Raises CodecError for a result that no codec may return, and WireError for a message that the codec cannot read.
+    Raises CodecError for a result that no codec may return and for what the codec raises, and WireError for a message
+    that it cannot read.
 
     >>> import torch
     >>> codec = UserCodec(QuantizingCodec(Level("all.b4/b4"), "up"), "up", "mine.py:Mine")
@@ -58,7 +59,12 @@ class UserCodec:
         mask: Tensor | None = None,
     ) -> Message:
         """Return the user's message."""
-        message = self._codec.compress(tensor.detach(), batch, channels, seed, mask)
+        try:
+            message = self._codec.compress(tensor.detach(), batch, channels, seed, mask)
+        except RaysplitError:
+            raise
+        except Exception as err:
+            raise self._raised("compress", err) from err
         if not isinstance(message, Message):
             raise self._fault("compress", "a raysplit.wire.message.Message", type(message).__name__)
         wanted = KINDS[self._direction].name, batch, tuple(tensor.shape), tensor.dtype
@@ -90,10 +96,19 @@ class UserCodec:
 
     def estimate(self, shape: Sequence[int]) -> Estimate:
         """Return the user's estimate."""
-        estimate = self._codec.estimate(shape)
+        try:
+            estimate = self._codec.estimate(shape)
+        except RaysplitError:
+            raise
+        except Exception as err:
+            raise self._raised("estimate", err) from err
         if not isinstance(estimate, Estimate):
             raise self._fault("estimate", "a raysplit.compress.Estimate", type(estimate).__name__)
         return estimate
+
+    def _raised(self, method: str, err: Exception) -> CodecError:
+        reason = " ".join(str(err).split())
+        return CodecError(f"codec {self._name}: {method} raised {type(err).__name__}: {reason}")
 
     def _fault(self, method: str, expected: str, found: str) -> CodecError:
         return CodecError(f"codec {self._name}: {method} must return {expected}, it returned {found}")

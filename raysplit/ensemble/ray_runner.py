@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import pickle
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, cast
 
 import ray
@@ -15,7 +14,6 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from raysplit import errors
 from raysplit.config import EnsembleConfig
 from raysplit.ensemble.base_classifier import train_base
 from raysplit.ensemble.context import BuildContext, open_build
@@ -23,8 +21,10 @@ from raysplit.ensemble.runner import Log
 from raysplit.ensemble.trainer import DataParallel
 from raysplit.errors import ClusterError, ConfigError, RaysplitError
 from raysplit.folders.build_dir import BuildDir
-from raysplit.utils.ray_train import fit, pickle_config
+from raysplit.utils.progress import show_progress
+from raysplit.utils.ray_train import WorkerFault, fit, pickle_config
 
+_log = logging.getLogger(__name__)
 _RETRIES = 2
 """How often a stage whose worker was lost starts again, from what it had written."""
 _FAULT = "fault.json"
@@ -75,8 +75,7 @@ class RayRunner:
                 ) from err
         if (data := folder.find(_FAULT)) is not None:
             folder.delete(_FAULT)
-            fault = json.loads(data)
-            raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
+            raise WorkerFault.from_json(data).to_error()
 
     def run_each(
         self, task: Callable[[int], None], indices: Iterable[int], describe: Callable[[int], str], log: Log
@@ -140,14 +139,15 @@ def _run_worker(job: dict[str, Any]) -> None:
     folder = BuildDir.at(job["location"])
     if folder.has(_FAULT):
         return
+    show_progress()
     session, device = ray.train.get_context(), get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # this worker's: all workers of a node see all of its GPUs
     parallel = DataParallel(session.get_world_rank(), session.get_world_size(), _wrap)
     try:
-        train_base(open_build(config, folder.location), partial(print, flush=True), parallel)
+        train_base(open_build(config, folder.location), _log.info, parallel)
     except RaysplitError as err:
-        folder.write(_FAULT, json.dumps({"type": type(err).__name__, "text": str(err)}).encode())
+        folder.write(_FAULT, WorkerFault.of(err).to_json())
         raise
 
 

@@ -9,16 +9,15 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from raysplit.errors import ConfigError, MissingExtra
-from raysplit.family.bundle import Family, load_family
+from raysplit.family.bundle import Family, Side, load_family
 from raysplit.utils.storage import write_file
 
-Side = Literal["device", "server"]
 _METADATA = "raysplit.json"
 """Where a program describes itself: the name of a file in torch.export's archive, the key of a property in ONNX."""
 
@@ -111,6 +110,8 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> Pro
     ending = out.rpartition(".")[2]
     if ending not in ("pt2", "onnx"):
         raise ConfigError(f"'{out}' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them")
+    if side not in get_args(Side):
+        raise ConfigError(f"'{side}' is not a half of a network; choose device or server")
     family = load_family(location)
     name = str(family.level(level or family.levels[0].level))
     device = DeviceProgram(family, name).eval()

@@ -77,6 +77,10 @@ class SearchDir(Folder):
         """Write the points that were refused, with the reasons."""
         self.write(REFUSED, json.dumps([one.model_dump() for one in refused], indent=2).encode())
 
+    def refused(self) -> list[RefusedPoint]:
+        """Return the points that were refused so far; empty where none were written."""
+        return [RefusedPoint.model_validate(one) for one in json.loads(self.find(REFUSED) or b"[]")]
+
     def write_picture(self, png: bytes) -> None:
         """Write the picture of the front."""
         self.write(PICTURE, png)

@@ -20,7 +20,7 @@ from raysplit.records.epoch import Mode
 from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
-from raysplit.train.costs import StepBytes, head_bytes, run_context, step_bytes
+from raysplit.train.costs import StepBytes, epoch_bytes, run_context, step_bytes
 from raysplit.train.halves import BuiltHalves, build_halves
 
 _TIMED_VALUES = 600_000
@@ -82,14 +82,9 @@ class RunPlan:
         if decisions is None:
             loosest = max(map(self.context().step_bytes, self.config.levels()))
             return loosest * self.steps * self.config.train.epochs
-        total = 0
-        for decision in decisions:
-            step = self.step_bytes(decision.level)
-            crossing = {"joint": step.up + step.down, "local": step.up, "frozen": step.up, "alone": 0, "cached": 0}
-            total += crossing[decision.mode] * self.steps
-            if decision.hand_over and self.halves.head is not None:
-                total += head_bytes(self.halves.head)
-        return total
+        shape, channel_dim, classes = self.halves.code_shape, self.halves.cut.channel_dim, len(self.facts.classes)
+        epochs = (epoch_bytes(self.config, one, shape, channel_dim, classes, self.steps) for one in decisions)
+        return sum(epoch.up + epoch.down for epoch in epochs)
 
     def _step_bytes(self, level: Level, shape: Sequence[int]) -> StepBytes:
         return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))
@@ -107,11 +102,12 @@ class RunPlan:
         plain = self._step_bytes(UNCOMPRESSED, self.halves.cut.shape)
         fp32 = (plain.up + plain.down) * self.steps * self.config.train.epochs
         images = self.facts.train_rows * math.prod(self.facts.shape)
+        shown = max(total, 1)  # nothing crosses where all epochs are the device's own
         exact = decisions is not None and all(level.entropy == "none" for level in self.config.levels())
         return (
             f"traffic  {total / 1e6:,.1f} MB{'' if exact else ' at most'}; fp32 split training {fp32 / 1e6:,.1f} MB "
-            f"(a reduction of {fp32 / total:,.1f}×); uploading the raw images once {images / 1e6:,.1f} MB "
-            f"({images / total:,.3f}×)"
+            f"(a reduction of {fp32 / shown:,.1f}×); uploading the raw images once {images / 1e6:,.1f} MB "
+            f"({images / shown:,.3f}×)"
         )
 
 

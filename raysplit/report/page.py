@@ -22,6 +22,7 @@ _PLOTS = {"accuracy-bytes": plot_accuracy_by_traffic, "epochs": plot_accuracy_by
 _BYTE_KINDS = {
     "activations\nup": "up_activations",
     "labels\nup": "up_labels",
+    "head\nup": "up_weights",
     "headers\nup": "up_headers",
     "gradients\ndown": "down_gradients",
     "headers\ndown": "down_headers",
@@ -123,7 +124,9 @@ def _render_families(runs: Sequence[RunRecord], image: bytes) -> str:
 def _links_row(run: RunRecord, name: str) -> tuple[str, ...]:
     # Records of older versions have no predictions.
     predicted = [
-        number(sum(record.predicted_s[link] for record in run.epochs)) if link in run.epochs[0].predicted_s else DASH
+        number(sum(record.predicted_s[link] for record in run.epochs))
+        if all(link in record.predicted_s for record in run.epochs)
+        else DASH
         for link in NAMED
     ]
     return (name, number(sum(record.seconds for record in run.epochs)), *predicted)

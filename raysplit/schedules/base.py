@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, RaysplitError, nearest
 from raysplit.records.epoch import ByteCounts, EpochRecord, Mode
 from raysplit.wire.level import Level
 
@@ -69,7 +69,7 @@ class Schedule(Protocol):
     """Picks a level for each epoch. Any class with these two methods is a schedule (docs/extending.md).
 
     One whose decisions depend on what the run measures, not on levels and bytes alone, says so by an attribute
-    `measures = True`: its plan is then an upper bound.
+    `measures = True`: its plan is then an upper bound. One that hands the device's head over has `hands_over = True`.
 
     >>> class Alternate:
     ...     def levels(self):
@@ -119,7 +119,7 @@ def list_levels(schedule: Schedule) -> tuple[Level, ...]:
     >>> [str(level) for level in list_levels(Fixed(level="c4.b4/b4"))]
     ['c4·b4/b4']
     """
-    levels = schedule.levels()
+    levels = _call(schedule, "levels")
     if not isinstance(levels, list | tuple) or not levels or not all(isinstance(level, Level) for level in levels):
         raise ConfigError(
             f"schedule {_name(schedule)}: levels() must return a tuple of one or more raysplit.config.Level, it "
@@ -138,7 +138,7 @@ def next_decision(schedule: Schedule, context: RunContext, history: History) -> 
     >>> str(next_decision(Fixed(level="c4.b4/b4"), context, []).level)
     'c4·b4/b4'
     """
-    decision = schedule.decide(context, history)
+    decision = _call(schedule, "decide", context, history)
     if not isinstance(decision, Decision):
         raise ConfigError(
             f"schedule {_name(schedule)}: decide must return a raysplit.schedules.Decision, it returned a "
@@ -150,6 +150,8 @@ def next_decision(schedule: Schedule, context: RunContext, history: History) -> 
             f"schedule {_name(schedule)}: decide chose the level {decision.level}, levels() lists "
             f"{', '.join(map(str, levels))}; add it there"
         )
+    if problem := _find_problem(schedule, decision, context, history):
+        raise ConfigError(f"schedule {_name(schedule)}: decide chose {problem}")
     return decision
 
 
@@ -177,6 +179,33 @@ def foresee(schedule: Schedule, context: RunContext) -> list[Decision] | None:
             EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=context.steps, bytes=bound)
         )
     return decisions
+
+
+def _call(schedule: Schedule, method: Literal["levels", "decide"], *args: object) -> Any:
+    """Call a method of a schedule; what a user's own raises is a ConfigError, which no run tries again."""
+    try:
+        return getattr(schedule, method)(*args)
+    except RaysplitError:
+        raise
+    except Exception as err:
+        reason = " ".join(str(err).split())
+        raise ConfigError(f"schedule {_name(schedule)}: {method} raised {type(err).__name__}: {reason}") from err
+
+
+def _find_problem(schedule: Schedule, decision: Decision, context: RunContext, history: History) -> str | None:
+    """Return what cannot be done of a decision, with the remedy."""
+    mode, previous = decision.mode, history[-1].mode if history else None
+    if mode not in get_args(Mode):
+        return f"the mode '{mode}'. {nearest(str(mode), get_args(Mode))}"
+    if mode in ("local", "alone") and not context.local_loss:
+        return f"the mode '{mode}', in which the device learns by a loss of its own; set train.local_loss"
+    if mode == "cached" and previous not in ("frozen", "cached"):
+        return "the mode 'cached', but nothing is cached: it must follow an epoch in mode 'frozen' or 'cached'"
+    if decision.hand_over and not context.local_loss:
+        return "hand_over=True, but the device has no head to hand over; set train.local_loss"
+    if decision.hand_over and not getattr(schedule, "hands_over", False):
+        return "hand_over=True, which needs the attribute hands_over = True on the schedule"
+    return None
 
 
 def _name(schedule: Schedule) -> str:

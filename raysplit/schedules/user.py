@@ -30,6 +30,11 @@ class UserSchedule(UserClass):
         """Whether its decisions depend on what the run measures."""
         return bool(getattr(self._schedule, "measures", False))
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether the server takes over the head of a device that has one."""
+        return bool(getattr(self._schedule, "hands_over", False))
+
     @cached_property
     def _schedule(self) -> Schedule:
         try:

@@ -72,7 +72,8 @@ def run_search(
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     ).fit()
-    refused = state.sampler.refused
+    earlier = folder.refused()
+    refused = [*earlier, *(one for one in state.sampler.refused if one not in earlier)]
     if refused and not state.trials:
         reason, count = Counter(one.reason for one in refused).most_common(1)[0]
         raise ConfigError(f"none of the space's {len(refused)} points is feasible; {count} of them: {reason}")

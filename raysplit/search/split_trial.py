@@ -15,12 +15,12 @@ from raysplit.data import read_facts
 from raysplit.hardware.link import MicroBatchCost, train_seconds
 from raysplit.hardware.platform import Platform
 from raysplit.planner.static_plan import plan_cut
-from raysplit.records.epoch import ByteCounts, EpochRecord, total_traffic
+from raysplit.records.epoch import EpochRecord, total_traffic
 from raysplit.records.trial import TrialReport
 from raysplit.schedules import foresee, phase_starts
 from raysplit.split import CutProfile
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
-from raysplit.train.costs import run_context, step_bytes
+from raysplit.train.costs import epoch_bytes, run_context
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.utils.storage import Folder
@@ -52,11 +52,7 @@ def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float
         return None
     traffic, seconds = 0, 0.0
     for epoch, decision in enumerate(decisions):
-        step = step_bytes(config, decision.level, shape, cut.channel_dim, classes)
-        sent = ByteCounts(
-            up_activations=steps * step.up if decision.mode in ("joint", "local", "frozen") else 0,
-            down_gradients=steps * step.down if decision.mode == "joint" else 0,
-        )
+        sent = epoch_bytes(config, decision, shape, cut.channel_dim, classes, steps)
         record = EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=steps, bytes=sent)
         traffic += record.traffic
         seconds += predict_epoch_seconds(search.platform, config, cut, record)
@@ -125,7 +121,7 @@ def predict_epoch_seconds(platform: Platform, config: SplitConfig, cut: CutProfi
     """Return the seconds of an epoch's training on a platform, without validation.
 
     A backward pass counts as two forward passes. Epochs in which the server learns from cached activations cost the
-    device nothing.
+    device nothing; each step of a device that learns alone is one call without a message.
     """
     micro_batches, mode = record.steps * config.train.in_flight, record.mode
     images = config.train.batch_size // config.train.in_flight
@@ -138,4 +134,5 @@ def predict_epoch_seconds(platform: Platform, config: SplitConfig, cut: CutProfi
         backward_s=0.0 if mode in ("cached", "frozen") else 2 * forward_s,
         server_s=0.0 if mode == "alone" else server_s,
     )
-    return train_seconds(platform.link, record.steps, config.train.in_flight, micro)
+    calls_s = record.steps * platform.link.call_s(0) if mode == "alone" else 0.0
+    return train_seconds(platform.link, record.steps, config.train.in_flight, micro) + calls_s

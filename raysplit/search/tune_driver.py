@@ -43,12 +43,15 @@ class StateSearcher(Searcher):
         self._last[trial_id] = StepResult.from_tune(result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        last = self._last.pop(trial_id, None)
-        if result:
-            last = StepResult.from_tune(result)
+        previous = self._last.pop(trial_id, None)
+        last = StepResult.from_tune(result) if result else previous
         report, fault = (None, None) if last is None else (last.report, last.fault)
+        if report is None and previous is not None:
+            report = previous.report  # how far a trial came that failed later
         if error and fault is None:
             fault = f"the worker was lost; {self._state.folder.location}/tune has its log"
+        if report is None and fault is None:
+            fault = "it ended before its first epoch"
         state: TrialState = "failed" if fault else "finished" if report is not None and report.last else "stopped"
         start_s = None if last is None else last.start_s
         self._state.end_trial(self._numbers.pop(trial_id), state, report, start_s, fault)

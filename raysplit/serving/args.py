@@ -20,7 +20,7 @@ INGRESS = "Ingress"
 """Name of the deployment of an ensemble that speaks HTTP."""
 SERVER = "Server"
 """Name of the only deployment of a split application."""
-_SUBMODEL = "submodel-"
+SUBMODEL_PREFIX = "submodel-"
 
 
 class Limits(Frozen):
@@ -102,7 +102,7 @@ class EnsembleArgs(AppArgs):
             raise ValueError(f"groups list sub-model {repeated[0]} twice; a sub-model belongs to one deployment")
         if empty := [name for name, group in self.groups.items() if not group]:
             raise ValueError(f"group '{empty[0]}' is empty; list at least one sub-model or remove the group")
-        if taken := [name for name in self.groups if name == INGRESS or name.startswith(_SUBMODEL)]:
+        if taken := [name for name in self.groups if name == INGRESS or name.startswith(SUBMODEL_PREFIX)]:
             raise ValueError(f"group '{taken[0]}' clashes with another deployment of the application; rename it")
         return self
 
@@ -118,7 +118,7 @@ class EnsembleArgs(AppArgs):
                     f"{submodel_count - 1}"
                 )
         grouped = {index for group in self.groups.values() for index in group}
-        own = {f"{_SUBMODEL}{index}": (index,) for index in range(submodel_count) if index not in grouped}
+        own = {f"{SUBMODEL_PREFIX}{index}": (index,) for index in range(submodel_count) if index not in grouped}
         return self.groups | own
 
 

@@ -7,6 +7,7 @@ import re
 from textwrap import indent
 
 from raysplit.errors import ConfigError
+from raysplit.serving.args import INGRESS, SUBMODEL_PREFIX
 
 _IMAGE = re.compile(r"[\w./:-]+:(\d+\.\d+\.\d+)[\w.-]*")
 """An image whose tag begins with the version of Ray in it."""
@@ -28,11 +29,11 @@ def render_manifest(submodel_count: int, bundle: str, image: str) -> str:
         raise ConfigError(
             f"the tag of image '{image}' does not begin with its Ray version; tag it like raysplit:2.60.0"
         )
-    pods_by_group = {"ingress": _INGRESS_PODS} | {f"submodel-{index}": 1 for index in range(submodel_count)}
+    pods_by_group = {"ingress": _INGRESS_PODS} | {f"{SUBMODEL_PREFIX}{index}": 1 for index in range(submodel_count)}
     groups = "".join(_render_group(name, pods, image) for name, pods in pods_by_group.items())
     return _SERVICE.format(
         submodels=submodel_count,
-        bundle=bundle,
+        copy="" if "://" in bundle else f"#   COPY bundle {bundle}\n",
         version=match[1],
         image=image,
         config=indent(_render_config(bundle, pods_by_group), " " * 4),
@@ -43,7 +44,7 @@ def render_manifest(submodel_count: int, bundle: str, image: str) -> str:
 
 def _render_config(bundle: str, pods_by_group: dict[str, int]) -> str:
     deployments = "".join(
-        _DEPLOYMENT.format(name="Ingress" if group == "ingress" else group, replicas=pods, group=group)
+        _DEPLOYMENT.format(name=INGRESS if group == "ingress" else group, replicas=pods, group=group)
         for group, pods in pods_by_group.items()
     )
     return _CONFIG.format(bundle=json.dumps(bundle, ensure_ascii=False), deployments=indent(deployments, " " * 6))
@@ -67,8 +68,7 @@ _SERVICE = """\
 #   FROM rayproject/ray:{version}-py311-cpu
 #   COPY raysplit-*.whl .
 #   RUN pip install raysplit-*.whl
-#   COPY bundle {bundle}
-#
+{copy}#
 #   kubectl create secret generic raysplit --from-literal=api-key="$(openssl rand -hex 32)"
 #   kubectl apply -f FILE
 #   kubectl port-forward service/raysplit-ensemble-serve-svc 8000

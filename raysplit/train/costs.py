@@ -11,7 +11,8 @@ from raysplit.compress.labels import pack_labels
 from raysplit.compress.quantizing_codec import QuantizingCodec
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, SplitConfig
-from raysplit.schedules.base import RunContext
+from raysplit.records.epoch import ByteCounts
+from raysplit.schedules.base import Decision, RunContext
 from raysplit.train.local_head import LocalHead, flatten
 
 
@@ -36,6 +37,24 @@ def step_bytes(config: SplitConfig, level: Level, shape: Sequence[int], channel_
     down = build_codec(config.codec, level, "down", channel_dim).estimate((micro, *shape))
     labels = pack_labels(torch.zeros(micro, dtype=torch.int64), 0, classes).size
     return StepBytes(k * (up.bytes + labels), k * down.bytes, up.exact)
+
+
+def epoch_bytes(
+    config: SplitConfig, decision: Decision, shape: Sequence[int], channel_dim: int, classes: int, steps: int
+) -> ByteCounts:
+    """Return the most training bytes of an epoch of `steps` optimizer steps; `shape` as in `step_bytes`.
+
+    Labels are counted with activations, and headers with what they belong to.
+    """
+    step, weights = step_bytes(config, decision.level, shape, channel_dim, classes), 0
+    if decision.hand_over and config.train.local_loss is not None:
+        with torch.device("meta"):
+            weights = head_bytes(LocalHead(config.train.local_loss, tuple(shape), channel_dim, classes))
+    return ByteCounts(
+        up_activations=steps * step.up if decision.mode in ("joint", "local", "frozen") else 0,
+        up_weights=weights,
+        down_gradients=steps * step.down if decision.mode == "joint" else 0,
+    )
 
 
 def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int) -> RunContext:

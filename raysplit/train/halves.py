@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
-from raysplit.config import FreezeAndCache, SplitConfig
+from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.models import build
 from raysplit.split import Cut, SplitModel, split_model
@@ -146,8 +146,7 @@ class _Draft:
         return BuiltDevice(self.split.cut, self.code_shape, half, self._head())
 
     def server(self) -> BuiltServer:
-        schedule = self.config.schedule
-        takes_head = isinstance(schedule, FreezeAndCache) and schedule.hands_over
+        takes_head = getattr(self.config.schedule, "hands_over", False)
         half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head else None)
         return BuiltServer(self.split.cut, self.code_shape, half)
 

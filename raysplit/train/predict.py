@@ -54,6 +54,10 @@ def predictions(record: EpochRecord, in_flight: int) -> dict[str, float]:
 
 
 def predicted_sums(records: Iterable[EpochRecord]) -> dict[str, float]:
-    """Return the predicted seconds of all epochs by the link's name."""
+    """Return the predicted seconds of all epochs by the link's name, for links that every record knows."""
     records = list(records)
-    return {name: sum(record.predicted_s[name] for record in records) for name in NAMED}
+    return {
+        name: sum(record.predicted_s[name] for record in records)
+        for name in NAMED
+        if all(name in record.predicted_s for record in records)
+    }

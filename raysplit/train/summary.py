@@ -15,6 +15,7 @@ def summarize(loop: Loop, run_dir: str) -> RunSummary:
     config, records, facts, test = loop.config, loop.records, loop.facts, loop.test
     assert test is not None
     up, down = sum(record.bytes_up for record in records), sum(record.bytes_down for record in records)
+    sent = max(up + down, 1)  # nothing crosses where all epochs are the device's own
     full = step_bytes(config, UNCOMPRESSED, loop.cut.shape, loop.cut.channel_dim, len(facts.classes))
     reference = (full.up + full.down) * loop.steps * len(records)
     checked = sum(record.bytes.evaluation + record.evaluation_test for record in records)
@@ -30,8 +31,8 @@ def summarize(loop: Loop, run_dir: str) -> RunSummary:
         bytes_checkpoint=loop.checkpoint_bytes,
         bytes_fp32=reference,
         bytes_raw_upload=facts.raw_bytes,
-        times_less=reference / (up + down),
-        times_less_than_upload=facts.raw_bytes / (up + down),
+        times_less=reference / sent,
+        times_less_than_upload=facts.raw_bytes / sent,
         device_s=sum(record.device_s for record in records),
         server_s=sum(record.server_s for record in records),
         link_s=sum(record.link_s for record in records),

@@ -25,7 +25,6 @@ from ray.train import (
 )
 from ray.train.torch import TorchTrainer
 
-from raysplit import errors
 from raysplit.config import SplitConfig
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
@@ -35,7 +34,7 @@ from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_
 from raysplit.train.run import newest, run
 from raysplit.train.summary import epoch_line, summarize
 from raysplit.utils.progress import show_progress
-from raysplit.utils.ray_train import fit, pickle_config
+from raysplit.utils.ray_train import WorkerFault, fit, pickle_config
 from raysplit.utils.storage import dated
 
 _log = logging.getLogger(__name__)
@@ -91,13 +90,13 @@ class SplitTrainer:
         except TrainingFailedError as err:
             reason = str(err).strip().splitlines()[-1]
             raise ClusterError(f"the run failed: {reason}; go on with --resume {self.run_dir}") from err
-        fault = (result.return_value or {}).get("error")  # type: ignore[attr-defined]
-        if fault:
-            raise getattr(errors, fault["type"], RaysplitError)(fault["text"])
+        fault: WorkerFault | None = result.return_value  # type: ignore[attr-defined]
+        if fault is not None:
+            raise fault.to_error()
         return result
 
 
-def _worker(job: dict[str, Any]) -> dict[str, Any]:
+def _worker(job: dict[str, Any]) -> WorkerFault | None:
     """The Train worker. Errors that the user caused are returned, not raised: a retry would only repeat them."""
     config: SplitConfig = pickle.loads(job["config"])
     folder = RunDir.at(job["run_dir"])
@@ -109,11 +108,12 @@ def _worker(job: dict[str, Any]) -> dict[str, Any]:
         device = RayDevice(config)
         try:
             loop = Loop(config, device, _Bar(config).update if job["bar"] else None)
-            return run(loop, folder, _start(folder), lambda loop: _report(loop, folder)).model_dump(mode="json")
+            run(loop, folder, _start(folder), lambda loop: _report(loop, folder))
         finally:
             device.close()
     except RaysplitError as err:
-        return {"error": {"type": type(err).__name__, "text": str(err)}}
+        return WorkerFault.of(err)
+    return None
 
 
 def _start(folder: RunDir) -> dict[str, Any] | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from raysplit import errors
+from raysplit.errors import RaysplitError
 from raysplit.utils.user_code import USER_MODULE
 
 if TYPE_CHECKING:
@@ -31,6 +35,38 @@ def fit(trainer: TorchTrainer, location: str) -> Result:
         # None: a handler that Python did not install and cannot restore.
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+@dataclass(frozen=True)
+class WorkerFault:
+    """A RaysplitError of a worker, as it travels to the driver.
+
+    >>> WorkerFault.of(errors.DataError("there are no images")).to_error()
+    DataError('there are no images')
+    """
+
+    type: str
+    """The name of its class in `raysplit.errors`."""
+    text: str
+
+    @classmethod
+    def of(cls, err: RaysplitError) -> WorkerFault:
+        """Return the record of an error."""
+        return cls(type(err).__name__, str(err))
+
+    @classmethod
+    def from_json(cls, text: bytes) -> WorkerFault:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> bytes:
+        """Return the record as a JSON object."""
+        return json.dumps(asdict(self)).encode()
+
+    def to_error(self) -> RaysplitError:
+        """Return the error again."""
+        error: RaysplitError = getattr(errors, self.type, RaysplitError)(self.text)
+        return error
 
 
 def pickle_config(config: Any) -> bytes:

@@ -16,5 +16,5 @@ def test_exit_codes(capsys):
     assert run_command(stop) == 130
     assert capsys.readouterr().err.splitlines() == [
         "error: row 3 is bad",
-        "interrupted; resume from the last checkpoint with --resume /runs/a",
+        "interrupted; continue with --resume /runs/a",
     ]

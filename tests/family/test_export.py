@@ -44,6 +44,12 @@ def run_onnx(path: str, given: torch.Tensor) -> np.ndarray:
     return session.run(None, {"input": given.numpy()})[0]
 
 
+def test_a_half_that_there_is_not(family, tmp_path):
+    with pytest.raises(ConfigError, match="'servr' is not a half of a network; choose device or server"):
+        export(family._bundle.location, "servr", str(tmp_path / "half.pt2"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("ending, run", [("pt2", run_pt2), ("onnx", run_onnx)])
 @pytest.mark.parametrize("tight", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_programs_are_equal_to_the_halves(family, images, tmp_path, ending, run, tight):

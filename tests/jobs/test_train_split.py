@@ -70,7 +70,7 @@ def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_j
         _, errors = stopped.communicate(timeout=100)
     (run_dir,) = tmp_path.iterdir()
     assert stopped.returncode == 130
-    hint = f"interrupted; resume from the last checkpoint with --resume {run_dir}"
+    hint = f"interrupted; continue with --resume {run_dir}"
     # Above it are Ray's own actors, some of which print errors when they are stopped.
     assert errors.splitlines()[-1] == hint
 

@@ -81,6 +81,7 @@ def test_values_that_contradict_each_other_are_refused_and_the_search_continues(
     assert refused.point == {"train.batch_size": 50, "train.in_flight": 4}
     assert "not a multiple of in_flight 4" in refused.reason
     write_results(folder, state.sampler.refused)
+    assert folder.refused() == [refused]
     written = json.loads((tmp_path / "s" / "refused.json").read_text())
     assert [RefusedPoint.model_validate(one) for one in written] == [refused]
 

@@ -35,7 +35,7 @@ def test_how_trials_end(state):
     searcher.on_trial_complete("c", metrics(2, None, "planted"))
     searcher.on_trial_complete("d", error=True)
     assert [trial.state for trial in state.trials] == ["finished", "stopped", "failed", "failed"]
-    assert [trial.epochs for trial in state.trials] == [2, 1, 0, 1]
+    assert [trial.epochs for trial in state.trials] == [2, 1, 1, 1]
     assert state.trials[2].fault == "planted" and state.trials[3].fault.startswith("the worker was lost; ")
     assert {trial.start_s for trial in state.trials} == {0.25}
 

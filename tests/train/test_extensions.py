@@ -186,6 +186,26 @@ def _half_class():
     return space["Half"]
 
 
+def chosen(**changes) -> Decision:
+    return Decision(Level("all.b8/b8"), "x", **changes)
+
+
+class Faulty(Steady):
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+
+    def levels(self):
+        return self.fail("levels") or super().levels()
+
+    def decide(self, context, history):
+        return self.fail("decide") or super().decide(context, history)
+
+    def fail(self, method):
+        if method == self.method:
+            raise KeyError("planted")
+
+
 @pytest.mark.parametrize(
     ("schedule", "text"),
     [
@@ -195,6 +215,11 @@ def _half_class():
             "chose the level all·b32/b32, levels.. lists all·b8/b8",
         ),
         (Steady(levels=["c40.b4/b4"]), "level c40·b4/b4 keeps 40 channels, 16 cross at cut 'features.7'"),
+        (Steady(decision=chosen(mode="cache")), "decide chose the mode 'cache'. Nearest: cached"),
+        (Steady(decision=chosen(mode="alone")), "decide chose the mode 'alone', .*; set train.local_loss"),
+        (Steady(decision=chosen(mode="cached")), "decide chose the mode 'cached', but nothing is cached"),
+        (Steady(decision=chosen(hand_over=True)), "decide chose hand_over=True, .*; set train.local_loss"),
+        (Faulty("decide"), "schedule Faulty: decide raised KeyError: 'planted'"),
     ],
 )
 def test_schedules_that_decide_what_cannot_be(config, tmp_path, schedule, text):
@@ -211,6 +236,46 @@ def test_a_codec_that_returns_what_is_no_message(config, tmp_path):
 
     with pytest.raises(CodecError, match="codec Raw: compress must return a raysplit.wire.message.Message"):
         train_local(config.replaced(codec=Raw), str(tmp_path / "run"))
+
+
+def test_a_schedule_that_cannot_list_its_levels(config):
+    with pytest.raises(ValueError, match="schedule Faulty: levels raised KeyError: 'planted'"):
+        config.replaced(schedule=Faulty("levels"))
+
+
+@pytest.mark.parametrize("method", ["compress", "estimate"])
+def test_what_a_codec_raises_names_it(config, tmp_path, method):
+    def fail(self, *given):
+        raise KeyError("planted")
+
+    Broken = type("Broken", (_half_class(),), {method: fail})
+    with pytest.raises(CodecError, match=f"codec Broken: {method} raised KeyError: 'planted'"):
+        train_local(config.replaced(codec=Broken), str(tmp_path / "run"))
+
+
+def test_a_users_schedule_hands_the_head_over(config, tmp_path):
+    """The device learns alone, its head crosses, and the server learns from what crossed."""
+
+    class Once(Steady):
+        hands_over = True
+
+        def decide(self, context, history):
+            mode = ("alone", "frozen", "cached")[len(history)]
+            return chosen(mode=mode, hand_over=mode == "frozen")
+
+    config = config.with_settings(["train.local_loss={}", "train.epochs=3"])
+    run = RunDir.at(train_local(config.replaced(schedule=Once()), str(tmp_path / "run")).run_dir)
+    assert [record.bytes.up_weights > 0 for record in run.records()] == [False, True, False]
+    Once.hands_over = False
+    with pytest.raises(ConfigError, match="hand_over=True, which needs the attribute hands_over = True"):
+        train_local(config.replaced(schedule=Once()), str(tmp_path / "other"))
+
+
+def test_a_run_in_which_nothing_crosses(config, tmp_path):
+    config = config.with_settings(["train.local_loss={}", "train.epochs=1"])
+    config = config.replaced(schedule=Steady(decision=chosen(mode="alone")))
+    assert "traffic  0.0 MB" in str(make_run_plan(config))
+    assert train_local(config, str(tmp_path / "run")).traffic == 0
 
 
 def test_a_module_with_too_few_outputs(config, tmp_path):

@@ -14,7 +14,7 @@ from ray.serve.schema import HTTPOptionsSchema
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.bundle import load_family
-from raysplit.serving.args import INGRESS, SERVER, AppArgs, EnsembleArgs, SplitArgs
+from raysplit.serving.args import INGRESS, SERVER, SUBMODEL_PREFIX, AppArgs, EnsembleArgs, SplitArgs
 from raysplit.serving.check.finding import Finding, join_path, list_mappings
 from raysplit.serving.check.imports import normalize_import_path
 from raysplit.serving.check.strict import validate
@@ -136,7 +136,7 @@ def _configured_names(app: Mapping[Any, Any]) -> list[str]:
 
 
 def _submodel_index(name: str) -> int | None:
-    match = re.fullmatch(r"submodel-(0|[1-9]\d*)", name)
+    match = re.fullmatch(rf"{SUBMODEL_PREFIX}(0|[1-9]\d*)", name)
     return int(match[1]) if match else None
 
 
