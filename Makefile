@@ -25,7 +25,7 @@ test-rest: $(READY)
 	nice -n 19 $(PYTEST) -m "not ray and not slow" $(ALL_CORES)
 
 test-slow: $(READY)  ## what repeats: property tests with all their examples, fault runs, notebooks at full length
-	$(PYTEST) -m "ray and slow" $(RAY_FILES)
+	$(PYTEST) -m "ray and slow" --override-ini=faulthandler_timeout=900 $(RAY_FILES)
 	$(PYTEST) -m "(slow or hypothesis) and not ray" --hypothesis-profile=slow $(ALL_CORES)
 
 check: $(READY)  ## style and types
