@@ -58,7 +58,10 @@ def test_a_damaged_file_is_named(path, tmp_path, name):
         ("{", "JSONDecodeError"),
         ("[]", "Input should be a valid dictionary"),
         ("{}", "format: Field required; kind: Field required"),
-        ('{"format": 1, "kind": "test", "about": {}, "files": {"a": "b"}}', "files.a: Input should be a valid dictionary"),
+        (
+            '{"format": 1, "kind": "test", "about": {}, "files": {"a": "b"}}',
+            "files.a: Input should be a valid dictionary",
+        ),
         ('{"format": 1, "kind": "test", "about": {}, "files": []}', "files: Input should be a valid dictionary"),
     ],
 )
