@@ -33,7 +33,7 @@ from filelock import FileLock
 from meta import RESULTS, meta, save
 
 from raysplit.config import EnsembleConfig
-from raysplit.ensemble.base_classifier import load_base, teacher_logits, train_base
+from raysplit.ensemble.base_classifier import load_base, load_or_compute_teacher_logits, train_base
 from raysplit.ensemble.build import build_ensemble
 from raysplit.ensemble.context import open_build, read_normalization
 from raysplit.ensemble.weights_file import pack, unpack
@@ -144,7 +144,7 @@ class Study:
                 train_base(open_build(alone, folder.location), _print)
             if not folder.has(TEACHER_LOGITS):
                 context = open_build(self.given(seed), folder.location)
-                teacher_logits(context, load_base(context))
+                load_or_compute_teacher_logits(context, load_base(context))
 
     def config(self, name: str, seed: int) -> EnsembleConfig:
         """Return what a row builds."""

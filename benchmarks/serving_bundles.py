@@ -9,7 +9,7 @@ from pathlib import Path
 
 from raysplit.config import Prune, Stage
 from raysplit.ensemble.build import build_ensemble
-from raysplit.family.bundle import prune_of, write_family
+from raysplit.family.bundle import require_prune_schedule, write_family
 from raysplit.recipes import get, get_ensemble
 from raysplit.train.local import train_local
 
@@ -30,7 +30,7 @@ def make_family(work: Path) -> str:
     folder = work / "family"
     if not (folder / "manifest.json").exists():
         config = get("mnist5k_vgg11_prune").with_settings(["data.train_rows=500"])
-        levels = [phase.level for phase in prune_of(config).phases]
+        levels = [phase.level for phase in require_prune_schedule(config).phases]
         schedule = Prune(phases=tuple(Stage(level=level, share=1) for level in levels))
         short = config.replaced(schedule=schedule, train=config.train.replaced(epochs=len(levels)))
         train_local(short, str(work / "family_run"))

@@ -59,7 +59,7 @@ def recipe(data: str, batch: int, steps: int, level: Level, in_flight: int) -> S
 
 
 class Unsplit:
-    """The plain network in a plain loop: the same images, precision, layout and optimiser."""
+    """The plain network in a plain loop: the same images, precision, layout and optimizer."""
 
     def __init__(self, config: SplitConfig, steps: int):
         self.config, self.steps = config, steps

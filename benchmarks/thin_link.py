@@ -38,7 +38,7 @@ from raysplit import recipes
 from raysplit.config import SplitConfig
 from raysplit.hardware.link import Link
 from raysplit.records.epoch import EpochRecord
-from raysplit.train.predict import predict_training
+from raysplit.train.predict import predict_training_s
 from raysplit.train.ray_device import ENVIRONMENT
 
 LEVELS = ("all.b32/b32", "all.b4/b4.zstd", "c8.b4/b4.zstd")
@@ -86,7 +86,7 @@ def summary(run: dict[str, Any], rate: float) -> dict[str, Any]:
         "nic_mb": median(run["nic_bytes"][1:]) / 1e6,
         "seconds": median(record.train_s for record in epochs),
         "bound_seconds": bound_seconds(run["local_s"], frames, rate),
-        "predicted_seconds": median(predict_training(record, k, link) for record in epochs),
+        "predicted_seconds": median(predict_training_s(record, k, link) for record in epochs),
     }
 
 

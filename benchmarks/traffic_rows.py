@@ -79,7 +79,7 @@ def fixed(name: str, at: str) -> None:
 
 
 def paper(config: SplitConfig, schedule: Schedule) -> SplitConfig:
-    """The published optimiser treatment: batch 16, constant rate 1e-2, no momentum, no augmentation."""
+    """The published optimizer treatment: batch 16, constant rate 1e-2, no momentum, no augmentation."""
     return config.replaced(
         data=config.data.replaced(augment="none"),
         bottleneck=BottleneckConfig(mode="paper"),

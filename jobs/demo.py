@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import ray
 
-    from raysplit.report import read_run, table, write_report
+    from raysplit.report import format_runs, read_run, write_report
     from raysplit.train.trainer import SplitTrainer
 
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
             raise KeyboardInterrupt from None  # without the run's folder: the demo resumes none
     ray.shutdown()
 
-    print("\n" + table([read_run(path) for path in paths]))
+    print("\n" + format_runs([read_run(path) for path in paths]))
     page, *pictures = write_report(paths, args.out)
     print(f"\nreport    {page}")
     for picture in pictures:

@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = read_config(args)
 
-    from raysplit.family.bundle import load_family, prune_of, write_family
+    from raysplit.family.bundle import load_family, require_prune_schedule, write_family
     from raysplit.planner.run_plan import make_run_plan
 
-    prune_of(config)
+    require_prune_schedule(config)
     if args.dry_run:
         print(make_run_plan(config))
         return

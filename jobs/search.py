@@ -105,7 +105,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--server", help=f"server, or a YAML file; default {_DEFAULTS['server']}")
     parser.add_argument("--rate", type=float, metavar="R", help="images per second that every part must sustain")
     parser.add_argument("--seed", type=int, help=f"of the sampler; default {_DEFAULTS['seed']}")
-    parser.add_argument("--out", metavar="DIR", help="where the search goes; default: a new folder under storage")
+    parser.add_argument("--out", metavar="DIR", help="folder for the results; default: a new folder under storage")
     parser.add_argument("--concurrent", type=int, metavar="N", help="trials at a time; default: one per CPU")
     parser.add_argument("--no-confirm", action="store_true", help="do not train the knee's recipe on Ray")
     return parser

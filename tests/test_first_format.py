@@ -15,7 +15,7 @@ from raysplit.ensemble.bundle import load_ensemble
 from raysplit.family import load_family, write_family
 from raysplit.folders.run_dir import RunDir
 from raysplit.folders.search_dir import SearchDir
-from raysplit.report import read_run, table, write_ensemble_report, write_report
+from raysplit.report import format_runs, read_run, write_ensemble_report, write_report
 from raysplit.train.local import train_local
 
 HERE = Path(__file__).parent / "assets" / "first_format"
@@ -46,7 +46,7 @@ def test_runs_load(name):
 def test_runs_report(name, tmp_path):
     names = RUNS if name == "all" else [name]
     paths = [str(HERE / "split_runs" / name) for name in names]
-    assert all(name.removesuffix("_stopped") in table([read_run(path) for path in paths]) for name in names)
+    assert all(name.removesuffix("_stopped") in format_runs([read_run(path) for path in paths]) for name in names)
     page = Path(write_report(paths, str(tmp_path / "report.html"))[0]).read_text()
     assert page.count("<h3>") == len(names)
 

@@ -32,7 +32,7 @@ class FilePrediction:
             "level": self.prediction.level,
             "bytes_up": self.prediction.bytes_up,
             "seconds": asdict(seconds) | {"total": seconds.total},
-            "kept": self.prediction.within_target,
+            "within_target": self.prediction.within_target,
         }
 
     def __str__(self) -> str:

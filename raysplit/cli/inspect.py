@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from raysplit.ensemble.manifest import SubmodelEntry
     from raysplit.family.bundle import Family
     from raysplit.family.manifest import FamilyLevel
+    from raysplit.utils.bundle import FileEntry
 
 _SUBMODELS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
 _LEVELS = ("level", "file", "accuracy", "validation", "bytes up\nper image", "bytes down\nper image", "epochs")
@@ -37,19 +38,17 @@ def run(args: argparse.Namespace) -> None:
     """
     from raysplit.ensemble.bundle import load_ensemble
     from raysplit.family.bundle import KIND, load_family
-    from raysplit.utils.bundle import MANIFEST
+    from raysplit.utils.bundle import MANIFEST, read_kind
 
-    manifest = _read_manifest(args.bundle)
-    if manifest.get("kind") == KIND:
+    if read_kind(args.bundle) == KIND:
         family = load_family(args.bundle)
         print(_dump(family_to_json(family)) if args.json else format_family(family))
         return
     ensemble = load_ensemble(args.bundle)
-    files: dict[str, dict[str, Any]] = manifest["files"]
     for entry in ensemble.manifest.submodels:
-        if entry.file not in files:
+        if entry.file not in ensemble.files:
             raise BundleError(f"bundle '{args.bundle}' has no {entry.file}: its {MANIFEST} does not list it")
-    print(_dump(ensemble_to_json(ensemble, files)) if args.json else format_ensemble(ensemble, files))
+    print(_dump(ensemble_to_json(ensemble)) if args.json else format_ensemble(ensemble))
 
 
 def family_to_json(family: Family) -> dict[str, Any]:
@@ -68,46 +67,32 @@ def format_family(family: Family) -> str:
     return "\n".join(["prune family", *_format_facts(facts), "", table])
 
 
-def ensemble_to_json(ensemble: Ensemble, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return an ensemble's manifest as JSON data, with `kind` and `id`, and `bytes` and `sha256` of each sub-model.
-
-    `files` are the manifest's entries by file name.
-    """
+def ensemble_to_json(ensemble: Ensemble) -> dict[str, Any]:
+    """Return an ensemble's manifest as JSON data, with `kind` and `id`, and `bytes` and `sha256` of each sub-model."""
     from raysplit.ensemble.bundle import KIND
 
     data = {"kind": KIND, "id": ensemble.id} | ensemble.manifest.model_dump(mode="json", by_alias=True)
     for part in data["parts"]:
-        part |= {key: files[part["file"]][key] for key in ("bytes", "sha256")}
+        file = ensemble.files[part["file"]]
+        part |= {"bytes": file.bytes, "sha256": file.sha256}
     return data
 
 
-def format_ensemble(ensemble: Ensemble, files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return an ensemble as text for a terminal; `files` as in `ensemble_to_json`."""
+def format_ensemble(ensemble: Ensemble) -> str:
+    """Return an ensemble as text for a terminal."""
     from raysplit.ensemble.bundle import FUSION
 
-    about = ensemble.manifest
-    facts = _common_facts(ensemble.id, about.classes, about.shape) | {
-        "mean, std": " ".join(f"{mean:.4g}±{std:.4g}" for mean, std in zip(about.mean, about.std, strict=True)),
-        "precision": about.precision,
-        "fusion": f"{FUSION}, layers={about.layers}, fill={about.fill}",
+    manifest = ensemble.manifest
+    facts = _common_facts(ensemble.id, manifest.classes, manifest.shape) | {
+        "mean, std": " ".join(f"{mean:.4g}±{std:.4g}" for mean, std in zip(manifest.mean, manifest.std, strict=True)),
+        "precision": manifest.precision,
+        "fusion": f"{FUSION}, layers={manifest.layers}, fill={manifest.fill}",
     }
     body = [
-        _submodel_cells(str(index), entry, about.classes, files[entry.file])
-        for index, entry in enumerate(about.submodels)
+        _submodel_cells(str(index), entry, manifest.classes, ensemble.files[entry.file])
+        for index, entry in enumerate(manifest.submodels)
     ]
-    return "\n".join([f"ensemble {about.recipe}", *_format_facts(facts), "", align_table(_SUBMODELS, body, 7)])
-
-
-def _read_manifest(location: str) -> dict[str, Any]:
-    """Return a bundle's manifest; empty if it cannot be read, for which the loaders have the errors."""
-    from raysplit.utils.bundle import MANIFEST
-    from raysplit.utils.storage import Folder
-
-    try:
-        manifest = json.loads(Folder.at(location).find(MANIFEST) or b"")
-    except ValueError:
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
+    return "\n".join([f"ensemble {manifest.recipe}", *_format_facts(facts), "", align_table(_SUBMODELS, body, 7)])
 
 
 def _common_facts(bundle_id: str, classes: Sequence[str], shape: Sequence[int]) -> dict[str, str]:
@@ -119,9 +104,7 @@ def _format_facts(facts: Mapping[str, str]) -> list[str]:
     return [f"{name + ':':<11}{text}" for name, text in facts.items()]
 
 
-def _submodel_cells(
-    index: str, entry: SubmodelEntry, classes: Sequence[str], file: Mapping[str, Any]
-) -> tuple[str, ...]:
+def _submodel_cells(index: str, entry: SubmodelEntry, classes: Sequence[str], file: FileEntry) -> tuple[str, ...]:
     own = [classes[i] for i in entry.classes]
     return (
         index,
@@ -130,9 +113,9 @@ def _submodel_cells(
         ", ".join(own) if len(own) < len(classes) else "all",
         "yes" if entry.rest else "no",
         entry.device or DASH,
-        file["sha256"][:12],
+        file.sha256[:12],
         str(entry.features),
-        number(file["bytes"] / 2**20),
+        number(file.bytes / 2**20),
     )
 
 

@@ -2,7 +2,7 @@
 
 A width is the sum of the power-of-two fields 4, 2 and 1 that it contains (7 = 4 + 2 + 1; 8 is a byte of its
 own). A field of w bits has 8/w planes: the codes are cut into 8/w equal slices, and slice i fills bits
-i·w … (i+1)·w of every byte, so packing is a few shifts over whole arrays and neighbours stay neighbours,
+i·w … (i+1)·w of every byte, so packing is a few shifts over whole arrays and neighbors stay neighbors,
 which the entropy stage likes.
 """
 

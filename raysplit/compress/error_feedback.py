@@ -1,7 +1,7 @@
 """Error feedback: what rounding takes from one gradient message is added to the next.
 
 Seide, Fu, Droppo, Li, Yu, "1-Bit Stochastic Gradient Descent and its Application to Data-Parallel Distributed
-Training of Speech DNNs", Interspeech 2014; Karimireddy, Rebjock, Stich, Jaggi, "Error ErrorFeedback Fixes SignSGD and
+Training of Speech DNNs", Interspeech 2014; Karimireddy, Rebjock, Stich, Jaggi, "Error Feedback Fixes SignSGD and
 other Gradient Compression Schemes", ICML 2019, for any compressor that errs by less than what it is given.
 """
 

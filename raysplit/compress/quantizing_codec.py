@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from raysplit.compress.codec import Direction, Estimate
+from raysplit.compress.codec import KINDS, Direction, Estimate
 from raysplit.compress.quantize import channels_size, decode, decode_channels, encode, encode_channels, values_size
 from raysplit.compress.topk import bitmap_size, choose_top, count_picks, pack_mask, scatter_values, unpack_mask
 from raysplit.config import Level
 from raysplit.errors import CodecError, WireError
-from raysplit.wire.message import Kind, Message, header_size
+from raysplit.wire.message import Message, header_size
 
 _zstd = pa.Codec("zstd", compression_level=1)
 _ZSTD_MAX_RATIO = 1 << 15
@@ -84,7 +84,7 @@ class QuantizingCodec:
             zstd = len(squeezed) < len(body)
             body = squeezed if zstd else body
         return Message(
-            Kind.ACTIVATION if self.direction == "up" else Kind.GRADIENT,
+            KINDS[self.direction],
             batch,
             tuple(tensor.shape),
             tensor.dtype,

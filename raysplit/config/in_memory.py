@@ -85,7 +85,11 @@ def is_module(value: object) -> bool:
 
 
 def read_module(value: Any) -> Any:
-    """Return a torch module; ValueError for anything else."""
+    """Return a torch module, or None for None; ValueError for anything else.
+
+    >>> read_module(None) is None
+    True
+    """
     if value is not None and (isinstance(value, type) or not is_module(value)):
         what = f"the class {value.__name__}" if isinstance(value, type) else f"an object of {type(value).__name__}"
         raise ValueError(f"expected a torch.nn.Module, got {what}")

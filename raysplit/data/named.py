@@ -13,7 +13,7 @@ import numpy as np
 from raysplit.config import DataConfig
 from raysplit.data.cache import cache_dir
 from raysplit.data.catalogue import CATALOGUE
-from raysplit.data.schema import Part, Row, Source
+from raysplit.data.schema import TEST_SHARE, Part, Row, Source
 from raysplit.data.sources import folder_part
 from raysplit.errors import DataError, MissingExtra
 
@@ -22,7 +22,6 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
-_TEST_SHARE = 0.2
 
 
 def named_part(config: DataConfig, split: Source) -> Part:
@@ -96,7 +95,7 @@ def _take_split(images: np.ndarray, labels: np.ndarray, split: Source) -> Arrays
     test = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = random.permutation(np.flatnonzero(labels == label))
-        test[rows[: round(len(rows) * _TEST_SHARE)]] = True
+        test[rows[: round(len(rows) * TEST_SHARE)]] = True
     keep = test if split == "test" else ~test
     return images[keep], labels[keep]
 

@@ -19,7 +19,8 @@ LABEL_COLUMN = "label"
 METADATA_KEY = b"huggingface"
 
 MOST_UNNAMED_CLASSES = 100_000
-_TEST_SHARE = 0.2
+TEST_SHARE = 0.2
+"""Of the rows of a source without a test split of its own."""
 Pixels = npt.NDArray[np.uint8]
 """Of one image: (H, W) or (H, W, 3)."""
 Source = Literal["train", "test"]
@@ -47,7 +48,7 @@ def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
     10
     """
     # NumPy promises that RandomState's stream never changes, so neither do the test rows.
-    drawn = np.random.RandomState(0).permutation(count)[: round(count * _TEST_SHARE)]
+    drawn = np.random.RandomState(0).permutation(count)[: round(count * TEST_SHARE)]
     return np.isin(np.arange(count), drawn)
 
 

@@ -1,6 +1,6 @@
 """Round trip and rate of a link, estimated from the sizes and times of real exchanges.
 
-An exchange of b bytes is modelled as round_trip + b · byte_s plus noise: one equation with two unknowns. A Kalman
+An exchange of b bytes is modeled as round_trip + b · byte_s plus noise: one equation with two unknowns. A Kalman
 filter solves for both as exchanges of different sizes come in. It weighs each by what it reveals (a few bytes reveal
 nothing about the rate) and tracks its own uncertainty. A single exchange that contradicts everything before is set
 aside as an outlier; a second one like it means that the link has changed.

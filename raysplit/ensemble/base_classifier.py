@@ -102,7 +102,7 @@ def load_base(context: BuildContext) -> nn.Module:
     return model.eval()
 
 
-def teacher_logits(context: BuildContext, base: nn.Module) -> Tensor:
+def load_or_compute_teacher_logits(context: BuildContext, base: nn.Module) -> Tensor:
     """Return the base's logits (N, classes) for the training images, not augmented; computed once and kept."""
     data = context.folder.find(TEACHER_LOGITS)
     if data is None:

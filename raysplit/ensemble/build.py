@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig
 from raysplit.data import load
-from raysplit.ensemble.base_classifier import import_base, load_base, teacher_logits
+from raysplit.ensemble.base_classifier import import_base, load_base, load_or_compute_teacher_logits
 from raysplit.ensemble.check import check_build
 from raysplit.ensemble.context import BuildContext, PlannedBuild, open_build
 from raysplit.ensemble.forward import compute_outputs
@@ -71,7 +71,7 @@ def build_ensemble(
     base = load_base(context)
     build = plan_build(context, base, log)
     if _needs_teacher(config) and not folder.has(TEACHER_LOGITS):
-        teacher_logits(context, base)  # now, or all sub-models that are made at once would compute them
+        load_or_compute_teacher_logits(context, base)  # now, or all sub-models that are made at once would compute them
     if config.common is not None:
         steps = build.plan.size_steps
         runner.run_each(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from raysplit.ensemble.weights_file import compute_dtype, set_precision, unpack
 from raysplit.errors import BundleError
 from raysplit.folders.build_dir import FUSION_WEIGHTS, NetworkFiles
 from raysplit.models import build as build_network
-from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle, write_bundle
+from raysplit.utils.bundle import MANIFEST, Bundle, FileEntry, open_bundle, write_bundle
 
 KIND = "ensemble"
 FUSION = "fusion.safetensors"
@@ -79,6 +79,11 @@ class Ensemble:
     def location(self) -> str:
         """The path or URI it was opened by."""
         return self._bundle.location
+
+    @property
+    def files(self) -> Mapping[str, FileEntry]:
+        """What the bundle's manifest records about each file, by name."""
+        return self._bundle.files
 
     def submodel(self, index: int) -> nn.Module:
         """Return a sub-model in eval mode, in the dtype that its precision computes in; loaded once.

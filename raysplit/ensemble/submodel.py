@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from raysplit.config import EnsembleConfig, Precision, RetrainConfig
 from raysplit.config.ensemble_plan import EnsemblePlan, SubmodelSpec
-from raysplit.ensemble.base_classifier import load_base, teacher_logits
+from raysplit.ensemble.base_classifier import load_base, load_or_compute_teacher_logits
 from raysplit.ensemble.context import PlannedBuild
 from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.importance import score_units
@@ -102,7 +102,7 @@ def _make(build: PlannedBuild, task: SubmodelTask, common: SubmodelTask | None) 
     score_s = time.perf_counter() - start
     epochs: tuple[ClassifierEpoch, ...] = ()
     if task.retrain is not None:
-        teacher = teacher_logits(build, base) if task.retrain.distill else None
+        teacher = load_or_compute_teacher_logits(build, base) if task.retrain.distill else None
         epochs = _retrain(build.config, task, task.retrain, model, replace(train, teacher=teacher))
     weights = pack(model.state_dict(), task.precision)
     record = SubmodelRecord(score_s=score_s, seconds=time.perf_counter() - start, epochs=epochs)

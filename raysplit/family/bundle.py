@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Literal, TypeVar
 
@@ -31,7 +31,7 @@ Side = Literal["device", "server"]
 Half = TypeVar("Half", DeviceHalf, ServerHalf)
 
 
-def prune_of(config: SplitConfig) -> Prune:
+def require_prune_schedule(config: SplitConfig) -> Prune:
     """Return the schedule of a recipe that trains a family; ConfigError for any other schedule."""
     if not isinstance(config.schedule, Prune):
         kind = getattr(config.schedule, "kind", type(config.schedule).__name__)
@@ -53,9 +53,9 @@ def write_family(run_dir: str, out: str) -> str:
     """
     folder = RunDir.at(run_dir)
     config, summary = folder.config(), folder.summary()
-    prune_of(config)
+    require_prune_schedule(config)
     if summary is None:
-        raise ConfigError(f"run '{run_dir}' has not ended; go on with --resume {run_dir}")
+        raise ConfigError(f"run '{run_dir}' has not ended; continue it with --resume {run_dir}")
     built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
     levels = []
     for index, record in enumerate(level_records(folder.records(), config.train.batch_size)):
@@ -109,14 +109,6 @@ def load_family(location: str) -> Family:
     return Family(bundle, manifest, config)
 
 
-@dataclass(frozen=True)
-class LevelHalves:
-    """Both halves of a family at one level."""
-
-    device: DeviceHalf
-    server: ServerHalf
-
-
 class Family:
     """A loaded family: its manifest, and its halves level by level.
 
@@ -152,10 +144,6 @@ class Family:
     def server(self, level: str) -> ServerHalf:
         """Return the server half at a level, given as it prints; BundleError for one that is not in the family."""
         return self._load(self._build_server(), level, "server")
-
-    def load(self, level: str) -> LevelHalves:
-        """Return both halves at a level, given as it prints; BundleError for one that is not in the family."""
-        return LevelHalves(self.device(level), self.server(level))
 
     def device_levels(self, device: torch.device) -> SharedLevels[DeviceHalf]:
         """Return the device half at all levels in one module, ready to compute on `device` as it was trained."""

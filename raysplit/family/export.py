@@ -40,7 +40,7 @@ class ProgramInfo:
     level: str
     cut: str
     classes: tuple[str, ...]
-    kept: tuple[int, ...] | None
+    channels: tuple[int, ...] | None
     """The channels that cross, ascending; None for all of them."""
     input: TensorSpec
     output: TensorSpec
@@ -98,7 +98,7 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> Pro
 
     The file name decides the format: `.pt2` for torch.export (`torch.export.load`), `.onnx` for ONNX. Both take any
     number of images and compute in fp32, whatever the family was trained in. A device's program ends before the codec:
-    its code is then quantised and packed as docs/methods.md describes.
+    its code is then quantized and packed as docs/methods.md describes.
 
     Raises BundleError for a level that the family does not have, ConfigError for another file name or a network that
     cannot be exported, MissingExtra when the packages for ONNX are missing.
@@ -137,7 +137,7 @@ def _describe(
         level=level,
         cut=manifest.cut,
         classes=manifest.classes,
-        kept=None if channels is None else tuple(channels.tolist()),
+        channels=None if channels is None else tuple(channels.tolist()),
         input=_spec(inputs),
         output=_spec(outputs),
     )

@@ -30,7 +30,7 @@ class FamilyManifest(Frozen):
     shape: tuple[int, int, int]
     """Channels, height and width of the images."""
     mean: tuple[float, ...]
-    """Mean of each channel of the training images, in 0..1; with `std`, the normalisation."""
+    """Mean of each channel of the training images, in 0..1; with `std`, the normalization."""
     std: tuple[float, ...]
     cut: str
     channel_dim: int

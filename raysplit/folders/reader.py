@@ -51,7 +51,7 @@ class RunRecord:
         return self.config.name
 
     @property
-    def planned(self) -> int:
+    def planned_epochs(self) -> int:
         """The number of epochs in the config."""
         return self.config.train.epochs
 

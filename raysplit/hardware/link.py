@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from raysplit.utils.frozen import Frozen
-from raysplit.utils.settings import named_or_file
+from raysplit.utils.settings import read_named_or_file
 
 
 class Link(Frozen):
@@ -69,7 +69,7 @@ def get_link(text: str) -> Link:
     >>> get_link("lte").up_s(1_249_000)
     1.0
     """
-    return named_or_file(Link, NAMED, text, "link")
+    return read_named_or_file(Link, NAMED, text, "link")
 
 
 _FIRST = 3
@@ -90,7 +90,7 @@ class MicroBatchCost:
 
 
 def train_seconds(link: Link, steps: int, in_flight: int, micro: MicroBatchCost) -> float:
-    """Return the seconds of one pass of `steps` optimiser steps, `in_flight` micro-batches each.
+    """Return the seconds of one pass of `steps` optimizer steps, `in_flight` micro-batches each.
 
     Events happen in the order of the training loop (`raysplit.train.epoch`). Where nothing crosses, both sides'
     compute is simply added up.

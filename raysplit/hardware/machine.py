@@ -8,7 +8,7 @@ from pydantic import Field
 
 from raysplit.errors import ConfigError
 from raysplit.utils.frozen import Frozen
-from raysplit.utils.settings import named_or_file, parse, read_yaml
+from raysplit.utils.settings import parse, read_named_or_file, read_yaml
 
 
 class Machine(Frozen):
@@ -52,7 +52,7 @@ NAMED: dict[str, Machine] = {
             name="server",
             gflops_per_s=2000,
             memory_mib=16384,
-            source="a data-centre GPU of 20 fp32 TFLOP/s: assumed, a tenth of the peak",
+            source="a data center GPU of 20 fp32 TFLOP/s: assumed, a tenth of the peak",
         ),
     )
 }
@@ -62,15 +62,24 @@ def get_machine(text: str) -> Machine:
     """Return a machine by name, or from a YAML file with the fields of `Machine`.
 
     Raises ConfigError, with the nearest name, for what is neither.
+
+    >>> get_machine("pi4").memory_mib
+    2048.0
     """
     hint = "`raysplit calibrate -o FILE` measures the machine that it runs on"
-    return named_or_file(Machine, NAMED, text, "machine", hint)
+    return read_named_or_file(Machine, NAMED, text, "machine", hint)
 
 
 def read_machines(path: str) -> tuple[Machine, ...]:
     """Read devices.yaml: a list of mappings with the keys of `Machine`, or one below the key `devices`.
 
     Raises ConfigError, one line with file, place and key, for whatever is not such a list.
+
+    >>> from pathlib import Path
+    >>> text = "- {name: camera, memory_mib: 512, gflops_per_s: 4}"
+    >>> _ = Path("devices.yaml").write_text(text, encoding="utf-8")
+    >>> [device.name for device in read_machines("devices.yaml")]
+    ['camera']
     """
     tree = read_yaml(path)
     devices = parse(_File, {"devices": tree} if isinstance(tree, list) else tree, where=path).devices

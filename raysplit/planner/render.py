@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from raysplit.planner.static_plan import PlanRow, StaticPlan
-from raysplit.report.html import filled, html_table
+from raysplit.report.html import fill_template, html_table
 from raysplit.utils.text_table import DASH, align_table, number
 
 _COLUMNS = (
@@ -30,11 +30,11 @@ def format_table(plan: StaticPlan) -> str:
 
 
 def format_page(plan: StaticPlan) -> str:
-    """Return a plan as an HTML page: milliseconds from image to answer for each cut and level, coloured."""
+    """Return a plan as an HTML page: milliseconds from image to answer for each cut and level, colored."""
     fastest = plan.fastest()
     body = [_cells(row, "fastest" if row is fastest else row.fault or "") for row in plan.rows]
     head = [name.replace("\n", " ") for name in _COLUMNS]
-    return filled(
+    return fill_template(
         "plan.html",
         title=escape(plan.model),
         facts="".join(f"<p>{escape(line)}</p>" for line in _header(plan)),

@@ -36,7 +36,7 @@ class RunPlan:
     halves: BuiltHalves
     profile: CutProfile
     steps: int
-    """Optimiser steps in an epoch."""
+    """Optimizer steps in an epoch."""
     step_seconds: float
     """Compute of one step, both halves, on this machine; without the link."""
 
@@ -70,7 +70,7 @@ class RunPlan:
         return run_context(self.config, shape, channel_dim, len(self.facts.classes), self.steps)
 
     def step_bytes(self, level: Level) -> StepBytes:
-        """Return the bytes of one optimiser step of joint training at a level."""
+        """Return the bytes of one optimizer step of joint training at a level."""
         return self._step_bytes(level, self.halves.code_shape)
 
     def max_traffic(self, decisions: Sequence[Decision] | None) -> int:

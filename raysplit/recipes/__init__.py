@@ -27,10 +27,18 @@ def get_ensemble(name: str) -> EnsembleConfig:
 
 
 def names() -> list[str]:
-    """Return the names of all recipes for split training."""
+    """Return the names of all recipes for split training.
+
+    >>> "mnist5k_vgg11_deprune" in names(), "mnist5k_vit_n3" in names()
+    (True, False)
+    """
     return registry.names(SplitConfig)
 
 
 def ensemble_names() -> list[str]:
-    """Return the names of all recipes for ensembles."""
+    """Return the names of all recipes for ensembles.
+
+    >>> "mnist5k_vit_n3" in ensemble_names()
+    True
+    """
     return registry.names(EnsembleConfig)

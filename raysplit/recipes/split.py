@@ -185,7 +185,7 @@ def _data(name: str, mode: str) -> DataConfig:
 
 
 def _paper_deprune(data: str, epochs: tuple[int, int], lr: float, mode: str, stride: int) -> SplitConfig:
-    """Epochs at B = 4 in fp16, then uncompressed ones; between them the logits and the optimisers are reset."""
+    """Epochs at B = 4 in fp16, then uncompressed ones; between them the logits and the optimizers are reset."""
     phases = (Phase(level=_BUDGETED, share=epochs[0]), Phase(level=UNCOMPRESSED, share=epochs[1]))
     return _paper(
         f"{data}_vgg11_deprune_{mode}_r{stride}",

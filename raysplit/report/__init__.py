@@ -3,6 +3,6 @@
 from raysplit.folders.reader import RunRecord, read_run
 from raysplit.report.ensemble import write_ensemble_report
 from raysplit.report.page import write_report
-from raysplit.report.table import family_table, table
+from raysplit.report.table import family_table, format_runs
 
-__all__ = ["RunRecord", "family_table", "read_run", "table", "write_ensemble_report", "write_report"]
+__all__ = ["RunRecord", "family_table", "format_runs", "read_run", "write_ensemble_report", "write_report"]

@@ -11,7 +11,7 @@ from raysplit.errors import ConfigError
 from raysplit.folders.build_dir import PLAN, REPORT, SUMMARY, BuildDir
 from raysplit.records.ensemble_summary import ConfusionMatrix, CostName, EnsembleSummary, StageSeconds
 from raysplit.report.confusion import plot_confusion
-from raysplit.report.html import embedded, filled, html_table
+from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import png
 from raysplit.utils.text_table import DASH, format_call, number, percent, times
 
@@ -57,7 +57,7 @@ def _render_page(config: EnsembleConfig, plan: EnsemblePlan, summary: EnsembleSu
         f"{summary.n} sub-models fused, {percent(summary.accuracy)} correct": summary.confusion,
     }
     has_rest = any(spec.rest for spec in plan.submodels)
-    return filled(
+    return fill_template(
         "ensemble.html",
         title=escape(f"Ensemble: {summary.recipe}"),
         headline=_accuracy_table(summary),
@@ -69,7 +69,7 @@ def _render_page(config: EnsembleConfig, plan: EnsemblePlan, summary: EnsembleSu
         submodels=_submodel_table(plan, summary),
         rest=" (an image that it takes for one of the other classes counts as wrong)" if has_rest else "",
         placement=_placement_section(config, summary),
-        confusion=embedded(png(plot_confusion(panels, summary.classes))),
+        confusion=encode_base64(png(plot_confusion(panels, summary.classes))),
         stages=_stage_table(summary.seconds),
         config=escape(config.model_dump_json(indent=2)),
     )

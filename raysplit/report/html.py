@@ -10,7 +10,7 @@ from itertools import count
 from string import Template
 
 
-def filled(template: str, **fields: str) -> str:
+def fill_template(template: str, **fields: str) -> str:
     """Return a template of this package with its `fields`, each HTML, and the style sheet filled in."""
     package = files("raysplit.report")
     style = package.joinpath("style.css").read_text(encoding="utf-8")
@@ -34,10 +34,10 @@ def html_table(head: Iterable[str], body: Iterable[Iterable[str]], text_columns:
     return f'<div class="wide"><table><thead>{line("th", head)}</thead><tbody>{rows}</tbody></table></div>'
 
 
-def embedded(image: bytes) -> str:
+def encode_base64(image: bytes) -> str:
     """Return an image as base64 text for a data URI.
 
-    >>> embedded(b"PNG")
+    >>> encode_base64(b"PNG")
     'UE5H'
     """
     return base64.b64encode(image).decode()

@@ -12,9 +12,9 @@ from pyarrow import fs
 from raysplit.errors import ConfigError
 from raysplit.folders.reader import RunRecord, labels, read_run
 from raysplit.hardware.link import NAMED, Link
-from raysplit.report.html import embedded, filled, html_table
+from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import plot_accuracy_by_epoch, plot_accuracy_by_traffic, plot_families, plot_time, png
-from raysplit.report.table import COLUMNS, FAMILY_COLUMNS, TEXT_COLUMNS, cells, family_cells
+from raysplit.report.table import COLUMNS, FAMILY_COLUMNS, TEXT_COLUMNS, family_cells, run_cells
 from raysplit.utils.storage import Folder, locate
 from raysplit.utils.text_table import DASH, megabytes, number, percent, times
 
@@ -64,10 +64,10 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
 def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
     names = labels(runs)
     title = f"Split training: {names[0] if len(runs) == 1 else f'{len(runs)} runs'}"
-    return filled(
+    return fill_template(
         "report.html",
         title=escape(title),
-        comparison=html_table(COLUMNS, cells(runs), TEXT_COLUMNS),
+        comparison=html_table(COLUMNS, run_cells(runs), TEXT_COLUMNS),
         notes="".join(f'<p class="note">{escape(note)}</p>' for note in _make_notes(runs, names)),
         bytes=html_table(
             ("run", *_BYTE_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
@@ -79,7 +79,7 @@ def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
         ),
         details="".join(_render_run(run, name) for run, name in zip(runs, names, strict=True)),
         families=_render_families(runs, images["family"]) if "family" in images else "",
-        **{name.replace("-", "_"): embedded(images[name]) for name in _PLOTS},
+        **{name.replace("-", "_"): encode_base64(images[name]) for name in _PLOTS},
     )
 
 
@@ -89,7 +89,7 @@ def _make_notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
     for run, name in zip(runs, names, strict=True):
         summary = run.summary
         if summary is None:
-            notes.append(f"{name} is not finished: its record has {len(run.epochs)} of {run.planned} epochs.")
+            notes.append(f"{name} is not finished: its record has {len(run.epochs)} of {run.planned_epochs} epochs.")
         elif summary.times_less_than_upload < 1:
             raw, sent = megabytes(summary.bytes_raw_upload), megabytes(run.traffic[-1])
             costlier.append(f"{name} ({raw} MB vs. {sent} MB, {times(summary.times_less_than_upload)})")
@@ -115,7 +115,7 @@ def _render_families(runs: Sequence[RunRecord], image: bytes) -> str:
         "<h2>Families</h2>"
         f"{html_table(FAMILY_COLUMNS, family_cells(runs), TEXT_COLUMNS)}"
         '<div class="plot"><img alt="Test accuracy of each level against its training bytes per image" '
-        f'src="data:image/png;base64,{embedded(image)}"></div>'
+        f'src="data:image/png;base64,{encode_base64(image)}"></div>'
         '<p class="faint">The models that prune runs kept, one at the end of each level, each trained further from the '
         "one before. Bytes are the level's training bytes per training image; accuracy is test accuracy.</p>"
     )
@@ -140,7 +140,7 @@ def _format_rates(link: Link) -> str:
 def _render_run(run: RunRecord, name: str) -> str:
     facts = (
         f"{run.config.model.name} cut at {run.config.cut}, data set {run.config.data.name}, "
-        f"{len(run.epochs)} of {run.planned} epochs; run directory: {run.path}"
+        f"{len(run.epochs)} of {run.planned_epochs} epochs; run directory: {run.path}"
     )
     epochs = [
         (

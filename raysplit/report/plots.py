@@ -130,7 +130,7 @@ def plot_time(runs: Sequence[RunRecord]) -> Figure:
             if seconds > 0.09 * longest:
                 ax.text(left + seconds / 2, row, number(seconds), **_CENTERED)
             left += seconds
-        progress = "" if run.summary is not None else f" after {len(run.epochs)} of {run.planned} epochs"
+        progress = "" if run.summary is not None else f" after {len(run.epochs)} of {run.planned_epochs} epochs"
         at: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
         ax.annotate(f"{number(left)} s{progress}", (left, row), (5, 0), fontsize=9, color=INK, **at)
         _label_row(ax, row, name)

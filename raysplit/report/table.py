@@ -33,13 +33,13 @@ FAMILY_COLUMNS = (
 )
 
 
-def table(runs: Sequence[RunRecord]) -> str:
+def format_runs(runs: Sequence[RunRecord]) -> str:
     """Return the runs as an aligned plain-text table.
 
     MB are 10⁶ bytes of training traffic, accuracy is test accuracy, seconds are those of training and validation. A run
     that is not finished has the validation accuracy of its last epoch, marked as such, and dashes.
     """
-    return align_table(COLUMNS, cells(runs), TEXT_COLUMNS)
+    return align_table(COLUMNS, run_cells(runs), TEXT_COLUMNS)
 
 
 def family_table(runs: Sequence[RunRecord]) -> str:
@@ -52,7 +52,7 @@ def family_table(runs: Sequence[RunRecord]) -> str:
     return align_table(FAMILY_COLUMNS, lines, TEXT_COLUMNS) if lines else ""
 
 
-def cells(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
+def run_cells(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
     """Return a row of cells for each run, in the order of COLUMNS."""
     return [_row(run, label) for run, label in zip(runs, labels(runs), strict=True)]
 
@@ -78,7 +78,7 @@ def family_cells(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
 def _row(run: RunRecord, label: str) -> tuple[str, ...]:
     summary = run.summary
     if summary is None:
-        accuracy = f"{percent(run.epochs[-1].val_accuracy)} (val, epoch {len(run.epochs)} of {run.planned})"
+        accuracy = f"{percent(run.epochs[-1].val_accuracy)} (val, epoch {len(run.epochs)} of {run.planned_epochs})"
         return (label, accuracy, *[DASH] * (len(COLUMNS) - 2))
     return (
         label,

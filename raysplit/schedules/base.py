@@ -113,7 +113,7 @@ def check_schedule(value: object) -> Schedule:
 def list_levels(schedule: Schedule) -> tuple[Level, ...]:
     """Return every level that a schedule can choose, without repeats, in its order.
 
-    Raises ConfigError for a schedule of a user's that lists none, or what are no levels.
+    Raises ConfigError if a schedule lists no level, or something that is not a Level.
 
     >>> from raysplit.schedules import Fixed
     >>> [str(level) for level in list_levels(Fixed(level="c4.b4/b4"))]
@@ -131,7 +131,7 @@ def list_levels(schedule: Schedule) -> tuple[Level, ...]:
 def next_decision(schedule: Schedule, context: RunContext, history: History) -> Decision:
     """Return how the next epoch trains, checked against the levels that the schedule lists.
 
-    Raises ConfigError for an answer that is no decision, and for a level that `levels()` does not list.
+    Raises ConfigError if decide returns something other than a Decision, or a level that levels() does not list.
 
     >>> from raysplit.schedules import Fixed
     >>> context = RunContext(epochs=3, steps=10, step_bytes=lambda level: 1_000)

@@ -80,7 +80,12 @@ def phase_starts(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
 
 
 def phase_position(phases: Sequence[Phase], epoch: int, epochs: int) -> PhasePosition:
-    """Return where epoch number `epoch` of `epochs` lies."""
+    """Return where epoch number `epoch` of `epochs` lies.
+
+    >>> phases = [Phase(level="c4.b4/b4", share=15), Phase(level="all.b4/b4", share=7)]
+    >>> phase_position(phases, epoch=16, epochs=22).span
+    (15, 7)
+    """
     starts = phase_starts(phases, epochs)
     index = max(i for i, start in enumerate(starts) if start <= epoch)
     return PhasePosition(index, starts[index], (*starts[1:], epochs)[index], epoch)

@@ -41,7 +41,7 @@ class SerialExecutor:
         return started_at is not None and time.perf_counter() - started_at > HUNG_AFTER_S
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what a call returns, or raise what it raises; a call that has started is not cancelled."""
+        """Return what a call returns, or raise what it raises; a call that has started is not canceled."""
 
         def call() -> T:
             self._started_at = time.perf_counter()

@@ -18,7 +18,7 @@ from raysplit.train.local_head import LocalHead, flatten
 
 @dataclass(frozen=True)
 class StepBytes:
-    """Frame bytes of one optimiser step, headers and labels included."""
+    """Frame bytes of one optimizer step, headers and labels included."""
 
     up: int
     down: int
@@ -27,7 +27,7 @@ class StepBytes:
 
 
 def step_bytes(config: SplitConfig, level: Level, shape: Sequence[int], channel_dim: int, classes: int) -> StepBytes:
-    """Return the bytes of one optimiser step of joint training at a level.
+    """Return the bytes of one optimizer step of joint training at a level.
 
     `shape` is what crosses, without the batch dimension.
     """
@@ -58,7 +58,7 @@ def epoch_bytes(
 
 
 def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int) -> RunContext:
-    """Return what a schedule knows of a run of `steps` optimiser steps an epoch; `shape` as in `step_bytes`."""
+    """Return what a schedule knows of a run of `steps` optimizer steps an epoch; `shape` as in `step_bytes`."""
     local_loss = config.train.local_loss is not None
 
     def bound(level: Level) -> int:

@@ -59,7 +59,7 @@ class LocalScore(Score):
     """A score by the device's own local loss."""
 
     seconds: float
-    """That the device worked for it."""
+    """Seconds of work on the device."""
 
 
 class Call(Protocol[T_co]):
@@ -98,7 +98,7 @@ class Device(Protocol):
         ...
 
     def backward(self, gradient: bytes) -> Call[None]:
-        """Take the gradient message of a pending micro-batch; the optimiser steps after the last of a step."""
+        """Take the gradient message of a pending micro-batch; the optimizer steps after the last of a step."""
         ...
 
     def exchange(self, gradient: bytes) -> Call[Uplink]:
@@ -130,7 +130,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up what the device holds; no call may follow."""
+        """Release what the device holds; make no further calls."""
         ...
 
 

@@ -119,12 +119,30 @@ def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
 
 
 def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltServer:
-    """Build the server half, as `build_device_half` builds the device's; raises the same."""
+    """Build the server half, as `build_device_half` builds the device's; raises the same.
+
+    >>> from raysplit import recipes
+    >>> from raysplit.config import ModelConfig
+    >>> small = ModelConfig(name="vgg5", args={"width": 0.5})
+    >>> config = recipes.get("mnist5k_vgg11_prune").replaced(model=small, cut="features.3")
+    >>> built = build_server_half(config, classes=10, shape=(1, 28, 28))
+    >>> built.half.eval()(torch.zeros(1, *built.code_shape)).shape
+    torch.Size([1, 10])
+    """
     return _build_alone(config, classes, shape, _Draft.server, init_weights)
 
 
 def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
-    """Build both halves; raises what `build_device_half` raises."""
+    """Build both halves; raises what `build_device_half` raises.
+
+    >>> from raysplit import recipes
+    >>> from raysplit.config import ModelConfig
+    >>> small = ModelConfig(name="vgg5", args={"width": 0.5})
+    >>> config = recipes.get("mnist5k_vgg11_prune").replaced(model=small, cut="features.3")
+    >>> built = build_halves(config, classes=10, shape=(1, 28, 28))
+    >>> built.server.eval()(built.device.eval()(torch.zeros(1, 1, 28, 28))).shape
+    torch.Size([1, 10])
+    """
     draft = _draft(config, classes, shape, nullcontext())
     device, server = draft.device(), draft.server()
     return BuiltHalves(device.cut, device.code_shape, device.half, server.half, device.head)

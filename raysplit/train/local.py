@@ -11,7 +11,7 @@ from raysplit.torch_utils.checkpoint import pack_state
 from raysplit.train.epoch import StepCallback
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.run import newest, run
+from raysplit.train.run import read_newest_state, run
 from raysplit.utils.storage import dated
 
 _KEEP = 2
@@ -36,4 +36,4 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
         for old in folder.checkpoints()[:-_KEEP]:
             folder.delete(old)
 
-    return run(Loop(config, LocalDevice(config), on_step), folder, newest(folder), save)
+    return run(Loop(config, LocalDevice(config), on_step), folder, read_newest_state(folder), save)

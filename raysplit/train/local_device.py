@@ -51,4 +51,4 @@ class LocalDevice:
         return Finished(None)
 
     def close(self) -> None:
-        """Nothing is held that Python does not give up by itself."""
+        """Nothing to release."""

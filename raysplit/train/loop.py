@@ -18,7 +18,7 @@ from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
 from raysplit.train.epoch import Clock, StepCallback, TrainingPass
 from raysplit.train.halves import build_server_half
-from raysplit.train.predict import predictions
+from raysplit.train.predict import predict_epoch_s_by_link
 from raysplit.train.server_side import ServerSide
 from raysplit.train.traffic import Traffic
 from raysplit.wire.message import Message, parse
@@ -58,7 +58,7 @@ class Loop:
         self._on_step = on_step
         self.facts = device.describe().result()
         self.steps = self.facts.train_rows // config.train.batch_size
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         if not self.steps:
             raise DataError(
                 f"{config.data.name}: {self.facts.train_rows} training rows do not fill a batch of "
@@ -85,7 +85,7 @@ class Loop:
         return TestResult(result.loss, result.accuracy, traffic.counts.evaluation)
 
     def state(self) -> dict[str, Any]:
-        """Return a checkpoint of both halves, their optimisers and the record so far."""
+        """Return a checkpoint of both halves, their optimizers and the record so far."""
         device = self._device_state()
         return {
             "rows": [record.to_row() for record in self.records],
@@ -150,7 +150,7 @@ class Loop:
             threads_device=self.facts.threads,
             threads_server=torch.get_num_threads(),
         )
-        return replace(record, predicted_s=predictions(record, self.config.train.in_flight))
+        return replace(record, predicted_s=predict_epoch_s_by_link(record, self.config.train.in_flight))
 
     def train_epoch(self, epoch: int, decision: Decision, traffic: Traffic, clock: Clock) -> PassResult:
         """Pass over the training split once."""

@@ -11,7 +11,7 @@ _FORWARD = 1 / 3
 """Share of a forward pass in the device's work on a step: the backward pass has two products for its one."""
 
 
-def predict(record: EpochRecord, in_flight: int, link: Link) -> float:
+def predict_epoch_s(record: EpochRecord, in_flight: int, link: Link) -> float:
     """Return the seconds that an epoch, with its validation, takes on a link with the compute of the record.
 
     All steps are taken to cost the same, and both sides to spend the same share of their time on validation.
@@ -19,10 +19,10 @@ def predict(record: EpochRecord, in_flight: int, link: Link) -> float:
     checks, computed = record.val_batches, record.device_s + record.server_s
     check_s = (computed - record.train_compute_s) / checks
     checked = evaluation_seconds(link, checks, record.bytes.evaluation / checks, check_s) + _calls(record, checks, link)
-    return predict_training(record, in_flight, link) + checked
+    return predict_training_s(record, in_flight, link) + checked
 
 
-def predict_training(record: EpochRecord, in_flight: int, link: Link) -> float:
+def predict_training_s(record: EpochRecord, in_flight: int, link: Link) -> float:
     """Return the seconds of an epoch without its validation, compared with `train_s`."""
     parts, sent = record.steps * in_flight, record.bytes
     share = record.train_compute_s / (record.device_s + record.server_s)
@@ -48,12 +48,12 @@ def _calls(record: EpochRecord, count: int, link: Link) -> float:
     return count * link.call_s(0) if record.mode == "alone" else 0.0
 
 
-def predictions(record: EpochRecord, in_flight: int) -> dict[str, float]:
+def predict_epoch_s_by_link(record: EpochRecord, in_flight: int) -> dict[str, float]:
     """Return the predicted seconds of an epoch by the name of each named link."""
-    return {name: predict(record, in_flight, link) for name, link in NAMED.items()}
+    return {name: predict_epoch_s(record, in_flight, link) for name, link in NAMED.items()}
 
 
-def predicted_sums(records: Iterable[EpochRecord]) -> dict[str, float]:
+def sum_predicted_s(records: Iterable[EpochRecord]) -> dict[str, float]:
     """Return the predicted seconds of all epochs by the link's name, for links that every record knows."""
     records = list(records)
     return {

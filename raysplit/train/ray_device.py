@@ -1,4 +1,4 @@
-"""The device side as a Ray actor, and the question whether the cluster has room for it."""
+"""The device side as a Ray actor, and a check that the cluster has the resources for it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RayDevice:
             self._call(self._actor.setup.remote(config)).result()
         except ray.exceptions.GetTimeoutError:
             self.close()
-            raise no_room("the device actor", request, config.ray.start_timeout_s) from None
+            raise resource_error("the device actor", request, config.ray.start_timeout_s) from None
         except Exception:
             self.close()  # the traceback holds the handle, which would keep the actor alive and its resources taken
             raise
@@ -143,7 +143,7 @@ def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, 
     return request
 
 
-def wait_for_room(config: SplitConfig) -> dict[str, float]:
+def wait_for_resources(config: SplitConfig) -> dict[str, float]:
     """Wait until the cluster has room for the worker and the device actor; return what the worker requests.
 
     Raises ClusterError, which lists what is requested and what is available: at once when the cluster can never hold
@@ -159,18 +159,18 @@ def wait_for_room(config: SplitConfig) -> dict[str, float]:
             return worker
         never = any(total.get(key, 0) < amount for key, amount in request.items())
         if never or time.monotonic() > end:
-            raise no_room("the run", request, 0.0 if never else config.ray.start_timeout_s)
+            raise resource_error("the run", request, 0.0 if never else config.ray.start_timeout_s)
         time.sleep(_POLL_S)
 
 
-def no_room(who: str, request: dict[str, float], waited: float) -> ClusterError:
+def resource_error(who: str, request: dict[str, float], waited: float) -> ClusterError:
     """Return the error for a request that the cluster cannot meet."""
     total, free = ray.cluster_resources(), ray.available_resources()
     keys = sorted({"CPU", *request})
     there = ", ".join(f"{free.get(key, 0):g} of {total.get(key, 0):g} {key} free" for key in keys)
     wants = ", ".join(f"{amount:g} {key}" for key, amount in request.items()) or "a running node"
     return ClusterError(
-        f"no room for {who} (waited {waited:g} s): it asks for {wants}; the cluster has {there}. "
+        f"not enough resources for {who} (waited {waited:g} s): it requests {wants}; the cluster has {there}. "
         "Stop another job, add a node, or raise ray.start_timeout_s"
     )
 

@@ -43,7 +43,7 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
     return summary
 
 
-def newest(folder: RunDir) -> dict[str, Any] | None:
+def read_newest_state(folder: RunDir) -> dict[str, Any] | None:
     """Return the state in the newest checkpoint of a run that is whole, or None where there is none."""
     for name in reversed(folder.checkpoints()):
         try:

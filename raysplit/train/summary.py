@@ -7,7 +7,7 @@ from raysplit.records.epoch import EpochRecord
 from raysplit.records.summary import RunSummary
 from raysplit.train.costs import step_bytes
 from raysplit.train.loop import Loop
-from raysplit.train.predict import predicted_sums
+from raysplit.train.predict import sum_predicted_s
 
 
 def summarize(loop: Loop, run_dir: str) -> RunSummary:
@@ -37,7 +37,7 @@ def summarize(loop: Loop, run_dir: str) -> RunSummary:
         server_s=sum(record.server_s for record in records),
         link_s=sum(record.link_s for record in records),
         wait_s=sum(record.wait_s for record in records),
-        predicted_s=predicted_sums(records),
+        predicted_s=sum_predicted_s(records),
         skipped_rows=facts.skipped_rows,
         classes=facts.classes,
         shape=facts.shape,

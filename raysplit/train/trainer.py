@@ -30,8 +30,8 @@ from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
-from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_room
-from raysplit.train.run import newest, run
+from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_resources
+from raysplit.train.run import read_newest_state, run
 from raysplit.train.summary import epoch_line, summarize
 from raysplit.utils.progress import show_progress
 from raysplit.utils.ray_train import WorkerFault, fit, pickle_config
@@ -66,7 +66,7 @@ class SplitTrainer:
         """
         if not ray.is_initialized():
             ray.init(log_to_driver=True)
-        asked = wait_for_room(self.config)
+        asked = wait_for_resources(self.config)
         storage, name = posixpath.split(self.run_dir)
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ class SplitTrainer:
             result = fit(trainer, self.run_dir)
         except TrainingFailedError as err:
             reason = str(err).strip().splitlines()[-1]
-            raise ClusterError(f"the run failed: {reason}; go on with --resume {self.run_dir}") from err
+            raise ClusterError(f"the run failed: {reason}; continue it with --resume {self.run_dir}") from err
         fault: WorkerFault | None = result.return_value  # type: ignore[attr-defined]
         if fault is not None:
             raise fault.to_error()
@@ -119,7 +119,7 @@ def _worker(job: dict[str, Any]) -> WorkerFault | None:
 def _start(folder: RunDir) -> dict[str, Any] | None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return newest(folder)
+        return read_newest_state(folder)
     with checkpoint.as_directory() as path:
         return unpack_state((Path(path) / STATE).read_bytes())
 

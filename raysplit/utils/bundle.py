@@ -10,12 +10,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import ValidationError
+
 from raysplit.errors import BundleError
+from raysplit.utils.frozen import Record, describe
 from raysplit.utils.storage import Folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
+
+
+class FileEntry(Record):
+    """What a manifest records about one file."""
+
+    sha256: str
+    """In hex."""
+    bytes: int
+    """Its size."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +39,15 @@ class Bundle:
     """sha256 of the canonical manifest, in hex: two bundles with the same id hold the same files."""
     about: dict[str, Any]
     """What the writer recorded about the files; the keys depend on the kind of bundle."""
+    files: Mapping[str, FileEntry]
+    """What the manifest records about each file, by name."""
     _root: Path
-    _files: frozenset[str]
     _copy: TemporaryDirectory[str] | None
     """Holds the files of a bundle from another file system while it is in use."""
 
     def path(self, name: str) -> Path:
         """Return a file's path on this machine; BundleError for a file that the manifest does not list."""
-        if name not in self._files:
+        if name not in self.files:
             raise BundleError(f"bundle '{self.location}' has no {name}: its {MANIFEST} does not list it")
         return self._root / name
 
@@ -80,15 +93,15 @@ def open_bundle(location: str, kind: str) -> Bundle:
     data = folder.find(MANIFEST)
     if data is None:
         raise BundleError(f"'{location}' is not a bundle: it has no {MANIFEST}. Name the folder that holds one")
-    manifest = _parse(data, location)
-    if manifest["format"] != FORMAT:
+    tree, manifest = _parse(data, location)
+    if manifest.format != FORMAT:
         raise BundleError(
-            f"{MANIFEST} of bundle '{location}' is of format {manifest['format']}, but this version of raysplit reads "
+            f"{MANIFEST} of bundle '{location}' is of format {manifest.format}, but this version of raysplit reads "
             f"format {FORMAT}; use the version that wrote the bundle, or write it again"
         )
-    if manifest["kind"] != kind:
+    if manifest.kind != kind:
         raise BundleError(
-            f"bundle '{location}' is of kind '{manifest['kind']}', not '{kind}'; name a bundle of kind '{kind}'"
+            f"bundle '{location}' is of kind '{manifest.kind}', not '{kind}'; name a bundle of kind '{kind}'"
         )
     copy = None
     if folder.local is None:
@@ -96,33 +109,46 @@ def open_bundle(location: str, kind: str) -> Bundle:
         folder.copy_to(copy.name)
     root = folder.local if copy is None else Path(copy.name)
     assert root is not None
-    for name, expected in manifest["files"].items():
+    for name, expected in manifest.files.items():
         _check_file(root / name, expected, name, location)
-    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return Bundle(
-        folder.location,
-        hashlib.sha256(canonical).hexdigest(),
-        manifest["about"],
-        root,
-        frozenset(manifest["files"]),
-        copy,
-    )
+    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    bundle_id = hashlib.sha256(canonical).hexdigest()
+    return Bundle(folder.location, bundle_id, manifest.about, manifest.files, root, copy)
 
 
-def _parse(data: bytes, location: str) -> dict[str, Any]:
+def read_kind(location: str) -> str | None:
+    """Return the kind of a bundle; None where no manifest can be read, for which `open_bundle` has the error.
+
+    >>> read_kind("family"), read_kind("run")
+    ('prune_family', None)
+    """
+    data = Folder.at(location).find(MANIFEST)
     try:
-        manifest: dict[str, Any] = json.loads(data)
-        _ = manifest["format"], manifest["kind"], dict(manifest["about"])
-        _ = [(entry["sha256"], entry["bytes"]) for entry in manifest["files"].values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as err:
-        reason = f"{type(err).__name__}: {err}"
+        return None if data is None else _parse(data, location)[1].kind
+    except BundleError:
+        return None
+
+
+class _Manifest(Record):
+    format: int
+    kind: str
+    about: dict[str, Any]
+    files: dict[str, FileEntry]
+
+
+def _parse(data: bytes, location: str) -> tuple[Any, _Manifest]:
+    """Return a manifest as JSON data, and its fields."""
+    try:
+        tree = json.loads(data)
+        return tree, _Manifest.model_validate(tree)
+    except ValueError as err:
+        reason = describe(err) if isinstance(err, ValidationError) else f"{type(err).__name__}: {err}"
         raise BundleError(
             f"{MANIFEST} in bundle '{location}' cannot be read ({reason}); copy or write the bundle again"
         ) from None
-    return manifest
 
 
-def _check_file(path: Path, expected: dict[str, Any], name: str, location: str) -> None:
+def _check_file(path: Path, expected: FileEntry, name: str, location: str) -> None:
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
@@ -131,8 +157,8 @@ def _check_file(path: Path, expected: dict[str, Any], name: str, location: str) 
                 size += len(chunk)
     except OSError:
         raise BundleError(f"{name} of bundle '{location}' is missing; copy or write the bundle again") from None
-    if digest.hexdigest() != expected["sha256"]:
+    if digest.hexdigest() != expected.sha256:
         raise BundleError(
             f"{name} of bundle '{location}' is damaged: its {size:,} bytes do not match the sha256 of the {MANIFEST}, "
-            f"which lists {expected['bytes']:,} bytes; copy or write the bundle again"
+            f"which lists {expected.bytes:,} bytes; copy or write the bundle again"
         )

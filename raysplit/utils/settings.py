@@ -56,7 +56,7 @@ def read_yaml(path: str) -> Any:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from None
 
 
-def named_or_file(kind: type[Config], named: Mapping[str, Config], text: str, what: str, hint: str = "") -> Config:
+def read_named_or_file(kind: type[Config], named: Mapping[str, Config], text: str, what: str, hint: str = "") -> Config:
     """Return one of the configs that are known by name, or one from a YAML file.
 
     Raises ConfigError, with the nearest name and `hint`, for what is neither, and for a file that does not describe

@@ -158,7 +158,7 @@ def parse(data: bytes) -> Message:
     if magic != _MAGIC:
         raise WireError(f"not a message: it starts with {bytes(magic)!r}, expected {_MAGIC!r}")
     if version != VERSION:
-        raise WireError(f"message of version {version}, this side speaks version {VERSION}: update the older")
+        raise WireError(f"message of version {version}, this side speaks version {VERSION}: update the older side")
     top = bool(flags & _TOP)
     size = header_size(ndim, bitmap_size, top) + body_size
     if len(view) != size:
@@ -205,7 +205,7 @@ def _check(message: Message) -> None:
     """Hold the fields against each other."""
     sent = message.sent_shape
     if message.top is not None and not (sent and 1 <= message.top <= math.prod(sent[1:])):
-        raise WireError(f"{message.top} values of each sample are said to be in a tensor of shape {sent}")
+        raise WireError(f"the header claims {message.top} values per sample in a tensor of shape {sent}")
     if message.positions_known and message.top is None:
         raise WireError("message leaves out positions although it holds all values")
     if message.per_channel and (message.top is not None or message.bits > 8 or message.channel_dim >= len(sent)):

@@ -52,7 +52,7 @@ def test_files_are_classified(family, url, files, capsys):
     found = json.loads(capsys.readouterr().out)["images"]
     assert [one["file"] for one in found] == files
     for one in found:
-        assert one["level"] == family.levels[0].level and one["kept"] and one["bytes_up"] > 0
+        assert one["level"] == family.levels[0].level and one["within_target"] and one["bytes_up"] > 0
         assert one["seconds"]["total"] == pytest.approx(
             sum(one["seconds"][part] for part in ("device", "link", "server"))
         )

@@ -20,7 +20,13 @@ from raysplit.config import (
     PruneConfig,
 )
 from raysplit.data import read_facts
-from raysplit.ensemble.base_classifier import import_base, initial_base, load_base, teacher_logits, train_base
+from raysplit.ensemble.base_classifier import (
+    import_base,
+    initial_base,
+    load_base,
+    load_or_compute_teacher_logits,
+    train_base,
+)
 from raysplit.ensemble.context import open_build, read_normalization
 from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.trainer import DataParallel
@@ -125,11 +131,11 @@ def test_training_starts_from_a_file_of_the_same_geometry_only(alone, tmp_path):
 def test_the_teachers_logits_are_computed_once(alone):
     context = open_build(CONFIG, str(alone))
     base = load_base(context)
-    first = teacher_logits(context, base)
+    first = load_or_compute_teacher_logits(context, base)
     assert first.shape == (320, 10)
     with torch.no_grad():
         base.head.bias.add_(1.0)
-    assert torch.equal(teacher_logits(context, base), first) and (alone / TEACHER_LOGITS).exists()
+    assert torch.equal(load_or_compute_teacher_logits(context, base), first) and (alone / TEACHER_LOGITS).exists()
     assert not torch.allclose(compute_outputs(base, context.load_samples("train")).logits, first)
 
 

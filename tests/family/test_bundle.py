@@ -107,14 +107,14 @@ def test_an_image_costs_what_the_manifest_says(stored):
 
 def test_halves_come_in_eval_mode_by_either_spelling_of_a_level(stored):
     family = load_family(stored)
-    halves = family.load("c4.b4/b4.zstd")
-    assert not halves.device.training and not halves.server.training
+    device, server = family.device("c4.b4/b4.zstd"), family.server("c4.b4/b4.zstd")
+    assert not device.training and not server.training
     for key, tensor in family.device("c4·b4/b4·zstd").state_dict().items():
-        assert tensor.equal(halves.device.state_dict()[key])
+        assert tensor.equal(device.state_dict()[key])
     tight = family.server("c2·b8/b8").state_dict()
-    assert any(not tensor.equal(tight[key]) for key, tensor in halves.server.state_dict().items())
+    assert any(not tensor.equal(tight[key]) for key, tensor in server.state_dict().items())
     with pytest.raises(BundleError, match=r"has no level 'c3·b4/b4·zstd'\. Nearest: c4·b4/b4·zstd"):
-        family.load("c3·b4/b4·zstd")
+        family.device("c3·b4/b4·zstd")
 
 
 def test_one_half_is_read_without_the_other(stored, copy):
@@ -156,7 +156,7 @@ def test_a_family_that_was_stopped_has_the_files_of_one_that_was_not(tmp_path, s
     with pytest.raises(KeyboardInterrupt):
         train_local(config, run_dir=str(tmp_path / "stopped"), on_step=stop)
     assert len(list((tmp_path / "stopped").glob("levels/*"))) == stop_at[0] - 1
-    with pytest.raises(ConfigError, match=r"has not ended; go on with --resume"):
+    with pytest.raises(ConfigError, match=r"has not ended; continue it with --resume"):
         write_family(str(tmp_path / "stopped"), str(tmp_path / "early"))
     train_local(config, run_dir=str(tmp_path / "stopped"))
     hashes = []
@@ -195,7 +195,7 @@ def test_a_wrong_list_of_levels(copy, change, says):
     change(manifest["about"])
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError) as error:
-        load_family(str(copy)).load(LEVELS[1])
+        load_family(str(copy)).device(LEVELS[1])
     assert says in str(error.value) and str(copy) in str(error.value)
 
 

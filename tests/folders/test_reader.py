@@ -12,7 +12,7 @@ from raysplit.report import read_run
 
 def test_finished(record):
     run = read_run(record("a", "deprune"))
-    assert (run.name, run.planned, len(run.epochs)) == ("mnist5k_deprune", 6, 6)
+    assert (run.name, run.planned_epochs, len(run.epochs)) == ("mnist5k_deprune", 6, 6)
     assert run.summary is not None
     assert run.traffic[-1] == run.summary.traffic
     assert run.phases == [("c4·b4/b4·zstd", 0, 4), ("c16·b4/b4·zstd", 4, 6)]

@@ -1,11 +1,11 @@
 import pytest
 
-from raysplit.report import family_table, read_run, table
+from raysplit.report import family_table, format_runs, read_run
 from raysplit.utils.text_table import number
 
 
 def test_table(three):
-    deprune, plain, unfinished = table([read_run(path) for path in three]).splitlines()[2:]
+    deprune, plain, unfinished = format_runs([read_run(path) for path in three]).splitlines()[2:]
     # 6 x 10 kB of labels and headers and 4 x 100 kB + 2 x 400 kB of activations; 1253 MB / 2.484 MB.
     assert deprune.split() == ["mnist5k_deprune", "91.3%", "1.26", "1.22", "504×", "1.14×", "12.0", "42.0", "6.00"]
     assert plain.split() == ["mnist5k_plain", "96.0%", "180", "180", "1.00×", "0.0078×", "8.00", "28.0", "4.00"]
@@ -15,7 +15,7 @@ def test_table(three):
 
 
 def test_aligned(three):
-    lines = table([read_run(path) for path in three]).splitlines()
+    lines = format_runs([read_run(path) for path in three]).splitlines()
     assert len({len(line) for line in lines[1:]}) == 1
     assert "reduction vs.  reduction vs." in lines[0]
     assert "   fp32 split     raw upload" in lines[1]

@@ -9,7 +9,7 @@ from raysplit.schedules import Decision, RunContext, Schedule
 TIGHT, MIDDLE, LOOSE = Level(channels=4), Level(channels=16), UNCOMPRESSED
 LADDER = (TIGHT, MIDDLE, LOOSE)
 BYTES = {TIGHT: 1_000, MIDDLE: 4_000, LOOSE: 16_000}
-"""Of an optimiser step."""
+"""Of an optimizer step."""
 STEPS = 10
 
 

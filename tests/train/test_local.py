@@ -27,7 +27,7 @@ class Stop(Exception):
     "stop_at", [pytest.param((0, 2), marks=pytest.mark.slow), (1, 1), pytest.param((2, 3), marks=pytest.mark.slow)]
 )
 def test_resume_equals_an_undisturbed_run(squeezed, tmp_path, stop_at, optimizer):
-    """Three epochs in two phases: one stop is between two epochs that share the optimiser's state."""
+    """Three epochs in two phases: one stop is between two epochs that share the optimizer's state."""
     squeezed = squeezed.replaced(train=squeezed.train.replaced(epochs=3, optimizer=optimizer, lr=0.01))
 
     def stop(epoch, step, steps, loss):

@@ -14,7 +14,7 @@ from raysplit.errors import ClusterError, CodecError, DataError
 from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
-from raysplit.train.ray_device import RayDevice, device_request, server_request, wait_for_room
+from raysplit.train.ray_device import RayDevice, device_request, server_request, wait_for_resources
 from raysplit.train.trainer import SplitTrainer
 from raysplit.utils.user_code import load_function
 from tests.train.test_extensions import OWN
@@ -158,9 +158,11 @@ def test_no_room_now(on_ray):
     settings = on_ray.ray.replaced(start_timeout_s=1)
     holder = ray.remote(num_cpus=0, resources={"device": 1})(_Holder).remote()
     ray.get(holder.ready.remote(), timeout=30)
-    with pytest.raises(ClusterError, match=r"asks for 1 CPU, 1 device; the cluster has .* 0 of 1 device free"):
-        wait_for_room(on_ray.replaced(ray=settings))
-    with pytest.raises(ClusterError, match=r"no room for the device actor \(waited 1 s\): it asks for 1 device"):
+    with pytest.raises(ClusterError, match=r"requests 1 CPU, 1 device; the cluster has .* 0 of 1 device free"):
+        wait_for_resources(on_ray.replaced(ray=settings))
+    with pytest.raises(
+        ClusterError, match=r"not enough resources for the device actor \(waited 1 s\): it requests 1 device"
+    ):
         RayDevice(on_ray.replaced(ray=settings))
     ray.kill(holder)
 
@@ -168,8 +170,8 @@ def test_no_room_now(on_ray):
 def test_no_room_ever_is_said_at_once(on_ray, monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 0.5, "memory": 1e9})
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.5})
-    with pytest.raises(ClusterError, match=r"waited 0 s\): it asks for 1 CPU; the cluster has 0.5 of 0.5 CPU free"):
-        wait_for_room(on_ray.replaced(ray=on_ray.ray.replaced(start_timeout_s=1000)))
+    with pytest.raises(ClusterError, match=r"waited 0 s\): it requests 1 CPU; the cluster has 0.5 of 0.5 CPU free"):
+        wait_for_resources(on_ray.replaced(ray=on_ray.ray.replaced(start_timeout_s=1000)))
 
 
 def test_a_device_that_does_not_answer_is_named(on_ray):

@@ -19,7 +19,7 @@ class Batcher(Generic[Item, Result]):
     however many are queued; with one, a lone request waits in vain. Here a batch is formed when its turn comes: a lone
     request is processed at once, and batches grow by themselves under load.
 
-    A batcher belongs to one event loop. A call that nobody waits for any longer is cancelled.
+    A batcher belongs to one event loop. A call that nobody waits for any longer is canceled.
 
     >>> async def double(items: list[int]) -> list[int]:
     ...     return [2 * item for item in items]

@@ -108,7 +108,7 @@ class Engine:
         return predictions
 
     def _fuse(self, results: Sequence[DeploymentResult], count: int) -> FusedPrediction:
-        start, about = time.perf_counter(), self.ensemble.manifest
+        start, manifest = time.perf_counter(), self.ensemble.manifest
         missing = {
             index: result.missing
             for result in results
@@ -120,12 +120,12 @@ class Engine:
             torch.frombuffer(bytearray(outputs[index].features), dtype=self._dtype).view(count, part.features)
             if index in outputs
             else None
-            for index, part in enumerate(about.submodels)
+            for index, part in enumerate(manifest.submodels)
         ]
         if outputs:
             probabilities = self.ensemble.fuse(features).numpy()
         else:
-            probabilities = np.full((count, len(about.classes)), np.nan, np.float32)
+            probabilities = np.full((count, len(manifest.classes)), np.nan, np.float32)
         own = {
             index: np.frombuffer(output.probabilities, np.float32).reshape(count, -1)
             for index, output in sorted(outputs.items())
