@@ -51,11 +51,14 @@ class ClusterError(RaysplitError):
 
 
 class RequestError(RaysplitError):
-    """An HTTP request that is refused; `status` is the HTTP status of the response."""
+    """An HTTP request that is refused; `status` is the HTTP status of the response.
 
-    def __init__(self, text: str, status: int = 400):
+    With status 503, `retry_after_s` is when the request may be repeated; None: after the server's usual pause.
+    """
+
+    def __init__(self, text: str, status: int = 400, retry_after_s: int | None = None):
         super().__init__(text)
-        self.status = status
+        self.status, self.retry_after_s = status, retry_after_s
 
 
 class ServerError(RaysplitError):

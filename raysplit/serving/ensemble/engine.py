@@ -19,6 +19,8 @@ from raysplit.serving.ensemble.fan_out import DeploymentFanOut, DeploymentResult
 
 _CONCURRENT_BATCHES = 2
 """While sub-models compute one batch, the next is decoded and packed."""
+_REPLACED_AFTER_S = 5
+"""`Retry-After` of an ingress whose sub-models have another bundle already."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Engine:
         missing = prediction.missing
         if len(missing) == len(self.ensemble.manifest.submodels) or (missing and self._fail):
             reasons = ", ".join(f"{index} is {reason}" for index, reason in missing.items())
-            raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503)
+            # Sub-models of another bundle: this ingress is about to be replaced, which takes some seconds.
+            pause_s = _REPLACED_AFTER_S if "other bundle" in missing.values() else None
+            raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503, pause_s)
         return prediction
 
     async def _predict_batch(self, requests: list[_Request]) -> list[FusedPrediction]:

@@ -21,7 +21,7 @@ from raysplit.serving.http.telemetry import Telemetry
 from raysplit.wire.split_api import KEY_HEADER
 
 RETRY_AFTER_S = 1
-"""`Retry-After` of responses with status 503."""
+"""`Retry-After` of responses with status 503, unless there is reason for another."""
 _CLIENT_CLOSED_REQUEST = 499
 """Status under which requests are counted whose client did not wait for the response."""
 _log = logging.getLogger("ray.serve")
@@ -58,7 +58,8 @@ def error_response(err: RequestError) -> Response:
     >>> response.status_code, response.headers["retry-after"], response.body
     (503, '1', b'{"error":"too busy; try again"}')
     """
-    headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": KEY_HEADER}}.get(err.status)
+    pause_s = RETRY_AFTER_S if err.retry_after_s is None else err.retry_after_s
+    headers = {503: {"Retry-After": str(pause_s)}, 401: {"WWW-Authenticate": KEY_HEADER}}.get(err.status)
     return _json_error(str(err), err.status, headers)
 
 

@@ -138,6 +138,16 @@ def test_a_sub_model_that_does_not_answer_twice_is_filled_in(bundle, fault, reas
         assert infer(client, image).json()["parameters"] == {"degraded": False, "missing": ""}
 
 
+def test_an_ingress_that_is_out_of_date_asks_for_more_time(bundle):
+    app = App(bundle)
+    for handle in app.handles.values():
+        handle.faults = ["0" * 64] * 2
+    with app.client() as client:
+        answer = infer(client, random_images(1))
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "5"
+    assert "0 is other bundle" in answer.json()["error"]
+
+
 def test_a_fault_that_goes_away_costs_only_time(app, client):
     app.handles["submodel-1"].faults = [ActorDiedError()]
     assert infer(client, random_images(1)).json()["parameters"]["degraded"] is False
