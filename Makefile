@@ -5,6 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 ALL_CORES := --numprocesses=auto --dist=loadfile
 # Reading all test files takes a quarter of a minute.
 RAY_FILES = $$(grep -rl "mark\.ray" tests --include="test_*.py")
+SLOW := $(PYTEST) --override-ini=faulthandler_timeout=1800
 # Tests start many processes: those that come later read the modules that the first ones compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -25,8 +26,8 @@ test-rest: $(READY)
 	nice -n 19 $(PYTEST) -m "not ray and not slow" $(ALL_CORES)
 
 test-slow: $(READY)  ## what repeats: property tests with all their examples, fault runs, notebooks at full length
-	$(PYTEST) -m "ray and slow" --override-ini=faulthandler_timeout=900 $(RAY_FILES)
-	$(PYTEST) -m "(slow or hypothesis) and not ray" --hypothesis-profile=slow $(ALL_CORES)
+	$(SLOW) -m "ray and slow" $(RAY_FILES)
+	$(SLOW) -m "(slow or hypothesis) and not ray" --hypothesis-profile=slow $(ALL_CORES)
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .
