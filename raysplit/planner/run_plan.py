@@ -102,12 +102,13 @@ class RunPlan:
         plain = self._step_bytes(UNCOMPRESSED, self.halves.cut.shape)
         fp32 = (plain.up + plain.down) * self.steps * self.config.train.epochs
         images = self.facts.train_rows * math.prod(self.facts.shape)
-        shown = max(total, 1)  # nothing crosses where all epochs are the device's own
         exact = decisions is not None and all(level.entropy == "none" for level in self.config.levels())
+        if not total:
+            return f"traffic  nothing crosses; fp32 split training {fp32 / 1e6:,.1f} MB"
         return (
             f"traffic  {total / 1e6:,.1f} MB{'' if exact else ' at most'}; fp32 split training {fp32 / 1e6:,.1f} MB "
-            f"(a reduction of {fp32 / shown:,.1f}×); uploading the raw images once {images / 1e6:,.1f} MB "
-            f"({images / shown:,.3f}×)"
+            f"(a reduction of {fp32 / total:,.1f}×); uploading the raw images once {images / 1e6:,.1f} MB "
+            f"({images / total:,.3f}×)"
         )
 
 

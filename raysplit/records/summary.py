@@ -39,9 +39,10 @@ class RunSummary(Record):
     bytes_raw_upload: int
     """Bytes of the training images as uint8 pixels, uploaded once."""
     times_less: float
-    """Reduction: `bytes_fp32` divided by the run's training traffic."""
+    """Reduction: `bytes_fp32` divided by the run's training traffic, which counts as one byte where nothing crosses."""
     times_less_than_upload: float
-    """`bytes_raw_upload` divided by the run's training traffic; below 1, the upload would have been cheaper."""
+    """`bytes_raw_upload` divided by the run's training traffic; below 1, the upload would have been cheaper.
+    Traffic as above."""
     device_s: float
     """Seconds in which the device computed; this and the next three are sums over all epochs."""
     server_s: float

@@ -160,7 +160,7 @@ def _is_constant(function: torch._ops.OpOverload, args: Args, kwargs: Kwargs) ->
         return False
     try:
         result = _run_on_meta(function, args, kwargs)
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         return True  # its shape depends on values
     return sum(tensor.numel() for tensor in _tensors(result)) <= _SMALL
 

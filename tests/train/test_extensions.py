@@ -274,7 +274,7 @@ def test_a_users_schedule_hands_the_head_over(config, tmp_path):
 def test_a_run_in_which_nothing_crosses(config, tmp_path):
     config = config.with_settings(["train.local_loss={}", "train.epochs=1"])
     config = config.replaced(schedule=Steady(decision=chosen(mode="alone")))
-    assert "traffic  0.0 MB" in str(make_run_plan(config))
+    assert "traffic  nothing crosses; fp32 split training " in str(make_run_plan(config))
     assert train_local(config, str(tmp_path / "run")).traffic == 0
 
 
