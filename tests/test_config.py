@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -61,7 +61,6 @@ def levels(draw):
     )
 
 
-@settings(deadline=None)
 @given(levels())
 def test_level_text_round_trip(level):
     for text in (str(level), str(level).replace("·", "."), f" {level} "):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.compress.bitpack import pack, packed_size, unpack
@@ -25,7 +25,6 @@ def test_round_trip(bits, count):
     check(np.full(count, (1 << bits) - 1, np.uint8), bits)
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from(WIDTHS))
 def test_round_trip_any_codes(data, bits):
     codes = data.draw(st.lists(st.integers(0, (1 << bits) - 1), max_size=70))

@@ -40,7 +40,7 @@ LEVELS = [
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("text", LEVELS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 999))
 def test_the_sum_is_conserved(text, dtype, seed):
     """All that was sent, and the residual, are all gradients that were to be sent; channels and positions change."""

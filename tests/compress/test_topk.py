@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.compress.topk import bitmap_size, choose_top, count_picks, pack_mask, scatter_values, unpack_mask
@@ -24,7 +24,6 @@ def tensors(draw):
     return x, draw(st.integers(1, x[0].numel()))
 
 
-@settings(deadline=None)
 @given(tensors())
 def test_the_largest_of_each_sample_are_chosen(sample):
     x, top = sample
@@ -57,7 +56,6 @@ def test_no_samples():
     assert choose_top(torch.zeros(0, 8), 3).shape == choose_top(torch.zeros(0, 8), 3, 50).shape == (0, 8)
 
 
-@settings(deadline=None)
 @given(tensors(), st.integers(1, 99), st.integers(0, 2**32))
 def test_random_picks_are_still_k_of_each_sample(sample, percent, seed):
     x, top = sample
@@ -118,7 +116,6 @@ def test_bitmap_by_hand():
     assert unpack_mask(bytes([0b01001001, 0b10]), (2, 5), 2).equal(mask)
 
 
-@settings(deadline=None)
 @given(tensors())
 def test_bitmap_round_trip(sample):
     mask = choose_top(*sample)

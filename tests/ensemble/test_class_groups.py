@@ -22,7 +22,7 @@ def confusions(classes: int, seed: int) -> torch.Tensor:
     return torch.randint(0, 20, (classes, classes), generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.data(), st.integers(0, 99), st.booleans())
 def test_groups_cover_every_class_once_and_are_near_equal(classes, data, seed, by_confusion):
     n = data.draw(st.integers(1, classes))
@@ -60,7 +60,7 @@ def test_what_is_confused_stays_together():
     assert confusion.diagonal().tolist() == [1001] * 6, "the argument is left alone"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 9), st.data(), st.integers(0, 99))
 def test_no_swap_of_two_classes_keeps_more_confusion_inside(classes, data, seed):
     confusion = confusions(classes, seed)

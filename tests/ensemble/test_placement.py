@@ -169,7 +169,7 @@ def test_a_small_device_does_not_make_the_others_small():
     assert dict(zip(found.device_of, ks, strict=True)) == {"big": 5, "mid": 4, "small": 3}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 20), st.none() | st.integers(1, 20)), min_size=1, max_size=3), st.integers(1, 3)
 )

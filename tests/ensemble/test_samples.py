@@ -12,7 +12,7 @@ from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.ensemble.samples import Samples, draw_rows, select_samples
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 6), max_size=150),
     st.sets(st.integers(0, 6), min_size=1),

@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from raysplit.config import ByteBudget, Level
@@ -64,7 +64,6 @@ def test_too_small_a_budget_says_what_is_needed(ladder):
         ByteBudget(ladder=ladder, megabytes=0.049).decide(context(5), [])
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 10**4), st.integers(1, 10**9))
 @example(3, 41, 100_003)  # 12.300369 MB
 def test_the_megabytes_that_the_error_asks_for_are_accepted(epochs, steps, cost):

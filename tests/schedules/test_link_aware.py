@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.config import LinkAware
@@ -103,7 +103,6 @@ def test_a_ladder_out_of_order_is_refused():
     LinkAware(ladder=LADDER, step_s=0.1).decide(context(), [])
 
 
-@settings(deadline=None)
 @given(
     st.floats(1e-3, 1.0),
     st.lists(st.tuples(st.sampled_from(LADDER), st.floats(0, 1e4), st.floats(0.01, 1)), min_size=1, max_size=8),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.schedules import phase_starts
@@ -45,7 +45,6 @@ def test_phase_positions():
     assert not phase_position(phases, 0, 6).entering and not phase_position(phases, 5, 6).entering
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8), st.integers(0, 60))
 def test_every_phase_has_an_epoch(shares, more):
     epochs = len(shares) + more

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.config import Level, Prune, Stage
@@ -28,7 +28,6 @@ def test_prune_keeps_a_model_at_the_end_of_each_stage():
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=6), st.integers(0, 20))
 def test_spans_tile_the_run_and_end_where_the_level_ends(shares, more):
     epochs = len(shares) + more

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.compress.labels import extract_labels, pack_labels
@@ -145,7 +145,6 @@ def messages(draw):
     )
 
 
-@settings(deadline=None)
 @given(messages())
 def test_round_trip_of_all_fields(message):
     data = message.to_bytes()
@@ -171,7 +170,6 @@ def test_every_flipped_bit_is_seen(message):
     assert parse(bytes(data)) == message
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_foreign_bytes(data, marked):
     with pytest.raises(WireError):
