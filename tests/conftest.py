@@ -26,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # No node is taken away from a test: Ray Train need not start an actor that watches for it.
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
-# Examples have no deadline: on a busy machine any of them may be slow. `make test-slow` takes the profile "slow", in which
+# Examples have no deadline: on a busy machine any of them may be slow. With the profile "slow", of `make test-slow`,
 # `tests.examples` draws all of them.
 settings.register_profile("quick", deadline=None)
 settings.register_profile("slow", deadline=None)
