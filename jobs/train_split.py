@@ -4,7 +4,7 @@
     python jobs/train_split.py --recipe mnist5k_vgg11_deprune --dry-run
     python jobs/train_split.py --resume RUN_DIR
 
-The last line is a JSON object: recipe, accuracy, bytes_up, bytes_down, seconds, run_dir.
+The last line that it prints is a JSON object: recipe, accuracy, bytes_up, bytes_down, seconds, run_dir.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
+        value: Any = import_module("raysplit.utils.version").find_version()
     elif name in _HOMES:
         module, _, attribute = _HOMES[name].partition(":")
         value = getattr(import_module(module), attribute or name)
@@ -118,12 +118,3 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'raysplit' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
     globals()[name] = value
     return value
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("raysplit")
-    except PackageNotFoundError:
-        return "0+unknown"  # in a working directory of a Ray job, which is not installed

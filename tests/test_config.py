@@ -224,6 +224,45 @@ def test_with_settings(setting, read, value):
     assert before == copy
 
 
+@pytest.mark.parametrize(
+    ("setting", "read", "value"),
+    [
+        ("cut=1", lambda c: c.cut, "1"),
+        ("cut='1'", lambda c: c.cut, "1"),
+        ('cut="1"', lambda c: c.cut, "1"),
+        ("cut=007", lambda c: c.cut, "007"),
+        ("cut=1.10", lambda c: c.cut, "1.10"),
+        ("data.root=1.5", lambda c: c.data.root, "1.5"),
+        ("data.root=null", lambda c: c.data.root, None),
+        ("data.root='null'", lambda c: c.data.root, "null"),
+        ("data.root=/data #2", lambda c: c.data.root, "/data #2"),
+        ("data.root=[a]: b", lambda c: c.data.root, "[a]: b"),
+        ("data.name=true", lambda c: c.data.name, "true"),
+        ("data.name=2024-01-01", lambda c: c.data.name, "2024-01-01"),
+        ("data.name=12:30", lambda c: c.data.name, "12:30"),
+        ("model.name=1e3", lambda c: c.model.name, "1e3"),
+        ("model.name=null", lambda c: c.model.name, "null"),
+        ("name=0x10", lambda c: c.name, "0x10"),
+        ("ray.storage=1_000", lambda c: c.ray.storage, "1_000"),
+        ("model={name: 1e3, args: {depth: 1e1}}", lambda c: (c.model.name, c.model.args), ("1e3", {"depth": 10})),
+        ("data={name: no, size: 8}", lambda c: (c.data.name, c.data.size), ("no", 8)),
+        ("model.args.variant='1'", lambda c: c.model.args["variant"], "1"),
+        ("model.args.variant=1", lambda c: c.model.args["variant"], 1),
+        ("model.args.names=['1', b, 2]", lambda c: c.model.args["names"], ["1", "b", 2]),
+        ("train.device=0", lambda c: c.train.device, "0"),
+        ("train.lr=1", lambda c: c.train.lr, 1.0),
+    ],
+)
+def test_text_stays_text(setting, read, value):
+    found = read(config().with_settings([setting]))
+    assert found == value and type(found) is type(value)
+    assert read(config().with_settings(["data.size=16", "model.args.x=1", setting])) == value  # after edits of its node
+
+
+def test_settings_are_a_list():
+    assert "write ['train.epochs=3']" in fault(config().with_settings, "train.epochs=3")
+
+
 def test_settings_add_up():
     made = config().with_settings(["train.epochs=3", "train.batch_size=32", "train.epochs=4"])
     assert (made.train.epochs, made.train.batch_size) == (4, 32)
@@ -248,7 +287,8 @@ def test_settings_add_up():
         ("schedule.level=all.b4/b4", "unknown key 'level' in schedule"),
         ("train.epochs=0", "recipe demo: train.epochs: Input should be greater than or equal to 1 (got 0)"),
         ("train.in_flight=3", "recipe demo: train: batch_size 64 is not a multiple of in_flight 3"),
-        ("data.name=2024-01-01", "recipe demo: data.name: Input should be a valid string"),
+        ("name=", "recipe demo: name: Input should be a valid string"),
+        ("bottleneck.mode=1", "recipe demo: bottleneck.mode: Input should be 'paper' or 'raysplit' (got 1)"),
         ("train={1: 2}", "recipe demo: train: unknown key '1'"),
     ],
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from raysplit import recipes
@@ -49,6 +51,26 @@ def test_unknown_name():
         ConfigError, match=r"no recipe is called 'mnist5k_vgg11_deprun'\. Nearest: mnist5k_vgg11_deprune"
     ):
         recipes.get("mnist5k_vgg11_deprun")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (recipes.get("mnist5k_vgg11_deprune"), "mnist5k_vgg11_deprune is a config already, which needs no recipe()"),
+        (lambda: None, "this is an object of function; call the function, it returns the config"),
+        (Path("mine.json"), "a recipe is a name, path.py:function or a .json file, as text; this is an object of"),
+        (None, "this is an object of NoneType"),
+        (["mnist5k_vgg11_deprune"], "this is an object of list"),
+        ({}, "this is an object of dict"),
+        ("", "this is empty text"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_name(given, text):
+    for get in (recipes.get, recipes.get_ensemble, recipes.get_any):
+        with pytest.raises(ConfigError) as caught:
+            get(given)
+        assert text in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_users_recipe(tmp_path):

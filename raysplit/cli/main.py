@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from raysplit.cli import calibrate, check, device, export, inspect, kuberay, plan, predict, profile, report
+from raysplit.cli import calibrate, check, device, export, inspect, kuberay, plan, predict, profile, recipes, report
 from raysplit.cli.command import run_command
+from raysplit.utils.version import find_version
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,8 +15,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="raysplit",
         description="Split one neural network between a device and a server.",
     )
+    parser.add_argument("--version", action="version", version=f"raysplit {find_version()}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for verb in (profile, plan, calibrate, report, inspect, predict, device, export, check, kuberay):
+    for verb in (recipes, profile, plan, calibrate, report, inspect, predict, device, export, check, kuberay):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     return run_command(lambda: args.run(args))

@@ -247,7 +247,7 @@ class SplitConfig(Frozen):
         return levels
 
     def with_settings(self, settings: Iterable[str]) -> SplitConfig:
-        """Return a copy with `key.path=value` settings applied; values are read as YAML.
+        """Return a copy with `key.path=value` settings applied; values are YAML, but text where the field holds text.
 
         Raises ConfigError for a setting without `=`, an unknown key or a value of the wrong kind.
         """

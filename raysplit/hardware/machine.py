@@ -81,7 +81,7 @@ def read_machines(path: str) -> tuple[Machine, ...]:
     >>> [device.name for device in read_machines("devices.yaml")]
     ['camera']
     """
-    tree = read_yaml(path)
+    tree = read_yaml(path, list[Machine] | _File)
     devices = parse(_File, {"devices": tree} if isinstance(tree, list) else tree, where=path).devices
     if not devices:
         raise ConfigError(f"{path}: devices: there is none; list at least one")

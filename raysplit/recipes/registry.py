@@ -24,6 +24,7 @@ def add(config: SplitConfig | EnsembleConfig) -> None:
 
 def find_any(name: str) -> SplitConfig | EnsembleConfig:
     """Return a recipe's config of either kind; raises like `find`."""
+    _check_name(name)
     try:
         return find(name, SplitConfig)
     except ConfigError as err:
@@ -36,8 +37,9 @@ def find_any(name: str) -> SplitConfig | EnsembleConfig:
 def find(name: str, kind: type[Config]) -> Config:
     """Return a recipe's config by name, by `path.py:function`, or from a JSON file like a run's config.json.
 
-    Raises ConfigError for an unknown name, and for a recipe of the other kind.
+    Raises ConfigError for an unknown name, for what is no text, and for a recipe of the other kind.
     """
+    _check_name(name)
     if name.endswith(".json"):
         file = Path(name).expanduser()
         if not file.is_file():
@@ -57,6 +59,16 @@ def find(name: str, kind: type[Config]) -> Config:
     if not isinstance(config, kind):
         raise ConfigError(f"recipe {name} is a {type(config).__name__}; it is for {_JOBS[type(config)]}")
     return config
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name:
+        return
+    if isinstance(name, SplitConfig | EnsembleConfig):
+        raise ConfigError(f"{name.name} is a config already, which needs no recipe(); use it as it is")
+    got = f"an object of {type(name).__name__}" if name != "" else "empty text"
+    hint = "; call the function, it returns the config" if callable(name) else ""
+    raise ConfigError(f"a recipe is a name, path.py:function or a .json file, as text; this is {got}{hint}")
 
 
 def names(kind: type) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -117,4 +118,5 @@ def _boundary_values(domain: Domain) -> list[Any]:
 
 
 def _format_setting(value: Any) -> str:
-    return "null" if value is None else str(value)
+    """Return a value as the text of a setting; text is quoted, so that it stays text."""
+    return json.dumps(value, ensure_ascii=False, default=str)

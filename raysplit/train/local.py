@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 
 from raysplit.config import SplitConfig
@@ -12,8 +13,11 @@ from raysplit.train.epoch import StepCallback
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.train.run import read_newest_state, run
+from raysplit.train.summary import epoch_line
+from raysplit.utils.progress import show_progress_by_default
 from raysplit.utils.storage import dated
 
+_log = logging.getLogger(__name__)
 _KEEP = 2
 
 
@@ -21,7 +25,8 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
     """Train a recipe in this process and return its summary (docs/run-record.md).
 
     A `run_dir` that holds checkpoints of the same recipe is resumed from the newest, and ends with the weights of
-    a run that was never stopped. None: a new folder under `ray.storage`.
+    a run that was never stopped. None: a new folder under `ray.storage`. A line for each epoch is logged, and printed
+    where the application has not set up logging.
 
     >>> from raysplit import read_run
     >>> stopped = read_run("stopped_run")
@@ -31,7 +36,11 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
     """
     folder = RunDir.at(run_dir or f"{config.ray.storage}/{dated(config.name)}")
 
+    show_progress_by_default()
+
     def save(loop: Loop) -> None:
+        if loop.records:
+            _log.info(epoch_line(loop.records[-1], config.train.epochs))
         folder.write(posixpath.join(dated("checkpoint"), STATE), pack_state(loop.state()))
         for old in folder.checkpoints()[:-_KEEP]:
             folder.delete(old)

@@ -1,4 +1,4 @@
-"""Where progress goes: the library logs it, and a job, a worker or a notebook shows it with `show_progress`."""
+"""Where progress goes: the library logs it, and a job, a worker or a run without other logging shows it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def show_progress() -> None:
         logger.addHandler(_StdoutHandler())
     logger.setLevel(logging.INFO)
     logger.propagate = False  # Ray's handlers of the root logger would print each line again
+
+
+def show_progress_by_default() -> None:
+    """Show progress, unless the application has said by its own logging what is shown."""
+    if not logging.getLogger("raysplit").hasHandlers():
+        show_progress()
 
 
 class _StdoutHandler(logging.Handler):

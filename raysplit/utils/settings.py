@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from raysplit.errors import ConfigError, nearest
 from raysplit.utils.frozen import describe
+from raysplit.utils.typed_yaml import kind_of_entry, read_as, read_setting
 from raysplit.utils.user_code import CLASS_PATH, UserClass
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -46,10 +47,13 @@ def loads(kind: type[Config], text: str, where: str) -> Config:
     return parse(kind, tree, where)
 
 
-def read_yaml(path: str) -> Any:
-    """Return the content of a YAML file; ConfigError, one line that names the file, where it cannot be read."""
+def read_yaml(path: str, kind: Any) -> Any:
+    """Return the content of a YAML file that describes a `kind`, whose texts stay texts (`typed_yaml.read_as`).
+
+    Raises ConfigError, one line that names the file, where it cannot be read.
+    """
     try:
-        return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+        return read_as(Path(path).expanduser().read_text(encoding="utf-8"), kind)
     except OSError as err:
         raise ConfigError(f"{path} cannot be read: {err.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as err:
@@ -68,11 +72,11 @@ def read_named_or_file(kind: type[Config], named: Mapping[str, Config], text: st
         raise ConfigError(
             f"'{text}' is neither a {what} nor a file that describes one. {nearest(text, named)} {hint}".rstrip()
         )
-    return parse(kind, read_yaml(text), where=f"{what} file '{text}'")
+    return parse(kind, read_yaml(text, kind), where=f"{what} file '{text}'")
 
 
 def with_settings(config: Config, settings: Iterable[str], where: str) -> Config:
-    """Return a copy with `key.path=value` settings applied; values are read as YAML.
+    """Return a copy with `key.path=value` settings applied; values are read by `read_setting`.
 
     Objects that the config holds in memory are kept, unless a setting replaces them. Raises ConfigError for a
     setting without `=`, an unknown key or a value of the wrong kind.
@@ -81,32 +85,24 @@ def with_settings(config: Config, settings: Iterable[str], where: str) -> Config
     >>> with_settings(TrainConfig(), ["epochs=3", "lr=1e-3"], where="demo").lr
     0.001
     """
+    if isinstance(settings, str):
+        raise ConfigError(f"settings are a list of texts, not one text; write ['{settings}']")
     tree = dict(config)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"setting '{setting}' has no '='; write key.path=value")
-        _put(tree, path, _value(setting, text))
+        _put(tree, config, path, setting, text)
     return parse(type(config), tree, where)
 
 
-def _value(setting: str, text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        reason = " ".join(str(err).split())
-        raise ConfigError(f"the value of setting '{setting}' is not YAML: {reason}") from None
-    try:
-        # YAML 1.1 reads 1e-3 as text, because it has no dot.
-        return float(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else value
-    except ValueError:
-        return value
-
-
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+def _put(tree: dict[str, Any], config: BaseModel, path: str, setting: str, text: str) -> None:
     """Set one value; every node on the way to it becomes a dict or list of its own, all others stay as they are."""
     keys = path.split(".")
     node: Any = tree
+    kind: Any = type(config)
+    origin: Any = config
+    """What the config had in the node's place: it tells the kind where the field alone does not."""
     for depth, name in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list) and name.isdigit() and int(name) < len(node):
@@ -115,10 +111,20 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
             key = name
         else:
             raise _unknown(node, name, ".".join(keys[:depth]), path)
+        kind, origin = kind_of_entry(kind, name), _entry(origin, key)
         if last:
-            node[key] = value
+            node[key] = read_setting(setting, text, kind)
         else:
+            kind = type(origin) if isinstance(origin, BaseModel) else kind
             node[key] = node = _editable(node[key])
+
+
+def _entry(node: Any, key: str | int) -> Any:
+    if isinstance(node, BaseModel):
+        return getattr(node, str(key), None)
+    if isinstance(node, list | tuple) and isinstance(key, int):
+        return node[key] if key < len(node) else None
+    return None
 
 
 def _editable(node: Any) -> Any:

@@ -6,9 +6,23 @@ import re
 
 import pytest
 
+import raysplit
+from raysplit import recipes
 from raysplit.cli.main import main
 
-VERBS = ["profile", "plan", "calibrate", "report", "inspect", "predict", "device", "export", "check", "kuberay"]
+VERBS = [
+    "recipes",
+    "profile",
+    "plan",
+    "calibrate",
+    "report",
+    "inspect",
+    "predict",
+    "device",
+    "export",
+    "check",
+    "kuberay",
+]
 
 
 def test_the_help_has_a_line_for_each_verb(capsys):
@@ -23,6 +37,20 @@ def test_each_verb_has_a_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
     assert stop.value.code == 0 and f"usage: raysplit {verb}" in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"raysplit {raysplit.__version__}\n"
+
+
+def test_the_recipes_are_listed_with_a_line_each(capsys):
+    assert main(["recipes"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[0] == "recipe"
+    assert [line.split()[0] for line in lines] == [*recipes.names(), *recipes.ensemble_names()]
+    assert all(re.search(r" on \w+.*\d epochs$", line) for line in lines)
 
 
 def test_a_verb_is_needed(capsys):

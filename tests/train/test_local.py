@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from safetensors.torch import load
@@ -16,6 +18,12 @@ SIDES = ("device", "server")
 
 def weights(run_dir) -> list[bytes]:
     return [RunDir.at(str(run_dir)).read(f"{side}.safetensors") for side in SIDES]
+
+
+def test_a_line_for_each_epoch(squeezed, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "raysplit"):
+        train_local(squeezed, run_dir=str(tmp_path / "run"))
+    assert [line.split(" ")[:2] for line in caplog.messages] == [["epoch", "1/2"], ["epoch", "2/2"]]
 
 
 class Stop(Exception):

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from raysplit.utils.progress import show_progress
+from raysplit.utils.progress import show_progress, show_progress_by_default
 
 
 @pytest.fixture
@@ -25,6 +25,18 @@ def test_progress_is_printed_once_a_plain_line_each(logger, capsys):
     show_progress()
     log.info("epoch 1/2")
     log.debug("a detail")
+    assert capsys.readouterr().out == "epoch 1/2\n"
+
+
+def test_progress_is_shown_where_no_logging_is_set_up(logger, capsys, monkeypatch):
+    root, log = logging.getLogger(), logging.getLogger("raysplit.train.local")
+    theirs = logging.NullHandler()
+    monkeypatch.setattr(root, "handlers", [theirs])
+    show_progress_by_default()
+    log.info("theirs to show")
+    monkeypatch.setattr(root, "handlers", [])
+    show_progress_by_default()
+    log.info("epoch 1/2")
     assert capsys.readouterr().out == "epoch 1/2\n"
 
 
