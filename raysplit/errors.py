@@ -42,6 +42,10 @@ class CodecError(RaysplitError):
     """A tensor that a codec cannot compress at the requested level."""
 
 
+class DivergenceError(RaysplitError):
+    """Training whose loss, gradients or weights are NaN or infinite."""
+
+
 class BundleError(RaysplitError):
     """A folder that is not a bundle, or a bundle with a missing, damaged or contradictory file."""
 

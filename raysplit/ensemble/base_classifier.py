@@ -54,7 +54,7 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
     """Train the base, or continue from its last epoch, and write it; every process of `parallel` calls this.
 
     `log` gets a line after each epoch. Raises DataError for data that cannot be used, ModelError for a model that
-    cannot be built or a loss that diverges, and as `initial_base`.
+    cannot be built, DivergenceError for a training that diverges, and as `initial_base`.
     """
     config, folder, parallel = context.config, context.folder, parallel or DataParallel()
     settings = config.base.train.replaced(seed=mix(config.seed, config.base.train.seed, "base") % 2**31)

@@ -46,8 +46,9 @@ def build_ensemble(
 
     `location` is a path or URI; `runner` says where the heavy stages run, by default in this process; `log` gets
     progress, a line at a time. Raises ConfigError for a folder that holds a build of another config, and for class
-    groups or devices that are impossible; ModelError for a base that cannot be cut, or a training that diverges;
-    DataError for data that cannot be used, or that differ from those the build was started with.
+    groups or devices that are impossible; ModelError for a base that cannot be cut;
+    DivergenceError for a training that diverges; DataError for data that cannot be used, or that differ from those the
+    build was started with.
 
     >>> from raysplit.folders.build_dir import BuildDir
     >>> summary = build_ensemble(BuildDir.at("build").config(), "build")  # a finished build is not built again

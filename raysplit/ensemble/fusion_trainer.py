@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from raysplit.config import FusionConfig
 from raysplit.data import batch_order
 from raysplit.ensemble.fusion import Fusion, draw_presence
-from raysplit.errors import ConfigError, ModelError
+from raysplit.errors import ConfigError, DivergenceError
 from raysplit.records.build_stages import FusionEpoch
 from raysplit.torch_utils.compute import autocast, compiling, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
@@ -48,8 +48,8 @@ def train_fusion(
 ) -> TrainedFusion:
     """Train a fusion; keep the epoch with the best validation accuracy, of equal ones that with the lowest loss.
 
-    `widths` are the numbers of features of the sub-models. A pure function of its arguments. Raises ModelError where
-    a loss is not a number.
+    `widths` are the numbers of features of the sub-models. A pure function of its arguments. Raises
+    DivergenceError for a loss that is NaN or infinite.
     """
     device = pick_device(config.device)
     with seeded(mix(seed, "fusion"), torch.device("cpu")):
@@ -65,7 +65,8 @@ def train_fusion(
     for epoch in range(config.epochs):
         order = batch_order(len(train.labels), size, mix(seed, "fusion"), epoch)
         total = 0.0
-        for number, rows in enumerate(order, start=epoch * steps):
+        for step_number, rows in enumerate(order):
+            number = epoch * steps + step_number
             present = draw_presence(len(rows), len(widths), config.feature_dropout, generator("lost", seed, number))
             with compiling():
                 with autocast(device, config.precision):
@@ -74,20 +75,25 @@ def train_fusion(
                 loss = cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
                 torch.autograd.backward(loss)
             optimizer.step(number)
-            total += loss.item()
+            value = loss.item()
+            _require_finite(value, f"epoch {epoch + 1}, step {step_number + 1}/{steps}", config)
+            total += value
         val_logits = _compute_logits(fusion, val.features)
         val_accuracy = _accuracy(val_logits, val.labels)
         val_loss = cross_entropy(val_logits, val.labels).item()
-        if not math.isfinite(total) or not math.isfinite(val_loss):
-            raise ModelError(
-                f"the fusion has diverged: the loss of epoch {epoch + 1} is not a number; set fusion.lr below "
-                f"{config.lr:g}"
-            )
+        _require_finite(val_loss, f"the validation after epoch {epoch + 1}", config)
         records.append(FusionEpoch(epoch=epoch, loss=total / steps, val_loss=val_loss, val_accuracy=val_accuracy))
         if (val_accuracy, -val_loss) > best:
             best, weights = (val_accuracy, -val_loss), copy.deepcopy(fusion.state_dict())
     fusion.load_state_dict(weights)
     return TrainedFusion(fusion.cpu().eval(), tuple(records))
+
+
+def _require_finite(loss: float, where: str, config: FusionConfig) -> None:
+    if not math.isfinite(loss):
+        raise DivergenceError(
+            f"the fusion has diverged in {where}: the loss is {loss}; set fusion.lr below {config.lr:g}"
+        )
 
 
 def accuracy_without(fusion: Fusion, test: FeatureSet, lost: int) -> float:

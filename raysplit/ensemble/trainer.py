@@ -16,9 +16,10 @@ from raysplit.config import ClassifierFit
 from raysplit.data import batch_order
 from raysplit.ensemble.forward import as_feature_classifier
 from raysplit.ensemble.samples import Samples
-from raysplit.errors import ModelError
+from raysplit.errors import DivergenceError
 from raysplit.records.build_stages import ClassifierEpoch
 from raysplit.torch_utils.compute import autocast, compiling, pick_device
+from raysplit.torch_utils.finite import find_non_finite
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 
@@ -106,9 +107,11 @@ class ClassifierTrainer:
         return tuple(self._records)
 
     def epochs(self) -> Iterator[ClassifierEpoch]:
-        """Train the remaining epochs; ModelError where the loss of an epoch is not a number."""
+        """Train the remaining epochs; DivergenceError for a loss, or weights after an epoch, that are not finite."""
         while len(self._records) < self.config.epochs:
             record = self._train_epoch(len(self._records))
+            if (weight := find_non_finite(self._objective.model)) is not None:
+                raise self._diverged(f"after epoch {record.epoch + 1}", f"{weight} is NaN or infinite")
             if self._evaluate is not None:
                 record = record.model_copy(update={"val_accuracy": self._evaluate()})
             self._records.append(record)
@@ -124,14 +127,23 @@ class ClassifierTrainer:
         for number, rows in enumerate(order, start=epoch * self._steps_per_epoch):
             seed = mix(self.config.seed, "fit", number, rank)
             with seeded(seed, self._device):
-                total += self._backward(rows[rank::world], seed)
+                loss = self._backward(rows[rank::world], seed)
+            if not math.isfinite(loss):
+                step = number - epoch * self._steps_per_epoch + 1
+                raise self._diverged(
+                    f"in epoch {epoch + 1}/{self.config.epochs}, step {step}/{len(order)}", f"the loss is {loss}"
+                )
+            total += loss
             self._optimizer.step(number)
-        if not math.isfinite(total):
-            raise ModelError(
-                f"{self._name} has diverged: the loss of epoch {epoch + 1} is not a number; begin again with a "
-                f"learning rate below {self.config.lr:g}"
-            )
         return ClassifierEpoch(epoch=epoch, loss=total / len(order), seconds=time.perf_counter() - start)
+
+    def _diverged(self, where: str, reason: str) -> DivergenceError:
+        done = len(self._records)
+        kept = f"the last good epoch is {done}" if done else "no epoch was good"
+        return DivergenceError(
+            f"{self._name} has diverged {where}: {reason}; begin again with a learning rate below {self.config.lr:g} "
+            f"({kept})"
+        )
 
     def _backward(self, rows: Tensor, seed: int) -> float:
         """Add the gradients of some rows and return their loss."""
@@ -150,7 +162,9 @@ class ClassifierTrainer:
         return {"rows": rows, "weights": self._objective.state_dict(), "optimizer": self._optimizer.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint of the same training."""
+        """Continue from a checkpoint of the same training; DivergenceError for one with weights that are not finite."""
         self._records = [ClassifierEpoch.model_validate(row) for row in state["rows"]]
         self._objective.load_state_dict(state["weights"])
+        if (weight := find_non_finite(self._objective.model)) is not None:
+            raise self._diverged("before its last checkpoint", f"{weight} is NaN or infinite there")
         self._optimizer.restore(state["optimizer"])

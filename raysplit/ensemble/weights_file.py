@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from raysplit.config import Precision
-from raysplit.errors import BundleError, ModelError
+from raysplit.errors import BundleError, DivergenceError
 
 _KEY = "raysplit"
 """The only metadata key: safetensors writes several in any order, and equal weights should give equal files."""
@@ -58,7 +58,8 @@ def pack(state_dict: Mapping[str, Tensor], precision: Precision) -> bytes:
     bf16 with one number for each row (dimension 0): X ≈ int8 · scale, off by at most half a scale. A bf16 scale takes
     half the bytes of an fp32 one and has its range; its rounding costs the largest weight of a row at most a quarter
     of a step. Floats of one dimension, or of one row (tokens and positions of a ViT, whose values a single scale would
-    have to cover), are bf16. Raises ModelError for a weight that is not finite.
+    have to cover), are bf16. Raises DivergenceError for a weight that is not
+    finite.
 
     >>> weights = {"weight": torch.tensor([[1.0, -0.5], [0.0, 0.25]])}
     >>> unpack(pack(weights, "int8"), "example")["weight"].shape
@@ -71,7 +72,9 @@ def pack(state_dict: Mapping[str, Tensor], precision: Precision) -> bytes:
             stored[name] = tensor
             continue
         if not tensor.isfinite().all():
-            raise ModelError(f"weight {name} is not finite and cannot be stored; train again at a lower learning rate")
+            raise DivergenceError(
+                f"weight {name} is not finite and cannot be stored; train again at a lower learning rate"
+            )
         if precision == "fp32" or name.endswith(_STATISTICS):
             stored[name] = tensor.float()
         elif precision == "bf16" or tensor.dim() < 2 or len(tensor) < 2 or not tensor.numel():
@@ -87,7 +90,7 @@ def unpack(data: bytes, name: str) -> dict[str, Tensor]:
     """Return a state dict from the bytes of a safetensors file, floats in fp32.
 
     Quantized weights are restored in files that `pack` wrote; `name` is what errors call the file. Raises BundleError
-    for a pickle and anything else that is not safetensors: no other format is tried.
+    for a pickle and anything else that is not safetensors (no other format is tried), and for a tensor that holds NaN.
     """
     try:
         tensors = load(data)
@@ -110,6 +113,12 @@ def unpack(data: bytes, name: str) -> dict[str, Tensor]:
                 "it, or write it again"
             )
         _dequantize(tensors, name)
+    for key, tensor in tensors.items():
+        if tensor.isnan().any():
+            raise BundleError(
+                f"{key} in {name} holds NaN: it comes from a training that diverged; use other weights, or train again "
+                "at a lower learning rate"
+            )
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 
 

@@ -195,13 +195,21 @@ class Family:
         return shared
 
     def _read(self, file: str, side: Side, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights of one side of a level, copied, in the dtypes of the half: a view would hold the file."""
+        """Return the weights of one side of a level, copied, in the dtypes of the half: a view would hold the file.
+
+        Raises BundleError for a tensor that holds NaN.
+        """
         state = {}
         with safe_open(self._bundle.path(file), framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 key = name.removeprefix(f"{side}.")
                 if key != name:
                     tensor: Tensor = stored.get_tensor(name)
+                    if tensor.isnan().any():
+                        raise BundleError(
+                            f"{name} in {file} of family '{self._bundle.location}' holds NaN: its training diverged; "
+                            "train the family again with a lower train.lr"
+                        )
                     state[key] = tensor.to(expected[key].dtype if key in expected else tensor.dtype, copy=True)
         return state
 

@@ -15,7 +15,7 @@ from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positio
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.data import batch_order, load, mean_std, prepare_batch
-from raysplit.errors import WireError
+from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.records.epoch import Mode
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
@@ -23,6 +23,7 @@ from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
+from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_weights
 from raysplit.train.halves import build_device_half
 from raysplit.train.local_head import flatten
 from raysplit.wire.message import Kind, Message, parse
@@ -46,8 +47,8 @@ class DeviceSide:
         self._steps = len(self._sets["train"].labels) // self._train.batch_size
         paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
         # The head's parameters come last, so that the optimizer's state has the same layout without a head.
-        trained = self._half if self._head is None else nn.ModuleList([self._half, self._head])
-        self._optimizer = HalfOptimizer(trained, self._train, self._steps * self._train.epochs, paper)
+        self._trained = self._half if self._head is None else nn.ModuleList([self._half, self._head])
+        self._optimizer = HalfOptimizer(self._trained, self._train, self._steps * self._train.epochs, paper)
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
         self._mode: Mode = "joint"
         self._use_level(config.levels()[0])
@@ -93,8 +94,11 @@ class DeviceSide:
                 self._half.encoder.reset_logits(generator)
 
     def forward(self) -> Uplink:
-        """Send the next micro-batch."""
-        with self._timing():
+        """Send the next micro-batch.
+
+        Raises DivergenceError for a local loss, or an activation without a code, that is NaN or infinite.
+        """
+        with self._timing(), self._locating(self._next):
             number, z, penalty, labels = self._encode()
             message = self._compress(z, number, mix(self._train.seed, "picks", number))
             if self._mode == "joint":
@@ -122,9 +126,10 @@ class DeviceSide:
         """Train on the next step's images by the local loss; nothing crosses."""
         start, loss, correct, count = time.perf_counter(), 0.0, 0, 0
         for _ in range(self._train.in_flight):
-            number, z, penalty, labels = self._encode()
-            message = self._compress(z, number, mix(self._train.seed, "picks", number))
-            grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
+            with self._locating(self._next):
+                number, z, penalty, labels = self._encode()
+                message = self._compress(z, number, mix(self._train.seed, "picks", number))
+                grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
             self._apply(number, z, penalty, grad)
             loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
         return LocalScore(loss, correct, count, time.perf_counter() - start)
@@ -145,6 +150,7 @@ class DeviceSide:
         logits = self._local_logits(self._up.extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
         loss = cross_entropy(logits.float(), target).item()
+        require_finite_loss(loss)
         correct = int((logits.argmax(1) == target).sum())
         return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start)
 
@@ -163,13 +169,14 @@ class DeviceSide:
         return pack_state(state | {"level": str(self._level)})
 
     def restore(self, packed: bytes) -> None:
-        """Go back to a state that `state` returned."""
+        """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
         state = unpack_state(packed)
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
         self._use_level(Level(state["level"]))
         if self._head is not None:
             self._head.load_state_dict(state["head"])
+        require_finite_weights(self._trained, "device")
 
     def _use_level(self, level: Level) -> None:
         self._level, channel_dim = level, self._cut.channel_dim
@@ -199,6 +206,8 @@ class DeviceSide:
 
     @torch.no_grad()
     def _encode_batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if index == 0:
+            require_finite_weights(self._trained, "device")
         data, size = self._sets[split], self._train.batch_size
         rows = slice(index * size, (index + 1) * size)
         self._half.eval()
@@ -226,12 +235,14 @@ class DeviceSide:
             logits = self._local_logits(code, training=True)
         loss = cross_entropy(logits.float(), target)
         (loss / self._train.in_flight).backward()
+        value = loss.item()
+        require_finite_loss(value)
         assert code.grad is not None
         mask, level = positions(message), UNCOMPRESSED.replaced(top=message.top)
         kept = QuantizingCodec(level, "down", self._cut.channel_dim).compress(
             code.grad, number, message.channels, mask=mask
         )
-        return extract(kept, mask), (loss.item(), int((logits.argmax(1) == target).sum()))
+        return extract(kept, mask), (value, int((logits.argmax(1) == target).sum()))
 
     def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
         """Backpropagate a gradient through the half; step after the last micro-batch of a step."""
@@ -250,7 +261,12 @@ class DeviceSide:
         """Return the message for a code; `seed` draws the random picks of training."""
         encoder = self._half.encoder
         kept = None if encoder is None else encoder.choose_channels(self._level.channels)
-        return self._up.compress(z, number, kept, seed)
+        try:
+            return self._up.compress(z, number, kept, seed)
+        except CodecError:
+            if z.isfinite().all():
+                raise
+            raise DivergenceError("the activation at the cut is NaN or infinite") from None
 
     def _send(self, message: Message, labels: torch.Tensor) -> Uplink:
         label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()
@@ -264,6 +280,9 @@ class DeviceSide:
     def _images(self, images: torch.Tensor, augment: str, seed: int) -> torch.Tensor:
         x = prepare_batch(images, self._mean, self._std, augment, seed).to(self._torch_device)
         return x.to(memory_format=torch.channels_last) if self._train.channels_last else x
+
+    def _locating(self, number: int) -> AbstractContextManager[None]:
+        return locate_step(self._train, self._steps, number)
 
     def _autocast(self) -> AbstractContextManager[None]:
         return autocast(self._torch_device, self._train.precision)

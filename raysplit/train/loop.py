@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from raysplit.config import SplitConfig
-from raysplit.errors import DataError
+from raysplit.errors import DataError, DivergenceError
 from raysplit.records.epoch import EpochRecord, Mode
 from raysplit.schedules.base import Decision, next_decision
 from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
+from raysplit.train.divergence import diverged
 from raysplit.train.epoch import Clock, StepCallback, TrainingPass
 from raysplit.train.halves import build_server_half
 from raysplit.train.predict import predict_epoch_s_by_link
@@ -71,12 +72,16 @@ class Loop:
         self._context = run_context(config, built.code_shape, built.cut.channel_dim, classes, self.steps)
 
     def epochs(self) -> Iterator[EpochRecord]:
-        """Train the epochs that are left, validate after each, test after the last."""
+        """Train the epochs that are left, validate after each, test after the last.
+
+        Raises DivergenceError, which names the epoch and the step, as soon as a loss or a weight is NaN or infinite;
+        the epoch has no record then.
+        """
         while len(self.records) < self.config.train.epochs:
             record = self._epoch(len(self.records))
-            self.records.append(record)
-            if len(self.records) == self.config.train.epochs:
+            if record.epoch == self.config.train.epochs - 1:
                 self.test = self._test(record.mode)
+            self.records.append(record)
             yield record
 
     def _test(self, mode: Mode) -> TestResult:
@@ -165,11 +170,19 @@ class Loop:
 
         While the device half is frozen, the validation messages cross once and are cached.
         """
+        try:
+            return _mean(self._score(split, traffic, clock, mode))
+        except DivergenceError as err:
+            name = {"val": "validation", "test": "test"}[split]
+            where = f"the {name} after epoch {len(self.records) + 1}/{self.config.train.epochs}"
+            raise diverged(self.config.train, where, err) from None
+
+    def _score(self, split: Split, traffic: Traffic, clock: Clock, mode: Mode) -> list[Score]:
         batches = range(self._batches(split))
         if mode == "alone":
-            return _mean([clock.wait_score(self._device.evaluate_alone(split, index)) for index in batches])
+            return [clock.wait_score(self._device.evaluate_alone(split, index)) for index in batches]
         frozen, cached = mode in ("frozen", "cached") and split == "val", self._server.cache.validation
-        scores = []
+        scores: list[Score] = []
         for index in batches:
             if frozen and index < len(cached):
                 activation, labels = (parse(data) for data in cached[index])
@@ -179,7 +192,7 @@ class Loop:
                     cached.append((activation.to_bytes(), labels.to_bytes()))
             with clock:
                 scores.append(self._server.score(index, activation, labels))
-        return _mean(scores)
+        return scores
 
     def _fetch(self, split: Split, index: int, traffic: Traffic, clock: Clock) -> tuple[Message, Message]:
         activation, labels = clock.wait_uplink(self._device.evaluate(split, index))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raysplit.config import SplitConfig, loads
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, DivergenceError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import unpack_state
@@ -19,16 +19,40 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
     """Drive a loop from a checkpoint to its end, write the record, and return the summary.
 
     `save` is called once before the first epoch and after each, so that a run can be resumed wherever it stops.
-    Raises ConfigError when the folder holds a run of another config.
+    Raises ConfigError when the folder holds a run of another config, and DivergenceError for a training that diverges:
+    nothing of that epoch is written.
     """
     text = loop.config.model_dump_json(indent=2)
     if folder.has("config.json") and folder.config() != loads(SplitConfig, text, "this run's config"):
         raise ConfigError(f"'{folder.path}' holds a run of another config; give each run its own directory")
     folder.write("config.json", text.encode())
-    if start is not None:
-        loop.restore(start)
-    else:
+    if start is None:
         save(loop)
+    else:
+        _restore(loop, folder, start)
+    try:
+        _train(loop, folder, save)
+    except DivergenceError as err:
+        done = len(loop.records)
+        when = f"after epoch {done}" if done else "before the first epoch"
+        newest = f"{folder.location}/{folder.checkpoints()[-1]}"
+        raise DivergenceError(f"{err}. The last good checkpoint, {when}, is {newest}") from None
+    summary = summarize(loop, folder.location)
+    folder.write_summary(summary)
+    return summary
+
+
+def _restore(loop: Loop, folder: RunDir, state: dict[str, Any]) -> None:
+    try:
+        loop.restore(state)
+    except DivergenceError as err:
+        raise DivergenceError(
+            f"the run in '{folder.path}' has diverged, and its newest checkpoint with it: {err}; begin again with "
+            f"train.lr below {loop.config.train.lr:g}"
+        ) from None
+
+
+def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
     for record in loop.epochs():
         folder.write_records(loop.records)
         if record.test_accuracy is not None:
@@ -38,9 +62,6 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
         save(loop)
     folder.write_records(loop.records)
     folder.write_weights(loop.weights())
-    summary = summarize(loop, folder.location)
-    folder.write_summary(summary)
-    return summary
 
 
 def read_newest_state(folder: RunDir) -> dict[str, Any] | None:

@@ -14,13 +14,14 @@ from raysplit.compress.labels import extract_labels
 from raysplit.compress.quantizing_codec import extract, positions
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import FreezeAndCache, Level, SplitConfig
-from raysplit.errors import WireError
+from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.activation_cache import ActivationCache, shift_codes
 from raysplit.train.device import Score
+from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_weights
 from raysplit.train.halves import BuiltServer
 from raysplit.train.local_head import flatten, unflatten
 from raysplit.wire.message import Kind, Message
@@ -75,16 +76,28 @@ class ServerSide:
         """Train on micro-batch `number`; return the gradient message for the device and the score.
 
         The gradient holds the same channels and positions as the activation, so both directions cost the same.
-        The optimizer steps after the last micro-batch of a step.
+        The optimizer steps after the last micro-batch of a step. Raises DivergenceError for a loss or a gradient that
+        is NaN or infinite, as all training here does.
         """
         z, target = self._receive(number, activation, labels)
-        score = self._train(number, z.requires_grad_(), target)
-        assert z.grad is not None
+        with self._locating(number):
+            score = self._train(number, z.requires_grad_(), target)
+            assert z.grad is not None
+            return self._compress_gradient(z.grad, number, activation), score
+
+    def _compress_gradient(self, grad: torch.Tensor, number: int, activation: Message) -> Message:
         channels, mask = activation.channels, positions(activation)
-        if self._level.feedback:
-            return self._feedback.compress(self._down, z.grad, number, channels, mask), score
-        seed = mix(self._config.seed, "round", number)
-        return self._down.compress(z.grad, number, channels, seed, mask), score
+        # Grids of 8 bits and below have no code for NaN.
+        if self._level.down_bits > 8 and not grad.sum(dtype=torch.float32).isfinite():
+            raise DivergenceError("the gradient at the cut is NaN or infinite")
+        try:
+            if self._level.feedback:
+                return self._feedback.compress(self._down, grad, number, channels, mask)
+            return self._down.compress(grad, number, channels, mix(self._config.seed, "round", number), mask)
+        except CodecError:
+            if grad.isfinite().all():
+                raise
+            raise DivergenceError("the gradient at the cut is NaN or infinite") from None
 
     def adopt_head(self, weights: Message) -> None:
         """Load the device's local head into this half."""
@@ -96,7 +109,8 @@ class ServerSide:
     def train_one_way(self, number: int, activation: Message, labels: Message) -> Score:
         """Train on micro-batch `number`; no gradient goes back to the device."""
         z, target = self._receive(number, activation, labels)
-        return self._train(number, self._augment(z, number), target)
+        with self._locating(number):
+            return self._train(number, self._augment(z, number), target)
 
     def train_from_cache(self, epoch: int, first: int) -> Iterator[Score]:
         """Train an epoch on the cached messages, reshuffled; micro-batches are numbered from `first`."""
@@ -107,7 +121,9 @@ class ServerSide:
             z, target = torch.cat([z for z, _ in pairs]), torch.cat([target for _, target in pairs])
             order = torch.randperm(len(target), generator=generator).to(target.device)
             for rows in order.split(len(pairs[0][1])):
-                yield self._train(number, self._augment(z[rows], number), target[rows])
+                with self._locating(number):
+                    score = self._train(number, self._augment(z[rows], number), target[rows])
+                yield score
                 number += 1
 
     def _augment(self, z: torch.Tensor, number: int) -> torch.Tensor:
@@ -127,8 +143,13 @@ class ServerSide:
 
     @torch.no_grad()
     def score(self, index: int, activation: Message, labels: Message) -> Score:
-        """Score evaluation batch `index`, in eval mode."""
+        """Score evaluation batch `index`, in eval mode.
+
+        Raises DivergenceError for a loss, or before the first batch for weights, that are NaN or infinite.
+        """
         z, target = self._receive(index, activation, labels)
+        if index == 0:
+            require_finite_weights(self._half, "server")
         self._half.eval()
         with self._autocast():
             logits = self._half(z)
@@ -144,8 +165,9 @@ class ServerSide:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state` returned."""
+        """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
         self._half.load_state_dict(state["half"])
+        require_finite_weights(self._half, "server")
         self._optimizer.restore(state["optimizer"])
         self._feedback.restore(state["feedback"])
         self.cache.restore(state["kept"])
@@ -162,10 +184,14 @@ class ServerSide:
             z = z.to(memory_format=torch.channels_last)
         return z, target.to(self._torch_device)
 
+    def _locating(self, number: int) -> AbstractContextManager[None]:
+        return locate_step(self._config, self._steps // self._config.epochs, number)
+
     def _autocast(self) -> AbstractContextManager[None]:
         return autocast(self._torch_device, self._config.precision)
 
 
 def _score(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> Score:
-    correct = int((logits.argmax(1) == target).sum())
-    return Score(loss.item() * len(target), correct, len(target))
+    value, correct = loss.item(), int((logits.argmax(1) == target).sum())
+    require_finite_loss(value)
+    return Score(value * len(target), correct, len(target))

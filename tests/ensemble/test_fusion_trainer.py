@@ -8,7 +8,7 @@ import torch
 from raysplit.config import FusionConfig
 from raysplit.ensemble.fusion import Fusion
 from raysplit.ensemble.fusion_trainer import FeatureSet, accuracy_without, train_fusion
-from raysplit.errors import ConfigError, ModelError
+from raysplit.errors import ConfigError, DivergenceError
 
 WIDTHS, CLASSES = (6, 4, 8), 6
 SCALES = (1.0, 100.0, 0.01)
@@ -143,5 +143,5 @@ def test_the_settings_of_a_fit_count(fusion, changes):
 
 
 def test_a_loss_that_is_not_a_number_is_not_kept():
-    with pytest.raises(ModelError, match="^the fusion has diverged: the loss of epoch 1 is not a number; set"):
+    with pytest.raises(DivergenceError, match=r"^the fusion has diverged in epoch 1, step 2/\d+: the loss is .*; set"):
         train(optimizer="sgd", lr=1e30)

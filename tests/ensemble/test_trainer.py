@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from raysplit.config import ClassifierFit
 from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.trainer import ClassifierTrainer, DataParallel, Objective
-from raysplit.errors import ConfigError, ModelError
+from raysplit.errors import ConfigError, DivergenceError
 from tests.ensemble.tiny_classifier import make_classifier, make_samples
 
 FIT = ClassifierFit(epochs=4, batch_size=16, lr=1e-2, warmup=0.0, device="cpu")
@@ -131,8 +131,10 @@ def test_a_loss_that_is_no_number_ends_the_training():
     model = make_classifier()
     torch.nn.init.constant_(model.head.bias, float("nan"))
     fit = ClassifierTrainer(Objective(model), make_samples(), FIT, "none", name="sub-model 3")
-    message = "sub-model 3 has diverged: the loss of epoch 1 is not a number; begin again .* below 0.01"
-    with pytest.raises(ModelError, match=message):
+    message = (
+        r"^sub-model 3 has diverged in epoch 1/4, step 1/\d+: the loss is nan; begin again .* below 0.01 \(no epoch"
+    )
+    with pytest.raises(DivergenceError, match=message):
         list(fit.epochs())
     assert fit.records == ()
 

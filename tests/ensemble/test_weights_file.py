@@ -15,7 +15,7 @@ from torch import nn
 
 from raysplit.config import ModelConfig
 from raysplit.ensemble.weights_file import compute_dtype, pack, set_precision, unpack
-from raysplit.errors import BundleError, ModelError
+from raysplit.errors import BundleError, DivergenceError
 from raysplit.models import build
 from tests.examples import examples
 
@@ -120,7 +120,7 @@ def test_whatever_the_layout_and_dtype():
 def test_a_weight_that_is_not_finite_is_refused(precision, value):
     weights = {"good": torch.ones(2, 2), "blocks.0.weight": torch.tensor([[1.0, value], [1.0, 1.0]])}
     says = "^weight blocks.0.weight is not finite and cannot be stored; train again at a lower learning rate$"
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(DivergenceError, match=says):
         pack(weights, precision)
 
 
