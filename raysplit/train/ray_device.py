@@ -19,13 +19,18 @@ from raysplit.train.device_side import DeviceSide
 # turn: they would take the cores from the other half. And memory that is returned to the system between steps has to be
 # faulted in again (glibc accepts no mmap threshold above 32 MiB). docs/log.md has what each setting gains.
 #
-# A message up to the last setting's size travels in the call itself. Above it, Ray puts the message in its object
-# store and the other node has to fetch it: on a thin link two messages in flight then stall each other for a second.
+# A message up to RAY_max_direct_call_object_size travels in the call itself. Above it, Ray puts the message in its
+# object store and the other node has to fetch it: on a thin link two messages in flight then stall each other for a
+# second.
+#
+# Ray gives its workers a niceness of 15, with which one other busy process takes nearly all of a core: the threads of a
+# half then wait for the one on that core. A worker may have none on any cluster, for it sets its own.
 ENVIRONMENT = {
     "GOMP_SPINCOUNT": "10000",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "RAY_max_direct_call_object_size": str(1 << 21),
+    "RAY_worker_niceness": "0",
 }
 _POLL_S = 0.5
 T = TypeVar("T")
