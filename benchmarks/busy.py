@@ -65,7 +65,8 @@ class Server:
 def start(config: SplitConfig, niceness: int) -> Callable[[], float]:
     """Return a function that trains one epoch and returns its seconds."""
     environment = {**ENVIRONMENT, NICENESS: str(niceness)}
-    actor = ray.remote(Server).options(num_cpus=0, runtime_env={"env_vars": environment}).remote(config, niceness)
+    remote: Any = ray.remote(Server).options(num_cpus=0, runtime_env={"env_vars": environment})
+    actor = remote.remote(config, niceness)
     expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness)  # Ray adds to that of its own processes
     if (found := ray.get(actor.niceness.remote())) != expected:
         raise SystemExit(f"the worker's niceness is {found}, not {expected}")
