@@ -57,10 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         print(format_trial(trial, search), flush=True)
 
     folder = _open_folder(args, search)
-    try:
-        refused = run_search(search, folder, args.concurrent, print_trial)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(folder.location) from None
+    refused = run_search(search, folder, args.concurrent, print_trial)
     trials = folder.trials()
     if len(trials) < search.trials:
         print(f"{len(trials)} of {search.trials} trials: no feasible point is left; {len(refused)} were refused")

@@ -20,6 +20,7 @@ from raysplit.search.state import SearchState
 from raysplit.search.trial import prepare_trials
 from raysplit.search.tune_driver import ParetoScheduler, StateSearcher
 from raysplit.search.tune_trial import TrialActor
+from raysplit.utils.interrupts import Interrupts
 
 _GPU_SHARE = 0.25
 """Of a GPU, for a trial: the networks are small."""
@@ -43,8 +44,19 @@ def run_search(
         on_trial: called with each trial that has ended.
 
     Raises ConfigError for a space with keys or values that no config has, and if no trial finishes; KeyboardInterrupt
-    after Ctrl-C.
+    with the folder after Ctrl-C.
     """
+    with Interrupts(folder.location) as interrupts:
+        return _run(search, folder, concurrent, on_trial, interrupts)
+
+
+def _run(
+    search: SearchConfig,
+    folder: SearchDir,
+    concurrent: int | None,
+    on_trial: Callable[[TrialRecord], None] | None,
+    interrupts: Interrupts,
+) -> list[RefusedPoint]:
     folder.check_owner(search)
     state = SearchState(search, folder, on_trial)
     folder.claim(search)
@@ -55,11 +67,11 @@ def run_search(
     # A notebook or a job has its own idea of the working directory; trials write nothing there.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     # Tune's own handler would end the search without an error, and the caller would go on to the results.
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     tune.Tuner(
         tune.with_resources(TrialActor, _trial_resources(search)),
         tune_config=tune.TuneConfig(
-            search_alg=StateSearcher(state),
+            search_alg=StateSearcher(state, interrupts.check),
             scheduler=ParetoScheduler(state),
             num_samples=-1,
             max_concurrent_trials=concurrent or max(1, cpus),
@@ -72,6 +84,7 @@ def run_search(
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     ).fit()
+    interrupts.check()  # before results are written that look like those of a whole search
     earlier = folder.refused()
     refused = [*earlier, *(one for one in state.sampler.refused if one not in earlier)]
     if refused and not state.trials:

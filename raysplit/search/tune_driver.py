@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -14,10 +15,14 @@ from raysplit.search.tune_trial import StepResult, TrialTask
 
 
 class StateSearcher(Searcher):
-    """Gives Tune the trials of a search's state, and tells the state how they ended."""
+    """Gives Tune the trials of a search's state, and tells the state how they ended.
 
-    def __init__(self, state: SearchState):
+    `before_trial` is called before each; what it raises ends the search.
+    """
+
+    def __init__(self, state: SearchState, before_trial: Callable[[], None]):
         super().__init__()
+        self._before_trial = before_trial
         self._state = state
         self._numbers: dict[str, int] = {}
         self._last: dict[str, StepResult] = {}
@@ -26,6 +31,7 @@ class StateSearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        self._before_trial()
         trial = self._state.next_trial()
         if isinstance(trial, NoTrial):
             return None if trial is NoTrial.WAIT else Searcher.FINISHED

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysplit import errors
 from raysplit.errors import RaysplitError
+from raysplit.utils.interrupts import Interrupts
 from raysplit.utils.user_code import USER_MODULE
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 def fit(trainer: TorchTrainer, location: str) -> Result:
     """Return the result of `trainer.fit()`; its workers stay in the working directory, so that relative paths work.
 
-    Ray Train ends the process on Ctrl-C; here it raises KeyboardInterrupt with `location`, the folder to resume. The
-    signal handler that Ray Train leaves behind is removed, so that a later Ctrl-C works as usual.
+    Ray Train ends the process on Ctrl-C, or the run as if it had come to its end; here it raises KeyboardInterrupt with
+    `location`, the folder to resume. The signal handler that Ray Train leaves behind is removed, so that a later Ctrl-C
+    works as usual.
     """
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     before = signal.getsignal(signal.SIGINT)
     try:
-        return trainer.fit()
+        with Interrupts(location):
+            return trainer.fit()
     except SystemExit:
         raise KeyboardInterrupt(location) from None
     finally:

@@ -24,7 +24,7 @@ def metrics(number: int, report: TrialReport | None, fault: str | None = None) -
 
 
 def test_how_trials_end(state):
-    searcher = StateSearcher(state)
+    searcher = StateSearcher(state, lambda: None)
     tasks = [searcher.suggest(name) for name in "abcd"]
     assert [task["number"] for task in tasks] == [0, 1, 2, 3] and searcher.suggest("e") == Searcher.FINISHED
     first_epoch = make_report(0.5).model_copy(update={"epoch": 1, "trained": 1, "last": False})
@@ -42,7 +42,7 @@ def test_how_trials_end(state):
 
 def test_a_trial_waits_for_the_budget(tmp_path):
     state = SearchState(make_search(tmp_path, max_epochs=2), SearchDir.at(str(tmp_path / "s")))
-    searcher = StateSearcher(state)
+    searcher = StateSearcher(state, lambda: None)
     assert searcher.suggest("a")["number"] == 0 and searcher.suggest("b") is None
     searcher.on_trial_complete("a", metrics(0, make_report(0.5)))
     assert searcher.suggest("b") == Searcher.FINISHED

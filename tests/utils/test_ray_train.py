@@ -26,13 +26,29 @@ def exits():
     signal.raise_signal(signal.SIGINT)
 
 
+def ends():
+    signal.signal(signal.SIGINT, lambda *_: None)  # as Ray Train does where its controller has ended
+    signal.raise_signal(signal.SIGINT)
+
+
+def breaks():
+    ends()
+    raise ValueError("the controller is gone")
+
+
 def fails():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise ValueError("theirs")
 
 
 @pytest.mark.parametrize(
-    ("run", "error", "text"), [(exits, KeyboardInterrupt, "^runs/one$"), (fails, ValueError, "^theirs$")]
+    ("run", "error", "text"),
+    [
+        (exits, KeyboardInterrupt, "^runs/one$"),
+        (ends, KeyboardInterrupt, "^runs/one$"),
+        (breaks, KeyboardInterrupt, "^runs/one$"),
+        (fails, ValueError, "^theirs$"),
+    ],
 )
 def test_an_exit_is_an_interrupt_that_names_the_folder_and_rays_handler_is_gone(run, error, text):
     before = signal.getsignal(signal.SIGINT)
