@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from raysplit.config import Precision
 from raysplit.errors import BundleError, DivergenceError
+from raysplit.torch_utils.finite import holds_nan
 
 _KEY = "raysplit"
 """The only metadata key: safetensors writes several in any order, and equal weights should give equal files."""
@@ -114,7 +115,7 @@ def unpack(data: bytes, name: str) -> dict[str, Tensor]:
             )
         _dequantize(tensors, name)
     for key, tensor in tensors.items():
-        if tensor.isnan().any():
+        if holds_nan(tensor):
             raise BundleError(
                 f"{key} in {name} holds NaN: it comes from a training that diverged; use other weights, or train again "
                 "at a lower learning rate"

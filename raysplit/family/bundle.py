@@ -21,6 +21,7 @@ from raysplit.family.manifest import FamilyLevel, FamilyManifest
 from raysplit.family.shared_levels import SharedLevels
 from raysplit.folders.run_dir import RunDir, level_file
 from raysplit.records.levels import level_records
+from raysplit.torch_utils.finite import holds_nan
 from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_server_half
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle, write_bundle
 
@@ -205,7 +206,7 @@ class Family:
                 key = name.removeprefix(f"{side}.")
                 if key != name:
                     tensor: Tensor = stored.get_tensor(name)
-                    if tensor.isnan().any():
+                    if holds_nan(tensor):
                         raise BundleError(
                             f"{name} in {file} of family '{self._bundle.location}' holds NaN: its training diverged; "
                             "train the family again with a lower train.lr"

@@ -15,6 +15,7 @@ from raysplit.config import ModelConfig
 from raysplit.config.in_memory import PREFIX
 from raysplit.errors import ModelError, nearest
 from raysplit.models.vgg import NAMES, VGG
+from raysplit.torch_utils.finite import find_non_finite
 from raysplit.utils.user_code import load_function, lost_object
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
@@ -89,6 +90,13 @@ def _copy(module: nn.Module, name: str, classes: int, shape: tuple[int, int, int
         model = copy.deepcopy(module).cpu()
     except Exception as err:
         raise ModelError(f"model {name} cannot be copied: {type(err).__name__}: {_first_line(err)}") from err
+    if (weight := find_non_finite(model)) is not None:
+        raise ModelError(f"model {name} holds NaN or infinity in {weight}: give it other weights")
+    for path, parameter in module.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise ModelError(
+                f"parameter {path} of model {name} has a hook on its gradient, which a copy loses: remove it"
+            )
     training = model.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

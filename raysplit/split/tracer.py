@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from raysplit.errors import ModelError
 from raysplit.split.probe import Probe, copy_to_meta, find_tensors
+from raysplit.split.untraceable import explain, require_no_backward_hook, require_plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +61,26 @@ def model_name(model: nn.Module) -> str:
 def trace(model: nn.Module, shape: tuple[int, int, int]) -> TracedModel:
     """Trace `model`, called on one batch of images (B, *shape), in train and in eval mode.
 
-    The model itself is neither run nor changed. Raises ModelError when it cannot be traced, does not take images of
-    `shape`, or computes something whose shape depends on the pixels.
+    The model itself is neither run nor changed. Forward hooks are part of the graphs. Raises ModelError when it cannot
+    be traced, does not take images of `shape`, or computes something whose shape depends on the pixels; and for a
+    compiled or wrapped module, and a hook that would be lost.
 
     >>> from torch import nn
     >>> traced = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (3, 8, 8))
     >>> [node.op for node in traced.eval.nodes]
     ['placeholder', 'call_module', 'call_module', 'output']
     """
+    name = model_name(model)
+    require_plain(model, name)
+    meta = model
     try:
         meta = copy_to_meta(model)
         train, evaluate = (_trace(meta, shape, training) for training in (True, False))
+    except ModelError:
+        raise
     except Exception as err:
-        reason = str(err).strip().partition("\n")[0]
         size = "×".join(map(str, shape))
-        raise ModelError(
-            f"model {model_name(model)} cannot be traced on images of {size}: {type(err).__name__}: {reason}"
-        ) from err
+        raise ModelError(f"model {name} cannot be traced on images of {size}: {explain(err, meta)}") from err
     return TracedModel(model, meta, shape, train, evaluate)
 
 
@@ -111,16 +115,20 @@ class _Tracer(fx.Tracer):
         return childless or isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
-        # One placeholder: optional arguments (timm's attn_mask) keep their defaults instead of crossing cuts.
-        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
+        require_no_backward_hook(self.root, "", model_name(self.root))
+        # One placeholder: optional arguments (timm's attn_mask) keep their defaults instead of crossing cuts. The call,
+        # not the forward, which would leave out the hooks of the network itself.
+        return nn.Module._call_impl, [self.root, self.create_proxy("placeholder", "x", (), {})]
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.is_leaf_module(m, path := self.path_of_module(m)):
+            require_no_backward_hook(m, path, model_name(self.root))
         if type(m) is nn.Identity:
             return forward(*args, **kwargs)
         out = super().call_module(m, forward, args, kwargs)
         passed_through = any(out is argument for argument in (*args, *kwargs.values()))
         if isinstance(out, fx.Proxy) and not passed_through:
-            self.paths.setdefault(out.node, []).append(self.path_of_module(m))
+            self.paths.setdefault(out.node, []).append(path)
         return out
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:

@@ -16,10 +16,11 @@ from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.models import build
-from raysplit.split import Cut, SplitModel, split_model
+from raysplit.split import Cut, SplitModel, list_cuts, split_at, trace
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.local_head import LocalHead
+from raysplit.train.network_check import require_logits, require_trainable
 
 _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
@@ -121,6 +122,8 @@ def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
 def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltServer:
     """Build the server half, as `build_device_half` builds the device's; raises the same.
 
+    With `init_weights`, for training, raises ModelError also where a step on one micro-batch would fail.
+
     >>> from raysplit import recipes
     >>> from raysplit.config import ModelConfig
     >>> small = ModelConfig(name="vgg5", args={"width": 0.5})
@@ -129,11 +132,11 @@ def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
     >>> built.half.eval()(torch.zeros(1, *built.code_shape)).shape
     torch.Size([1, 10])
     """
-    return _build_alone(config, classes, shape, _Draft.server, init_weights)
+    return _build_alone(config, classes, shape, _Draft.checked_server if init_weights else _Draft.server, init_weights)
 
 
 def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
-    """Build both halves; raises what `build_device_half` raises.
+    """Build both halves; raises what `build_device_half` and `build_server_half` raise.
 
     >>> from raysplit import recipes
     >>> from raysplit.config import ModelConfig
@@ -144,7 +147,7 @@ def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves
     torch.Size([1, 10])
     """
     draft = _draft(config, classes, shape, nullcontext())
-    device, server = draft.device(), draft.server()
+    device, server = draft.device(), draft.checked_server()
     return BuiltHalves(device.cut, device.code_shape, device.half, server.half, device.head)
 
 
@@ -154,6 +157,7 @@ class _Draft:
 
     config: SplitConfig
     classes: int
+    shape: Shape
     split: SplitModel
     code_shape: tuple[int, ...]
     encoder: Encoder | None
@@ -168,6 +172,11 @@ class _Draft:
         half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head else None)
         return BuiltServer(self.split.cut, self.code_shape, half)
 
+    def checked_server(self) -> BuiltServer:
+        device, server = self.device(), self.server()
+        require_trainable(device.half, server.half, device.head, self.config, self.shape, self.classes)
+        return server
+
     def _head(self) -> LocalHead | None:
         train = self.config.train
         if train.local_loss is None:
@@ -181,14 +190,16 @@ def _draft(config: SplitConfig, classes: int, shape: Shape, context: AbstractCon
     with seeded(mix(config.train.seed, "init"), _CPU):
         with context:
             model = build(config.model, classes, shape)
-        split = split_model(model, shape, config.cut)
+        traced = trace(model, shape)
+        require_logits(traced, classes)
+        split = split_at(list_cuts(traced), config.cut)
         cut, box = split.cut, config.bottleneck
         with context:
             encoder = None if box is None else Encoder(box, cut.shape, cut.channel_dim)
             decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
     crossing = code_shape(box, cut.shape, cut.channel_dim)
     _check_levels(config, cut, crossing)
-    return _Draft(config, classes, split, crossing, encoder, decoder)
+    return _Draft(config, classes, shape, split, crossing, encoder, decoder)
 
 
 def _build_alone(
