@@ -134,7 +134,7 @@ class EpochRecord:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Cell]) -> EpochRecord:
-        """Read a row of `metrics.parquet`, written by this version or another one; unknown columns are ignored.
+        """Read a row of `metrics.parquet`, written by any version; unknown columns and empty cells are ignored.
 
         Raises KeyError or TypeError for a row without the columns that every record has.
 
@@ -147,12 +147,12 @@ class EpochRecord:
         predicted = {
             name.removeprefix(start).removesuffix(end): value
             for name, value in row.items()
-            if name.startswith(start) and name.endswith(end)
+            if name.startswith(start) and name.endswith(end) and value is not None
         }
         own = {entry.name for entry in fields(cls)} - {"bytes", "predicted_s"}
         counts = {entry.name: row[entry.name] for entry in fields(ByteCounts) if row.get(entry.name) is not None}
         return cls(
-            **{name: value for name, value in row.items() if name in own},  # type: ignore[arg-type]
+            **{name: value for name, value in row.items() if name in own and value is not None},  # type: ignore[arg-type]
             bytes=ByteCounts(**counts),  # type: ignore[arg-type]
             predicted_s=predicted,  # type: ignore[arg-type]
         )

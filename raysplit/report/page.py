@@ -134,7 +134,7 @@ def _links_row(run: RunRecord, name: str) -> tuple[str, ...]:
 
 def _format_rates(link: Link) -> str:
     up, down, delay = number(link.up_bit_s / 1e6), number(link.down_bit_s / 1e6), number(1e3 * link.round_trip_s)
-    return f"{up} up, {down} down, {delay} ms"
+    return f"{up} / {down}\n{delay} ms"
 
 
 def _render_run(run: RunRecord, name: str) -> str:

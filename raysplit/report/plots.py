@@ -10,24 +10,25 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import Bbox
+from numpy import linspace
 
 from raysplit.folders.reader import RunRecord, labels
+from raysplit.report.annotations import annotate, move_apart
 from raysplit.utils.text_table import megabytes, number, percent, times
 
-WIDTH, DPI = 7.2, 160
+WIDTH, DPI = 6.4, 180
 """In inches, and dots per inch; text stays readable when a phone shrinks the image."""
 INK, _FAINT, _GRID = "#222222", "#666666", "#dddddd"
 # The palette of Okabe and Ito, with gray in place of yellow, which is hard to see on white.
 _RUN_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
-_MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h")
-# Paul Tol's light scheme: readable below black text, also for color-blind readers.
-_LEVEL_COLORS = ("#99DDFF", "#EEDD88", "#FFAABB", "#44BB99", "#77AADD", "#EE8866", "#BBCC33", "#DDDDDD")
+# One fewer than colors, so that 56 runs look different.
+_MARKERS = ("o", "s", "^", "v", "P", "X", "p")
+_LEVEL_SHADES = ("#F4EEE2", "#CBB78F")
+"""From the first level to the last: sand, which no run is drawn in, readable below black text."""
 _TIME_COLORS = {"device": "#77AADD", "server": "#EECC66", "link": "#BBBBBB"}
 
 
@@ -36,12 +37,12 @@ def plot_accuracy_by_traffic(runs: Sequence[RunRecord]) -> Figure:
     figure, ax, legend = _new_panels("Accuracy against training traffic", 3.2, 0.23 * (len(runs) + 1))
     ends = []
     for run, name, color, marker in _assign_styles(runs):
-        x = [size / 1e6 if size else math.nan for size in run.traffic]  # a log axis cannot show 0
+        x = [_on_log_axis(size / 1e6) for size in run.traffic]
         _draw_curve(ax, x, run, color, marker)
         for _, start, _ in run.phases[1:]:
             _draw_level_mark(ax, x[start], 100 * run.epochs[start].val_accuracy, color)
-        end = f"val {percent(run.epochs[-1].val_accuracy)}, unfinished"
-        if run.summary is not None:
+        end = f"val {percent(run.epochs[-1].val_accuracy)}{'' if run.summary else ', unfinished'}"
+        if run.summary is not None and math.isfinite(run.summary.accuracy):
             _draw_star(ax, x[-1], run.summary.accuracy, color)
             end = f"test {percent(run.summary.accuracy)}"
         ends.append((name, color, marker, f"{end} · {megabytes(run.traffic[-1])} MB"))
@@ -57,7 +58,10 @@ def plot_accuracy_by_traffic(runs: Sequence[RunRecord]) -> Figure:
     _set_percent_axis(ax, "validation accuracy (%), ★ test")
     _draw_legend(legend, ends, empty_rows=1)
     _draw_level_mark(legend, 0.02, len(ends), _FAINT)
-    legend.text(0.055, len(ends), "first epoch at a new level", va="center", fontsize=9, color=_FAINT)
+    explained = "first epoch at a new level"
+    if any(run.traffic[0] == 0 for run in runs):
+        explained += "; epochs before anything crosses are not shown"
+    legend.text(0.055, len(ends), explained, va="center", fontsize=9, color=_FAINT)
     return figure
 
 
@@ -66,14 +70,13 @@ def plot_families(runs: Sequence[RunRecord]) -> Figure:
     figure, ax, legend = _new_panels("Families: accuracy against bytes per image", 3.2, 0.23 * len(runs))
     ends, texts = [], []
     for run, name, color, marker in _assign_styles(runs):
-        x, y = zip(*((level.bytes_per_sample, 100 * level.test_accuracy) for level in run.levels), strict=True)
+        x = [_on_log_axis(level.bytes_per_sample) for level in run.levels]
+        y = [100 * level.test_accuracy for level in run.levels]
         ax.plot(x, y, color=color, marker=marker, markersize=8, markeredgecolor="white", linewidth=1.2, zorder=3)
         for level, point in zip(run.levels, zip(x, y, strict=True), strict=True):
-            texts.append(_annotate(ax, plain(level.level), point, color))
-        loose, tight = run.levels[0], run.levels[-1]
-        lost = f"{100 * (tight.test_accuracy - loose.test_accuracy):+.1f} points".replace("-", "−")
-        reduction = times(loose.bytes_per_sample / tight.bytes_per_sample)
-        ends.append((name, color, marker, f"{lost} at {reduction} reduction" if len(x) > 1 else "one level so far"))
+            if all(map(math.isfinite, point)):
+                texts.append(annotate(ax, plain(level.level), point, color))
+        ends.append((name, color, marker, _compare_levels(run)))
     _set_log_axis(ax, [level.bytes_per_sample for run in runs for level in run.levels], margin=2.5)
     ax.set_xlabel("training traffic per image, both directions (bytes, log scale)", color=INK)
     ax.margins(y=0.2)
@@ -83,8 +86,19 @@ def plot_families(runs: Sequence[RunRecord]) -> Figure:
     ax.set_ylim(low - padding, high + padding)
     _set_percent_axis(ax, "test accuracy (%)")
     _draw_legend(legend, ends)
-    _move_apart(figure, texts)
+    move_apart(figure, texts)
     return figure
+
+
+def _compare_levels(run: RunRecord) -> str:
+    """Return what the last level of a family loses and saves against the first."""
+    loose, tight = run.levels[0], run.levels[-1]
+    if len(run.levels) == 1:
+        return "one level so far"
+    lost = f"{100 * (tight.test_accuracy - loose.test_accuracy):+.1f} points".replace("-", "−")
+    if not tight.bytes_per_sample:
+        return f"{lost}, nothing crosses"
+    return f"{lost} at {times(loose.bytes_per_sample / tight.bytes_per_sample)} reduction"
 
 
 def plot_accuracy_by_epoch(runs: Sequence[RunRecord]) -> Figure:
@@ -92,12 +106,12 @@ def plot_accuracy_by_epoch(runs: Sequence[RunRecord]) -> Figure:
     figure, ax, strip = _new_panels("Accuracy by epoch, and the level in force", 2.9, 0.52 * len(runs))
     strip.sharex(ax)
     levels = list(dict.fromkeys(level for run in runs for level, _, _ in run.phases))
-    fills = dict(zip(levels, cycle(_LEVEL_COLORS), strict=False))
+    fills = dict(zip(levels, _shades(len(levels)), strict=True))
     bands = []
     for row, (run, name, color, marker) in enumerate(_assign_styles(runs)):
         x = range(1, len(run.epochs) + 1)
         _draw_curve(ax, x, run, color, marker)
-        if run.summary is not None:
+        if run.summary is not None and math.isfinite(run.summary.accuracy):
             _draw_star(ax, x[-1], run.summary.accuracy, color)
         for level, start, end in run.phases:
             strip.barh(row, end - start, left=start + 0.5, height=0.42, color=fills[level], edgecolor="white")
@@ -119,9 +133,10 @@ def plot_time(runs: Sequence[RunRecord]) -> Figure:
     figure = new_figure("Where the time went", 0.55 * len(runs) + 1.3)
     ax = figure.add_subplot()
     spent = [
-        {part: sum(getattr(record, f"{part}_s") for record in run.epochs) for part in _TIME_COLORS} for run in runs
+        {part: sum(_or_zero(getattr(record, f"{part}_s")) for record in run.epochs) for part in _TIME_COLORS}
+        for run in runs
     ]
-    longest = max(sum(parts.values()) for parts in spent)
+    longest = max(sum(parts.values()) for parts in spent) or 1.0
     for row, (run, name, _, _) in enumerate(_assign_styles(runs)):
         left = 0.0
         for part, color in _TIME_COLORS.items():
@@ -141,6 +156,22 @@ def plot_time(runs: Sequence[RunRecord]) -> Figure:
     handles = [Patch(color=color, label=part) for part, color in _TIME_COLORS.items()]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=10, handlelength=1)
     return figure
+
+
+def _on_log_axis(value: float) -> float:
+    """Return a value, or NaN, which is not drawn, for one that a log axis cannot show."""
+    return value if value > 0 else math.nan
+
+
+def _or_zero(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def _shades(count: int) -> list[str]:
+    """Return a color for each of `count` levels."""
+    return [
+        to_hex(color) for color in LinearSegmentedColormap.from_list("levels", _LEVEL_SHADES)(linspace(0, 1, count))
+    ]
 
 
 def png(figure: Figure) -> bytes:
@@ -185,7 +216,7 @@ def _assign_styles(runs: Sequence[RunRecord]) -> list[tuple[RunRecord, str, str,
     )
 
 
-def _shorten(name: str, limit: int = 60) -> str:
+def _shorten(name: str, limit: int = 44) -> str:
     """Return a name without its middle if it is longer than `limit`, for use in a plot."""
     return plain(name if len(name) <= limit else f"{name[: limit // 2]}…{name[-limit // 2 + 1 :]}")
 
@@ -250,26 +281,6 @@ def _draw_legend(ax: Axes, ends: list[tuple[str, str, str, str]], empty_rows: in
         ax.plot([0, 0.02, 0.04], [row] * 3, color=color, marker=marker, markevery=[1], markersize=6, linewidth=1.8)
         ax.text(0.055, row, name, va="center", fontsize=9, color=INK)
         ax.text(1, row, end, va="center", ha="right", fontsize=9, color=INK)
-
-
-def _annotate(ax: Axes, text: str, point: tuple[float, float], color: str) -> Annotation:
-    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 9}
-    halo = [withStroke(linewidth=3, foreground="white")]
-    return ax.annotate(text, point, (0, 13), color=color, zorder=6, path_effects=halo, **style)
-
-
-def _move_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
-    """Move each text above, below or further away from its point, to where it overlaps no point and no earlier text."""
-    FigureCanvasAgg(figure).draw()
-    points = [text.axes.transData.transform(text.xy) for text in texts if text.axes is not None]
-    taken = [Bbox([point - 12, point + 12]) for point in points]
-    for text in texts:
-        for height in (13, -13, 26, -26, 39, -39):
-            text.set_position((0, height))
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
 
 
 def _move_to_legend(figure: Figure, strip: Axes, bands: list[tuple[str, int, Any]], fills: dict[str, str]) -> None:

@@ -85,7 +85,6 @@ def _row(run: RunRecord, label: str) -> tuple[str, ...]:
         percent(summary.accuracy),
         megabytes(summary.bytes_up),
         megabytes(summary.bytes_down),
-        times(summary.times_less),
-        times(summary.times_less_than_upload),
+        *(times(ratio) if summary.traffic else DASH for ratio in (summary.times_less, summary.times_less_than_upload)),
         *(number(seconds) for seconds in (summary.device_s, summary.server_s, summary.link_s)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,11 +35,13 @@ def align_table(columns: Sequence[str], body: Sequence[Sequence[str]], text_colu
 
 
 def number(value: float) -> str:
-    """Return a number with about three digits, never in powers of ten.
+    """Return a number with about three digits, never in powers of ten; a dash if it is not finite.
 
     >>> [number(value) for value in (1234.5, 505, 90.34, 2.818, 0.0163, 0)]
     ['1,234', '505', '90.3', '2.82', '0.016', '0']
     """
+    if not math.isfinite(value):
+        return DASH
     if value == 0:
         return "0"
     if value < 1e-4:
@@ -63,7 +66,7 @@ def times(ratio: float) -> str:
     >>> times(31.2)
     '31.2×'
     """
-    return f"{number(ratio)}×"
+    return f"{number(ratio)}×" if math.isfinite(ratio) else DASH
 
 
 def percent(share: float) -> str:
@@ -72,7 +75,7 @@ def percent(share: float) -> str:
     >>> percent(0.5)
     '50.0%'
     """
-    return f"{100 * share:.1f}%"
+    return f"{100 * share:.1f}%" if math.isfinite(share) else DASH
 
 
 def format_call(model: Mapping[str, Any]) -> str:

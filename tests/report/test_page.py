@@ -45,7 +45,7 @@ def test_numbers(page):
     assert next(row for row in rows if "measured" in row)[:3] == [
         "run",
         "measured",
-        "wifi\n50.0 up, 50.0 down, 5.00 ms",
+        "wifi\n50.0 / 50.0\n5.00 ms",
     ]
     epoch = ["5", "c16·b4/b4·zstd", "phase 2 of 2", "0.3000", "83.0%", "0.2500", "88.0%", "0.41", "0.40", "10.0"]
     assert epoch in rows
