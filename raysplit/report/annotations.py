@@ -25,17 +25,16 @@ def annotate(ax: Axes, text: str, point: tuple[float, float], color: str) -> Ann
     return ax.annotate(text, point, (0, 13), color=color, zorder=6, path_effects=halo, **style)
 
 
-def move_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
+def move_apart(figure: Figure, ax: Axes, texts: Sequence[Annotation]) -> None:
     """Move each text to where it overlaps no point, no line and no earlier text, as near to its point as can be."""
     FigureCanvasAgg(figure).draw()
-    taken = [Bbox([at - 8, at + 8]) for text in texts if text.axes for at in [text.axes.transData.transform(text.xy)]]
-    taken += [Bbox([at - 1, at + 1]) for axes in {text.axes for text in texts if text.axes} for at in _along(axes)]
+    taken = [Bbox([at - 8, at + 8]) for at in (ax.transData.transform(text.xy) for text in texts)]
+    taken += [Bbox([at - 1, at + 1]) for at in _along(ax)]
     for text in texts:
         for offset in _OFFSETS:
             text.set_position(offset)
             box = text.get_window_extent()
-            inside = text.axes is None or _contains(text.axes.bbox, box)
-            if inside and not any(box.overlaps(other) for other in taken):
+            if _contains(ax.bbox, box) and not any(box.overlaps(other) for other in taken):
                 break
         else:
             text.set_position(_OFFSETS[0])

@@ -86,7 +86,7 @@ def plot_families(runs: Sequence[RunRecord]) -> Figure:
     ax.set_ylim(low - padding, high + padding)
     _set_percent_axis(ax, "test accuracy (%)")
     _draw_legend(legend, ends)
-    move_apart(figure, texts)
+    move_apart(figure, ax, texts)
     return figure
 
 
