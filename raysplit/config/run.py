@@ -192,9 +192,9 @@ class RayConfig(Frozen):
     server_resource: str = "server"
     """Custom resource of the nodes for the server half, requested if the cluster has it."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long to wait for resources for the worker and for each device actor."""
+    """How long to wait for resources for the worker, and until each device actor is ready, in seconds."""
     call_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """How long a device may take for one call before the run fails."""
+    """How long a device may take for one call before the run fails, in seconds."""
 
 
 class SplitConfig(Frozen):

@@ -96,6 +96,9 @@ class EpochRecord:
     """Seconds in which the server waited for the device."""
     threads_device: int = 0
     threads_server: int = 0
+    node_device: str = ""
+    """Where the device half ran: the host's name; on a Ray cluster, the first digits of the node's id too."""
+    node_server: str = ""
     predicted_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds that the epoch would have taken over each named link."""
 

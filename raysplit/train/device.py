@@ -35,6 +35,8 @@ class DeviceFacts:
     """Channels, height and width of the images."""
     threads: int
     """Torch threads."""
+    node: str = ""
+    """Where it runs: the host's name; on a Ray cluster, the first digits of the node's id too."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -68,6 +69,7 @@ class DeviceSide:
             classes=train.classes,
             shape=self._shape(),
             threads=torch.get_num_threads(),
+            node=platform.node(),
         )
 
     def begin_epoch(self, epoch: int, decision: Decision) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -45,11 +46,15 @@ class Loop:
     """Trains the two halves of a recipe.
 
     `for record in loop.epochs()` yields a record after each epoch; between epochs, `state` and `restore` make and
-    load a checkpoint. From equal states, training goes on identically.
+    load a checkpoint. From equal states, training goes on identically. `node` is where this process runs, for the
+    record; None: the host's name.
     """
 
-    def __init__(self, config: SplitConfig, device: Device, on_step: StepCallback | None = None):
+    def __init__(
+        self, config: SplitConfig, device: Device, on_step: StepCallback | None = None, node: str | None = None
+    ):
         self.config = config
+        self._node = node or platform.node()
         self.records: list[EpochRecord] = []
         self.test: TestResult | None = None
         self.checkpoint_bytes = 0
@@ -154,6 +159,8 @@ class Loop:
             wait_s=clock.waiting,
             threads_device=self.facts.threads,
             threads_server=torch.get_num_threads(),
+            node_device=self.facts.node,
+            node_server=self._node,
         )
         return replace(record, predicted_s=predict_epoch_s_by_link(record, self.config.train.in_flight))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -14,6 +15,7 @@ from raysplit.errors import ClusterError
 from raysplit.schedules.base import Decision
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_side import DeviceSide
+from raysplit.train.nodes import name_node
 
 # Halves alternate in lock-step. A half's threads may spin between two operations, but not until the half's next
 # turn: they would take the cores from the other half. And memory that is returned to the system between steps has to be
@@ -33,6 +35,8 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",
 }
 _POLL_S = 0.5
+_FREED_S = 3.0
+"""How long a cluster may take to notice that a killed actor's place is free."""
 T = TypeVar("T")
 
 
@@ -47,12 +51,16 @@ class DeviceActor(DeviceSide):
         use_threads(config)
         super().__init__(config)
 
+    def describe(self) -> DeviceFacts:
+        """Return what every device does, with the name of the cluster's node."""
+        return replace(super().describe(), node=name_node(ray.get_runtime_context().get_node_id()))
+
 
 class RayDevice:
     """A device actor, placed on a node that offers the device resource if there is one.
 
-    Raises ClusterError when no node has room within `ray.start_timeout_s`, or when a call is not answered
-    within `ray.call_timeout_s`.
+    Raises ClusterError when no node has room or the actor is not ready within `ray.start_timeout_s`, or when a call is
+    not answered within `ray.call_timeout_s`.
     """
 
     def __init__(self, config: SplitConfig):
@@ -68,7 +76,7 @@ class RayDevice:
             self._call(self._actor.setup.remote(config)).result()
         except ray.exceptions.GetTimeoutError:
             self.close()
-            raise resource_error("the device actor", request, config.ray.start_timeout_s) from None
+            raise _start_error(request, config.ray.start_timeout_s) from None
         except Exception:
             self.close()  # the traceback holds the handle, which would keep the actor alive and its resources taken
             raise
@@ -131,6 +139,23 @@ class RayCall(Generic[T]):
             ) from None
         except ray.exceptions.RayTaskError as err:
             raise err.cause if isinstance(err.cause, Exception) else err from None
+
+
+def _start_error(request: dict[str, float], waited: float) -> ClusterError:
+    """Return the error for a device actor that was not ready in time and has been killed.
+
+    If it held its place, that is free again: there was room, and the actor was slow.
+    """
+    end = time.monotonic() + _FREED_S
+    while time.monotonic() < end:
+        free = ray.available_resources()
+        if all(free.get(key, 0) >= amount for key, amount in request.items()):
+            return ClusterError(
+                f"the device actor had its place, but did not start within {waited:g} s: its node is slow or busy "
+                "(it imports torch); look at the node, or raise ray.start_timeout_s"
+            )
+        time.sleep(_POLL_S)
+    return resource_error("the device actor", request, waited)
 
 
 def device_request(config: RayConfig, cluster: dict[str, float]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
+from raysplit.train.nodes import describe_shared_node, name_node
 from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_resources
 from raysplit.train.run import read_newest_state, run
 from raysplit.train.summary import epoch_line, summarize
@@ -107,7 +108,10 @@ def _worker(job: dict[str, Any]) -> WorkerFault | None:
     try:
         device = RayDevice(config)
         try:
-            loop = Loop(config, device, _Bar(config).update if job["bar"] else None)
+            node = name_node(ray.get_runtime_context().get_node_id())
+            loop = Loop(config, device, _Bar(config).update if job["bar"] else None, node)
+            if (shared := describe_shared_node(config.ray, loop.facts.node, node, ray.nodes())) is not None:
+                _log.warning(shared)
             run(loop, folder, _start(folder), lambda loop: _report(loop, folder))
         finally:
             device.close()

@@ -9,7 +9,7 @@ from types import TracebackType
 
 
 class Interrupts:
-    """Remembers each SIGINT that comes while the context is open; its end raises KeyboardInterrupt where it was dropped.
+    """Remembers each SIGINT while the context is open; its end raises KeyboardInterrupt where it was dropped.
 
     Python drops an exception that is raised in a destructor or in a callback from C: a Ctrl-C that arrives while Ray
     runs one is lost. And Ray Train and Ray Tune have handlers of their own that may end without an error. Outside the

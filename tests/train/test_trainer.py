@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from raysplit.errors import ClusterError, DataError, DivergenceError
 from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
-from raysplit.train.ray_device import RayDevice, device_request, server_request, wait_for_resources
+from raysplit.train.nodes import name_node
+from raysplit.train.ray_device import DeviceActor, RayDevice, device_request, server_request, wait_for_resources
 from raysplit.train.trainer import SplitTrainer
 from raysplit.utils.user_code import load_function
 from tests.train.test_extensions import OWN
@@ -100,6 +102,8 @@ def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, 
     place = RunDir.at(result.path)
     assert place.config() == config
     assert [row.epoch for row in place.records()] == [0, 1]
+    node = name_node(ray.get_runtime_context().get_node_id())
+    assert {(row.node_device, row.node_server) for row in place.records()} == {(node, node)}
     assert place.summary().bytes_up == result.metrics["bytes_up"]
     local = train_local(config, run_dir=str(tmp_path / "local"))
     for half in ("device", "server"):
@@ -169,6 +173,17 @@ def test_no_room_now(on_ray):
     ):
         RayDevice(on_ray.replaced(ray=settings))
     ray.kill(holder)
+
+
+class Slow(DeviceActor):
+    def __init__(self):
+        time.sleep(30)
+
+
+def test_a_slow_start_is_told_from_a_cluster_without_room(on_ray, monkeypatch):
+    monkeypatch.setattr("raysplit.train.ray_device.DeviceActor", Slow)
+    with pytest.raises(ClusterError, match="had its place, but did not start within 1 s: its node is slow or busy"):
+        RayDevice(on_ray.replaced(ray=on_ray.ray.replaced(start_timeout_s=1)))
 
 
 def test_no_room_ever_is_said_at_once(on_ray, monkeypatch):
