@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from raysplit.cli.command import Verbs
+from raysplit.cli.profile import parse_shape
 from raysplit.errors import ConfigError
 
 
@@ -13,12 +15,18 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
     parser = verbs.add_parser("plan", help="estimate each cut's latency, traffic and memory")
     parser.add_argument("model", help="vgg11, a torchvision or timm name, or path.py:function")
-    parser.add_argument("--data", default="cifar10", help="gives the images' shape and classes; default cifar10")
+    parser.add_argument("--data", help="gives the images' shape and classes; default cifar10")
+    parser.add_argument("--size", type=int, metavar="N", help="height and width that the data's images are resized to")
+    parser.add_argument("--input", metavar="CxHxW", help="shape of an image, like 3x224x224, in place of --data")
+    parser.add_argument("--classes", type=int, metavar="N", help="in place of the data's; default with --input 10")
     parser.add_argument("--link", default="wifi", help="wifi, lte, ethernet, iot, or a YAML file; default wifi")
     parser.add_argument("--device", default="pi4", help="pi4, jetson, mcu, or a YAML file; default pi4")
     parser.add_argument("--server", default="server", help="server, or a YAML file; default server")
     parser.add_argument("--levels", nargs="+", metavar="LEVEL", help="like c4.b4/b4.zstd; default: fp32 and four below")
     parser.add_argument("--rate", type=float, metavar="R", help="images per second that every part must sustain")
+    parser.add_argument(
+        "--budget-ms", type=float, metavar="MS", help="recommend the loosest level with an answer within this time"
+    )
     parser.add_argument("--batch", type=int, default=50, help="images of a training batch, default 50")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("-o", "--out", metavar="PAGE", help="also write an HTML page with a heat map")
@@ -29,8 +37,13 @@ def run(args: argparse.Namespace) -> None:
     """Print the table or the JSON object, and write the page."""
     if args.rate is not None and not args.rate > 0:
         raise ConfigError(f"--rate must be above 0, got {args.rate:g}")
-    if args.batch < 1:
-        raise ConfigError(f"--batch must be at least 1, got {args.batch}")
+    if args.budget_ms is not None and not args.budget_ms > 0:
+        raise ConfigError(f"--budget-ms must be above 0, got {args.budget_ms:g}")
+    for name in ("batch", "classes", "size"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {value}")
+    if args.input is not None and (args.data or args.size):
+        raise ConfigError(f"--input stands in for the data; leave out --{'data' if args.data else 'size'}")
 
     from raysplit.hardware.link import get_link
     from raysplit.hardware.machine import get_machine
@@ -43,17 +56,31 @@ def run(args: argparse.Namespace) -> None:
 
     from raysplit.config import DataConfig, ModelConfig
     from raysplit.planner.render import format_page, format_table
-    from raysplit.planner.static_plan import LEVELS, make_static_plan
+    from raysplit.planner.static_plan import LEVELS, PlannedImages, make_static_plan
+    from raysplit.planner.verdict import recommend, verdict
     from raysplit.utils.storage import write_file
 
+    data = DataConfig(name=args.data or "cifar10", size=args.size)
+    if args.input is not None:
+        images = PlannedImages("images", parse_shape(args.input), args.classes or 10)
+    else:
+        images = PlannedImages.of(data)
+        images = replace(images, classes=args.classes or images.classes)
     plan = make_static_plan(
         ModelConfig(name=args.model),
-        DataConfig(name=args.data),
+        data,
         platform,
         levels or [Level(text) for text in LEVELS],
         args.batch,
         args.rate,
+        images=images,
+        budget_s=None if args.budget_ms is None else args.budget_ms / 1000,
     )
-    print(json.dumps(plan.to_json(), ensure_ascii=False) if args.json else format_table(plan))
+    if args.json:
+        best = recommend(plan)
+        named = None if best is None else {"cut": best.cut, "level": best.level, "total_s": best.total_s}
+        print(json.dumps({"verdict": verdict(plan), "recommended": named, **plan.to_json()}, ensure_ascii=False))
+    else:
+        print(format_table(plan))
     if args.out:
         write_file(args.out, format_page(plan).encode())

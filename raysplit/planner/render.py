@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from raysplit.planner.static_plan import PlanRow, StaticPlan
+from raysplit.planner.verdict import UNKNOWN, recommend, verdict
 from raysplit.report.html import fill_template, html_table
 from raysplit.utils.text_table import DASH, align_table, number
 
@@ -23,20 +24,22 @@ _COLUMNS = (
 
 
 def format_table(plan: StaticPlan) -> str:
-    """Return a plan as text; infeasible rows say why, and the fastest feasible row is marked."""
-    fastest = plan.fastest()
-    body = [_cells(row, "← fastest" if row is fastest else row.fault or "") for row in plan.rows]
-    return "\n".join([*_header(plan), "", align_table(_COLUMNS, body, 2)])
+    """Return a plan as text; the verdict first. Infeasible rows say why, and the recommended one is marked."""
+    best = recommend(plan)
+    body = [_cells(row, _note(row, "← recommended" if row is best else "")) for row in plan.rows]
+    return "\n".join([verdict(plan), UNKNOWN, "", *_header(plan), "", align_table(_COLUMNS, body, 2)])
 
 
 def format_page(plan: StaticPlan) -> str:
     """Return a plan as an HTML page: milliseconds from image to answer for each cut and level, colored."""
-    fastest = plan.fastest()
-    body = [_cells(row, "fastest" if row is fastest else row.fault or "") for row in plan.rows]
+    best = recommend(plan)
+    body = [_cells(row, _note(row, "recommended" if row is best else "")) for row in plan.rows]
     head = [name.replace("\n", " ") for name in _COLUMNS]
     return fill_template(
         "plan.html",
         title=escape(plan.model),
+        verdict=escape(verdict(plan)),
+        unknown=escape(UNKNOWN),
         facts="".join(f"<p>{escape(line)}</p>" for line in _header(plan)),
         map=_heat_map(plan),
         table=html_table(head, body, 2),
@@ -57,6 +60,12 @@ def _header(plan: StaticPlan) -> list[str]:
             for side, machine in machines
         ),
     ]
+
+
+def _note(row: PlanRow, mark: str) -> str:
+    """Return what the last column says: a mark or a fault, and equal cuts."""
+    equal = f"same as {', '.join(row.equal_cuts)}" if row.equal_cuts else ""
+    return "; ".join(text for text in (mark, row.fault, equal) if text)
 
 
 def _cells(row: PlanRow, note: str) -> tuple[str, ...]:

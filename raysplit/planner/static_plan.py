@@ -53,6 +53,8 @@ class PlanRow:
     """Weights, and the peak memory of activations for one image, in 2**20 bytes."""
     fault: str | None
     """Why the row is infeasible; None: it is feasible."""
+    equal_cuts: tuple[str, ...] = ()
+    """Cuts that follow, where the same values cross at the same cost: after a reshape, for example."""
 
     @property
     def total_s(self) -> float:
@@ -72,6 +74,8 @@ class StaticPlan:
     rate: float | None
     """Images per second that every part must sustain; None: any."""
     rows: tuple[PlanRow, ...]
+    budget_s: float | None = None
+    """Seconds from image to answer that are wanted at most; None: any."""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data."""
@@ -83,12 +87,28 @@ class StaticPlan:
             "device": self.platform.device.model_dump(),
             "server": self.platform.server.model_dump(),
             "rate": self.rate,
+            "budget_s": self.budget_s,
             "rows": [asdict(row) | {"total_s": row.total_s} for row in self.rows],
         }
 
     def fastest(self) -> PlanRow | None:
         """Return the feasible row with the shortest time to an answer, or None if no row is feasible."""
         return min((row for row in self.rows if row.fault is None), key=lambda row: row.total_s, default=None)
+
+
+@dataclass(frozen=True)
+class PlannedImages:
+    """What a plan needs to know about images."""
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+
+    @classmethod
+    def of(cls, data: DataConfig) -> PlannedImages:
+        """Read them from a data set. Raises DataError for one that is unknown or cannot be used."""
+        known = read_facts(data)
+        return cls(known.name, known.shape, len(known.classes))
 
 
 @dataclass(frozen=True)
@@ -106,8 +126,11 @@ def make_static_plan(
     levels: Sequence[Level],
     batch: int = 50,
     rate: float | None = None,
+    *,
+    images: PlannedImages | None = None,
+    budget_s: float | None = None,
 ) -> StaticPlan:
-    """Return the plan of a model for the images of a data set; no tensor is computed, and no image is read.
+    """Return the plan of a model for the images of a data set; no tensor is computed.
 
     Args:
         model: the network.
@@ -116,6 +139,8 @@ def make_static_plan(
         levels: those with more channels than a cut has are left out at that cut.
         batch: images of a training batch, which share its headers.
         rate: images per second that every part must sustain; None: any.
+        images: stand in for the data set's, which is not read then.
+        budget_s: seconds from image to answer that are wanted at most; None: any.
 
     Raises ModelError and CutError as `raysplit.split.profile` does, DataError for an unknown data set.
 
@@ -127,19 +152,20 @@ def make_static_plan(
     >>> plan.rows[2].cut, plan.rows[2].level, plan.rows[2].bytes_up
     ('features.0', 'c4·b4/b4', 181)
     """
-    known = read_facts(data)
-    classes = len(known.classes)
+    known = images or PlannedImages.of(data)
+    classes = known.classes
     network = build(model, classes, known.shape)
     cuts = profile(network, known.shape)
     rows = _baselines(network, known.shape, cuts, platform)
     train = TrainConfig(batch_size=batch)
-    for cut in cuts:
+    for cut, equal in _merge(cuts):
         config = SplitConfig(name="plan", data=data, model=model, cut=cut.name, train=train)
         for level in levels:
             if level.channels is None or level.channels <= cut.shape[cut.channel_dim - 1]:
-                rows.append(_make_row(config, cut, cut.shape, level, classes, platform))
+                row = _make_row(config, cut, cut.shape, level, classes, platform)
+                rows.append(replace(row, equal_cuts=equal))
     checked = tuple(_with_fault(row, platform, rate) for row in rows)
-    return StaticPlan(model.name, known.name, known.shape, platform, rate, checked)
+    return StaticPlan(model.name, known.name, known.shape, platform, rate, checked, budget_s)
 
 
 def plan_cut(config: SplitConfig, platform: Platform, rate: float | None = None) -> CutPlan:
@@ -175,6 +201,21 @@ def final_level(config: SplitConfig) -> Level:
 @lru_cache(maxsize=8)
 def _profile_model(model: str, classes: int, shape: tuple[int, int, int]) -> list[CutProfile]:
     return profile(build(ModelConfig.model_validate_json(model), classes, shape), shape)
+
+
+def _merge(cuts: Sequence[CutProfile]) -> list[tuple[CutProfile, tuple[str, ...]]]:
+    """Return each cut with the names of those right after it that cost the same and send as many values."""
+    groups: list[list[CutProfile]] = []
+    for cut in cuts:
+        if groups and _cost(groups[-1][0]) == _cost(cut):
+            groups[-1].append(cut)
+        else:
+            groups.append([cut])
+    return [(group[0], tuple(cut.name for cut in group[1:])) for group in groups]
+
+
+def _cost(cut: CutProfile) -> tuple[int, float, int]:
+    return math.prod(cut.shape), cut.device_gflops, cut.device_params
 
 
 def _make_row(

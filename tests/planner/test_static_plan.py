@@ -88,7 +88,7 @@ def test_a_plan_is_json_data():
     plan = make_plan(rate=30.0)
     data = json.loads(json.dumps(plan.to_json()))
     assert len(data["rows"]) == len(plan.rows) and data["device"]["name"] == "pi4"
-    assert list(data) == ["model", "data", "shape", "link", "device", "server", "rate", "rows"]
+    assert list(data) == ["model", "data", "shape", "link", "device", "server", "rate", "budget_s", "rows"]
 
 
 def test_the_row_of_a_run_is_that_of_the_plan():
