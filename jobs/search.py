@@ -36,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "device": "pi4",
     "server": "server",
     "rate": None,
+    "max_loss": 0.05,
     "seed": 0,
 }
 """Of the arguments that decide a search; --resume allows none of them."""
@@ -101,6 +102,12 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help=f"pi4, jetson, mcu, or a YAML file; default {_DEFAULTS['device']}")
     parser.add_argument("--server", help=f"server, or a YAML file; default {_DEFAULTS['server']}")
     parser.add_argument("--rate", type=float, metavar="R", help="images per second that every part must sustain")
+    parser.add_argument(
+        "--max-loss",
+        type=float,
+        metavar="SHARE",
+        help=f"accuracy that the knee may lose against the best trial; default {_DEFAULTS['max_loss']}",
+    )
     parser.add_argument("--seed", type=int, help=f"of the sampler; default {_DEFAULTS['seed']}")
     parser.add_argument("--out", metavar="DIR", help="folder for the results; default: a new folder under storage")
     parser.add_argument("--concurrent", type=int, metavar="N", help="trials at a time; default: one per CPU")

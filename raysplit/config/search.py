@@ -59,6 +59,8 @@ class SearchConfig(Frozen):
     server: Machine
     rate: Annotated[float, Field(gt=0)] | None = None
     """Images per second that device, link and server must sustain at inference."""
+    max_loss: Annotated[float, Field(ge=0)] | None = 0.05
+    """Accuracy, in 0..1, that the knee may lose against the best trial; None: any."""
     seed: int = 0
 
     @property

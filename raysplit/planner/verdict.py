@@ -21,8 +21,8 @@ _MANY_CHANNELS = (1, 4096, 4, 4)
 def recommend(plan: StaticPlan) -> PlanRow | None:
     """Return the fastest cut at the loosest level that is fast enough, or None if nothing is.
 
-    Fast enough is what meets the budget; without one, what is a tenth faster than the whole network on either side. If no cut
-    is, that is the faster side. Levels cost accuracy, which a plan does not know, so it takes no more than needed.
+    Fast enough is what meets the budget; without one, what is a tenth faster than the whole network on either side.
+    If no cut is, that is the faster side. Levels cost accuracy, which a plan does not know.
     """
     feasible = [row for row in plan.rows if row.fault is None]
     whole = min((row for row in feasible if row.level is None), key=lambda row: row.total_s, default=None)

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from raysplit.records.trial import TrialRecord
+from raysplit.report.plots import INK
 
-_GREY, _BLUE, _RED = "0.72", "tab:blue", "tab:red"
+_GREY, _BLUE, _RED = "0.72", "#0072B2", "#D55E00"
 _NUMBER = "number"
 """The horizontal axis of a search with a single objective."""
 
@@ -20,7 +21,7 @@ def plot_front(trials: Sequence[TrialRecord], objectives: Mapping[str, str], fro
     """Return a PNG: the first objective over each other one.
 
     `objectives` are names with their directions; `front` and `knee` are numbers of trials. Stopped trials are hollow,
-    at the values that they had reached.
+    at the values that they had reached; those on the front have their numbers.
     """
     first, *others = objectives
     others = others or [_NUMBER]
@@ -49,10 +50,22 @@ def _draw_panel(axes: Axes, trials: Sequence[TrialRecord], first: str, name: str
     values = [_value(trial, name) for trial in trials]
     if name != _NUMBER and min(values) > 0 and max(values) > 20 * min(values):
         axes.set_xscale("log")
-    axes.set_xlabel(name)
-    axes.set_ylabel(first)
-    axes.grid(alpha=0.3)
+    for trial in trials:
+        if trial.number in front:
+            at = (_value(trial, name), _value(trial, first))
+            axes.annotate(str(trial.number), at, (5, 5), textcoords="offset points", fontsize=8, color=INK)
+    axes.set_xlabel(_label(name), color=INK)
+    axes.set_ylabel(_label(first), color=INK)
+    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _value(trial: TrialRecord, name: str) -> float:
-    return trial.number if name == _NUMBER else trial.objectives[name]
+    if name == _NUMBER:
+        return trial.number
+    return 100 * trial.objectives[name] if name == "accuracy" else trial.objectives[name]
+
+
+def _label(name: str) -> str:
+    return {"accuracy": "validation accuracy (%)", _NUMBER: "trial"}.get(name, name)

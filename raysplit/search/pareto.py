@@ -77,22 +77,28 @@ class KneePoint:
     reason: str
 
 
-def knee_point(trials: Sequence[Mapping[str, Any]], objectives: Objectives) -> KneePoint:
+def knee_point(trials: Sequence[Mapping[str, Any]], objectives: Objectives, max_loss: float | None = None) -> KneePoint:
     """Return the trial on the front with the smallest total loss, each objective scaled from its best to its worst.
 
     0 is the front's best value of an objective and 1 its worst, so that units do not matter. With two objectives this
-    is the trial furthest from the line between the front's ends (Das, Struct. Optim. 18, 1999). Raises ConfigError if
-    no trial succeeded.
+    is the trial furthest from the line between the front's ends (Das, Struct. Optim. 18, 1999). With `max_loss`, the
+    front has only trials whose accuracy is at most that much below the best one's. Raises ConfigError if no trial
+    succeeded.
 
     >>> trials = [{"accuracy": a, "bytes": b} for a, b in ((0.9, 100), (0.88, 20), (0.3, 10))]
     >>> knee_point(trials, {"accuracy": "max", "bytes": "min"}).index
     1
     """
     front = pareto_front(trials, objectives)
+    floor = ""
+    if front and max_loss is not None and objectives.get("accuracy") == "max":
+        best = max(trials[index]["accuracy"] for index in front)
+        front = [index for index in front if trials[index]["accuracy"] >= best - max_loss]
+        floor = f" with an accuracy of at least {best - max_loss:.4g}"
     if not front:
         raise ConfigError("no trial has a number for every objective, so there is no front; look at why they failed")
     if len(front) == 1:
-        return KneePoint(front[0], "the only trial on the front")
+        return KneePoint(front[0], f"the only trial on the front{floor}")
     costs = _costs(trials, objectives)[front]
     span = np.ptp(costs, axis=0)
     scaled = (costs - costs.min(0)) / np.where(span > 0, span, 1.0)
@@ -103,7 +109,7 @@ def knee_point(trials: Sequence[Mapping[str, Any]], objectives: Objectives) -> K
         f"({sign * costs[:, column].min():.4g}) to the worst ({sign * costs[:, column].max():.4g})"
         for column, (name, sign) in enumerate(zip(objectives, signs, strict=True))
     ]
-    return KneePoint(front[chosen], f"the best trade-off of the {len(front)} on the front: {'; '.join(losses)}")
+    return KneePoint(front[chosen], f"the best trade-off of the {len(front)} on the front{floor}: {'; '.join(losses)}")
 
 
 def _costs(trials: Sequence[Mapping[str, Any]], objectives: Objectives) -> Array:

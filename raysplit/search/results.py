@@ -29,7 +29,7 @@ def find_front(trials: Sequence[TrialRecord], search: SearchConfig) -> FrontResu
     """Return the front of a search's finished trials; ConfigError if no trial has finished."""
     finished = [trial for trial in trials if trial.state == "finished"]
     objectives = [trial.objectives for trial in finished]
-    knee = knee_point(objectives, search.directions)
+    knee = knee_point(objectives, search.directions, search.max_loss)
     front = pareto_front(objectives, search.directions)
     return FrontResult(tuple(finished[i] for i in front), finished[knee.index], knee.reason)
 

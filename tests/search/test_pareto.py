@@ -69,6 +69,14 @@ def test_the_knee_is_where_the_front_bends():
     assert knee_point([curve[3]], TWO) == KneePoint(0, "the only trial on the front")
 
 
+@pytest.mark.parametrize(("max_loss", "expected"), [(None, 1), (0.05, 0), (0.0, 0), (0.7, 1)])
+def test_the_knee_keeps_an_accuracy(max_loss, expected):
+    trials = [{"accuracy": a, "bytes": b} for a, b in ((0.89, 100), (0.735, 10), (0.3, 9))]
+    found = knee_point(trials, TWO, max_loss)
+    assert found.index == expected
+    assert ("with an accuracy of at least" in found.reason) == (max_loss is not None)
+
+
 def test_units_do_not_move_the_knee():
     rng = np.random.default_rng(0)
     trials = [{"accuracy": a, "bytes": b} for a, b in rng.random((30, 2))]
