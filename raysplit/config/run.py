@@ -69,8 +69,8 @@ class ModelConfig(Frozen):
 
     A module in memory replaces the name: `ModelConfig(module=net)`, or `SplitConfig(model=net, …)`.
 
-    >>> ModelConfig(name="vgg11", args={"width": 0.5})
-    ModelConfig(name='vgg11', args={'width': 0.5})
+    >>> ModelConfig(name="timm:resnet18", weights="resnet18.safetensors", normalize="auto").args
+    {}
     """
 
     name: str
@@ -78,6 +78,14 @@ class ModelConfig(Frozen):
     `object:CLASS` in memory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
+    weights: str | None = None
+    """A file that training starts from: safetensors, or `.pth`, `.pt`, `.bin` of torch.save with tensors and plain data
+    alone; a head for other classes is replaced. Only the start of a run reads it. None: random weights."""
+    pretrained: bool = False
+    """Start from timm's or torchvision's own weights, from their cache or hub."""
+    normalize: Literal["data", "auto"] = "data"
+    """`data`: images are normalized by mean and deviation of the training images; `auto`: by those that the weights
+    expect, where they say so."""
     module: Annotated[Any, PlainValidator(read_module), Field(exclude=True, repr=False)] = None
     """A torch module that maps images (B, C, H, W) to logits (B, classes). A copy of it is trained, from its weights.
     It is not written to `config.json`."""
@@ -97,6 +105,9 @@ class ModelConfig(Frozen):
             raise ValueError(f"name is '{self.name}' and a module is given; replace all of it: {{name: {self.name}}}")
         if self.module is not None and self.args:
             raise ValueError("args are for a builder and a module is given; leave one of them out")
+        if self.pretrained and (self.weights is not None or self.module is not None):
+            given = "model.weights" if self.weights is not None else "a module"
+            raise ValueError(f"pretrained=true and {given} both say what to start from; leave one of them out")
         return self
 
 

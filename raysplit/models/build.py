@@ -6,7 +6,7 @@ import copy
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -84,6 +84,20 @@ def _named(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn
     raise ModelError(f"there is no model '{name}'. {nearest(bare, dict.fromkeys(known))}")
 
 
+def find_library(name: str) -> tuple[Literal["torchvision", "timm"] | None, str]:
+    """Return the library that a network's name is looked up in, None for ours and a user's, and its name there.
+
+    >>> find_library("timm:resnet18"), find_library("resnet18"), find_library("vgg11")
+    (('timm', 'resnet18'), ('torchvision', 'resnet18'), (None, 'vgg11'))
+    """
+    library, _, bare = name.rpartition(":")
+    if ".py:" in name or name in OWN or library not in ("", "torchvision", "timm"):
+        return None, name
+    if library != "timm" and bare in _torchvision_names():
+        return "torchvision", bare
+    return ("timm", bare) if library != "torchvision" and _timm_has(bare) else (None, name)
+
+
 def _copy(module: nn.Module, name: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
     """Return a copy of a module in memory, on the CPU, whose outputs are as many as the classes."""
     try:
@@ -144,21 +158,27 @@ def _torchvision(name: str, bare: str, classes: int, shape: tuple[int, int, int]
 
 
 def _timm(name: str, bare: str, classes: int, shape: tuple[int, int, int], args: dict[str, Any]) -> nn.Module:
+    def create(**kwargs: Any) -> nn.Module:
+        return create_timm(bare, shape, kwargs, num_classes=classes)
+
+    return _call(name, create, args)
+
+
+def create_timm(bare: str, shape: tuple[int, int, int], args: dict[str, Any], **options: Any) -> nn.Module:
+    """Return timm's network of a name for images of `shape`, unless `args` say otherwise; raises what timm does."""
     import timm
 
     geometry = {"img_size": shape[1] if shape[1] == shape[2] else shape[1:], "in_chans": shape[0]}
-
-    def create(**kwargs: Any) -> nn.Module:
-        # Only transformers and mixers take the image size, and there is no list of them.
-        try:
-            return timm.create_model(bare, num_classes=classes, **kwargs)
-        except TypeError as err:
-            if "img_size" in args or "'img_size'" not in str(err):
-                raise
-            del kwargs["img_size"]
-            return timm.create_model(bare, num_classes=classes, **kwargs)
-
-    return _call(name, create, {**geometry, **args})
+    kwargs = {**options, **geometry, **args}
+    # Only transformers and mixers take the image size, and there is no list of them.
+    try:
+        model: nn.Module = timm.create_model(bare, **kwargs)
+    except TypeError as err:
+        if "img_size" in args or "'img_size'" not in str(err):
+            raise
+        del kwargs["img_size"]
+        model = timm.create_model(bare, **kwargs)
+    return model
 
 
 def _call(name: str, builder: Callable[..., Any], kwargs: dict[str, Any]) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from raysplit.utils.frozen import Record
@@ -61,6 +63,10 @@ class RunSummary(Record):
     mean: tuple[float, ...]
     """Of each channel, in 0..1; with `std`, the normalization of the images."""
     std: tuple[float, ...]
+    normalized_by: Literal["data", "weights"] = "data"
+    """Whether those are of the training images or what the weights expect."""
+    weights: str | None = None
+    """sha256 of the weights that the run started from; None: they were random."""
 
     @property
     def traffic(self) -> int:

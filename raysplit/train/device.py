@@ -28,13 +28,17 @@ class DeviceFacts:
     raw_bytes: int
     """Of the training images as uint8 pixels."""
     mean: tuple[float, ...]
-    """Of each channel of the training images, in 0..1."""
+    """Of each channel, in 0..1: what images are normalized by."""
     std: tuple[float, ...]
+    normalized_by: Literal["data", "weights"]
+    """Whether mean and deviation are those of the training images, or those that the weights expect."""
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     """Channels, height and width of the images."""
     threads: int
     """Torch threads."""
+    weights: str | None
+    """sha256 of the weights that the device half started from; None: they were random."""
     node: str = ""
     """Where it runs: the host's name; on a Ray cluster, the first digits of the node's id too."""
 

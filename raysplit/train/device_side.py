@@ -15,7 +15,7 @@ from raysplit.compress.labels import pack_labels
 from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
-from raysplit.data import batch_order, load, mean_std, prepare_batch
+from raysplit.data import batch_order, load, prepare_batch
 from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.records.epoch import Mode
 from raysplit.schedules.base import Decision
@@ -27,6 +27,7 @@ from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_weights
 from raysplit.train.halves import build_device_half
 from raysplit.train.local_head import flatten
+from raysplit.train.normalization import choose_normalization
 from raysplit.wire.message import Kind, Message, parse
 
 
@@ -34,13 +35,12 @@ class DeviceSide:
     """What a device does in a run, by the methods of `raysplit.train.device.Device`."""
 
     def __init__(self, config: SplitConfig):
-        self._config = config
-        self._train = config.train
+        self._config, self._train = config, config.train
         self._torch_device = pick_device(config.train.device)
         self._sets = {split: load(config.data, split) for split in ("train", "val", "test")}
-        self._mean, self._std = mean_std(self._sets["train"].images)
+        self._normalization = choose_normalization(config.model, self._sets["train"].images)
         built = build_device_half(config, len(self._sets["train"].classes), self._shape())
-        self._cut = built.cut
+        self._cut, self._weights = built.cut, built.weights
         self._half = built.half.to(self._torch_device)
         self._head = None if built.head is None else built.head.to(self._torch_device)
         if self._train.channels_last:
@@ -58,17 +58,20 @@ class DeviceSide:
     def describe(self) -> DeviceFacts:
         """Return what the server must know of the data, which only the device may have, and of this machine."""
         train, val, test = (self._sets[split] for split in ("train", "val", "test"))
+        normalized_by, mean, std = self._normalization
         return DeviceFacts(
             train_rows=len(train.labels),
             val_rows=len(val.labels),
             test_rows=len(test.labels),
             skipped_rows=train.skipped + test.skipped,
             raw_bytes=train.raw_bytes,
-            mean=self._mean,
-            std=self._std,
+            normalized_by=normalized_by,
+            mean=mean,
+            std=std,
             classes=train.classes,
             shape=self._shape(),
             threads=torch.get_num_threads(),
+            weights=self._weights,
             node=platform.node(),
         )
 
@@ -78,10 +81,8 @@ class DeviceSide:
             order = batch_order(
                 len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
             )
-        micro = self._train.batch_size // self._train.in_flight
-        self._micros = [part for batch in order for part in batch.split(micro)]
-        self._first = epoch * len(self._micros)
-        self._next = self._first
+        self._micros = [part for rows in order for part in rows.split(self._train.batch_size // self._train.in_flight)]
+        self._first = self._next = epoch * len(self._micros)
         self._pending.clear()
         self._mode = decision.mode
         self._use_level(decision.level)
@@ -165,10 +166,12 @@ class DeviceSide:
 
     def state(self) -> bytes:
         """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
-        head = None if self._head is None else self._head.state_dict()
-        state = {"half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
-        return pack_state(state | {"level": str(self._level)})
+        state = {"level": str(self._level), "start": (self._weights, self._normalization)}
+        head = None if self._head is None else self._head.state_dict()
+        return pack_state(
+            {**state, "half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
+        )
 
     def restore(self, packed: bytes) -> None:
         """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
@@ -178,6 +181,8 @@ class DeviceSide:
         self._use_level(Level(state["level"]))
         if self._head is not None:
             self._head.load_state_dict(state["head"])
+        if "start" in state:  # the checkpoints of older runs lack it
+            self._weights, self._normalization = state["start"]
         require_finite_weights(self._trained, "device")
 
     def _use_level(self, level: Level) -> None:
@@ -186,7 +191,7 @@ class DeviceSide:
         self._down = build_codec(self._config.codec, level, "down", channel_dim)
 
     def _shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self._sets["train"].images.shape
+        channels, height, width = self._sets["train"].images.shape[1:]
         return channels, height, width
 
     def _encode(self) -> tuple[int, torch.Tensor, torch.Tensor | None, torch.Tensor]:
@@ -212,9 +217,8 @@ class DeviceSide:
             require_finite_weights(self._trained, "device")
         data, size = self._sets[split], self._train.batch_size
         rows = slice(index * size, (index + 1) * size)
-        self._half.eval()
         with self._autocast():
-            z = self._half(self._images(data.images[rows], "none", 0))
+            z = self._half.eval()(self._images(data.images[rows], "none", 0))
         return z, data.labels[rows]
 
     def _local_logits(self, code: torch.Tensor, training: bool) -> torch.Tensor:
@@ -280,7 +284,7 @@ class DeviceSide:
         return message
 
     def _images(self, images: torch.Tensor, augment: str, seed: int) -> torch.Tensor:
-        x = prepare_batch(images, self._mean, self._std, augment, seed).to(self._torch_device)
+        x = prepare_batch(images, *self._normalization[1:], augment, seed).to(self._torch_device)
         return x.to(memory_format=torch.channels_last) if self._train.channels_last else x
 
     def _locating(self, number: int) -> AbstractContextManager[None]:

@@ -15,7 +15,7 @@ from torch import nn
 from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
-from raysplit.models import build
+from raysplit.models import StartWeights, build, read_start_weights
 from raysplit.split import Cut, SplitModel, list_cuts, split_at, trace
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
 from raysplit.torch_utils.seeds import mix, seeded
@@ -73,6 +73,8 @@ class BuiltDevice:
     half: DeviceHalf
     head: LocalHead | None
     """The classifier of the device's local loss, where the recipe has one."""
+    weights: str | None
+    """sha256 of the weights that the network starts from; None: they are random."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class BuiltServer:
     code_shape: tuple[int, ...]
     """Shape of what crosses, without the batch dimension."""
     half: ServerHalf
+    weights: str | None
+    """sha256 of the weights that the network starts from; None: they are random."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,15 @@ class BuiltHalves:
 
 
 def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltDevice:
-    """Build the device half for images of `shape` (C, H, W), with the weights that the run's seed gives.
+    """Build the device half for images of `shape` (C, H, W), with the weights that the config starts from.
 
-    They are those of `build_halves`, to the bit, but no memory is allocated for the server's. A model of one's own
-    that does not allow that is built in full first, which is logged. Without `init_weights`, parameters and buffers
-    of the state dict stay on the meta device, for `load_state_dict(..., assign=True)`.
+    Unless `model.weights` or `model.pretrained` is set, they are those that the run's seed gives. They are those of
+    `build_halves`, to the bit, but no memory is allocated for the server's. A model of one's own that does not allow
+    that is built in full first, which is logged. Without `init_weights`, parameters and buffers of the state dict stay
+    on the meta device, for `load_state_dict(..., assign=True)`, and no weights file is read.
 
-    Raises ModelError, CutError, or ConfigError for a level that keeps more channels, or more values of a sample, than
-    cross.
+    Raises what `raysplit.models.read_start_weights` raises, ModelError, CutError, or ConfigError for a level that keeps
+    more channels, or more values of a sample, than cross.
 
     >>> from raysplit import recipes
     >>> from raysplit.config import ModelConfig
@@ -135,6 +140,16 @@ def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
     return _build_alone(config, classes, shape, _Draft.checked_server if init_weights else _Draft.server, init_weights)
 
 
+def without_start(config: SplitConfig) -> SplitConfig:
+    """Return a config whose network starts from random weights: for a run that goes on from a checkpoint.
+
+    >>> from raysplit import recipes
+    >>> config = recipes.get("mnist5k_vgg11_prune").with_settings(["model.weights=vgg11.pth"])
+    >>> without_start(config).model.weights
+    """
+    return config.replaced(model=config.model.replaced(weights=None, pretrained=False, normalize="data"))
+
+
 def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
     """Build both halves; raises what `build_device_half` and `build_server_half` raise.
 
@@ -146,8 +161,12 @@ def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves
     >>> built.server.eval()(built.device.eval()(torch.zeros(1, 1, 28, 28))).shape
     torch.Size([1, 10])
     """
-    draft = _draft(config, classes, shape, nullcontext())
+    draft = _draft(config, classes, shape, nullcontext(), start=True)
     device, server = draft.device(), draft.checked_server()
+    for half in (device.half, server.half):
+        draft.load_start(half)
+    if draft.start is not None:
+        draft.start.log()
     return BuiltHalves(device.cut, device.code_shape, device.half, server.half, device.head)
 
 
@@ -162,15 +181,24 @@ class _Draft:
     code_shape: tuple[int, ...]
     encoder: Encoder | None
     decoder: Decoder | None
+    start: StartWeights | None
+
+    def load_start(self, half: DeviceHalf | ServerHalf) -> None:
+        """Give a half the values that the network starts from."""
+        if self.start is not None:
+            self.start.load_into(half.body)
 
     def device(self) -> BuiltDevice:
         half = DeviceHalf(self.split.device, self.encoder)
-        return BuiltDevice(self.split.cut, self.code_shape, half, self._head())
+        return BuiltDevice(self.split.cut, self.code_shape, half, self._head(), self._hash())
 
     def server(self) -> BuiltServer:
         takes_head = getattr(self.config.schedule, "hands_over", False)
         half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head else None)
-        return BuiltServer(self.split.cut, self.code_shape, half)
+        return BuiltServer(self.split.cut, self.code_shape, half, self._hash())
+
+    def _hash(self) -> str | None:
+        return None if self.start is None else self.start.sha256
 
     def checked_server(self) -> BuiltServer:
         device, server = self.device(), self.server()
@@ -185,8 +213,13 @@ class _Draft:
             return LocalHead(train.local_loss, self.code_shape, self.split.cut.channel_dim, self.classes)
 
 
-def _draft(config: SplitConfig, classes: int, shape: Shape, context: AbstractContextManager[object]) -> _Draft:
-    """Build the model and the bottleneck, in this order under the run's seed, within `context`."""
+def _draft(
+    config: SplitConfig, classes: int, shape: Shape, context: AbstractContextManager[object], start: bool
+) -> _Draft:
+    """Build the model and the bottleneck, in this order under the run's seed, within `context`.
+
+    With `start`, the weights that the config starts from are read and checked.
+    """
     with seeded(mix(config.train.seed, "init"), _CPU):
         with context:
             model = build(config.model, classes, shape)
@@ -199,7 +232,8 @@ def _draft(config: SplitConfig, classes: int, shape: Shape, context: AbstractCon
             decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
     crossing = code_shape(box, cut.shape, cut.channel_dim)
     _check_levels(config, cut, crossing)
-    return _Draft(config, classes, shape, split, crossing, encoder, decoder)
+    weights = read_start_weights(config.model, model, classes, shape) if start else None
+    return _Draft(config, classes, shape, split, crossing, encoder, decoder, weights)
 
 
 def _build_alone(
@@ -207,21 +241,31 @@ def _build_alone(
 ) -> Built:
     """Build the half that `take` returns, without memory for the other one."""
     if config.model.module is not None:  # a module in memory has its values already
-        return take(_draft(config, classes, shape, nullcontext()))
+        return _take(_draft(config, classes, shape, nullcontext(), init_weights), take)
     deferred = DeferredInit(mix(config.train.seed, "init"))
     try:
-        draft = _draft(config, classes, shape, deferred)
-        split, built = draft.split, take(draft)
+        draft = _draft(config, classes, shape, deferred, init_weights)
+        split, start, built = draft.split, draft.start, take(draft)
         del draft  # and what neither half holds
         other = split.server if built.half.body is split.device else split.device
         _materialize(deferred, built.half, other, init_weights)
+        if start is not None:
+            start.load_into(built.half.body)
+            if isinstance(built, BuiltServer):
+                start.log()
         return built
     except Exception as err:  # of a user's code too: a fault is raised again below
         reason = f"{type(err).__name__}: {' '.join(str(err).split())}"
     with suppress(Exception):
         deferred.release()
-    built = take(_draft(config, classes, shape, nullcontext()))
+    built = _take(_draft(config, classes, shape, nullcontext(), init_weights), take)
     _log.info("model %s is built in full before one half is dropped: %s", config.model.name, reason)
+    return built
+
+
+def _take(draft: _Draft, take: Callable[[_Draft], Built]) -> Built:
+    built = take(draft)
+    draft.load_start(built.half)
     return built
 
 

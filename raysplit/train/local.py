@@ -10,6 +10,7 @@ from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import pack_state
 from raysplit.train.epoch import StepCallback
+from raysplit.train.halves import without_start
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.train.run import read_newest_state, run
@@ -45,4 +46,6 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
         for old in folder.checkpoints()[:-_KEEP]:
             folder.delete(old)
 
-    return run(Loop(config, LocalDevice(config), on_step), folder, read_newest_state(folder), save)
+    start = read_newest_state(folder)
+    device = LocalDevice(config if start is None else without_start(config))
+    return run(Loop(config, device, on_step, resumed=start is not None), folder, start, save)

@@ -6,12 +6,14 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from raysplit.config import SplitConfig
-from raysplit.errors import DataError, DivergenceError
+from raysplit.errors import ConfigError, DataError, DivergenceError
+from raysplit.models.checkpoint_file import hash_file
 from raysplit.records.epoch import EpochRecord, Mode
 from raysplit.schedules.base import Decision, next_decision
 from raysplit.torch_utils.checkpoint import unpack_state
@@ -19,7 +21,7 @@ from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
 from raysplit.train.divergence import diverged
 from raysplit.train.epoch import Clock, StepCallback, TrainingPass
-from raysplit.train.halves import build_server_half
+from raysplit.train.halves import build_server_half, without_start
 from raysplit.train.predict import predict_epoch_s_by_link
 from raysplit.train.server_side import ServerSide
 from raysplit.train.traffic import Traffic
@@ -47,11 +49,18 @@ class Loop:
 
     `for record in loop.epochs()` yields a record after each epoch; between epochs, `state` and `restore` make and
     load a checkpoint. From equal states, training goes on identically. `node` is where this process runs, for the
-    record; None: the host's name.
+    record; None: the host's name. A loop that is `resumed` is restored before it trains, and needs no weights to start
+    from.
     """
 
     def __init__(
-        self, config: SplitConfig, device: Device, on_step: StepCallback | None = None, node: str | None = None
+        self,
+        config: SplitConfig,
+        device: Device,
+        on_step: StepCallback | None = None,
+        node: str | None = None,
+        *,
+        resumed: bool = False,
     ):
         self.config = config
         self._node = node or platform.node()
@@ -71,7 +80,12 @@ class Loop:
                 f"{config.train.batch_size}; lower train.batch_size"
             )
         classes = len(self.facts.classes)
-        built = build_server_half(config, classes, self.facts.shape)
+        built = build_server_half(without_start(config) if resumed else config, classes, self.facts.shape)
+        if not resumed and built.weights != self.facts.weights:
+            raise ConfigError(
+                f"the device starts from other weights than the server: '{config.model.weights or config.model.name}' "
+                "differs between the two machines; copy the same file to both"
+            )
         self.cut = built.cut
         self._server = ServerSide(config, built, classes, self.steps * config.train.epochs)
         self._context = run_context(config, built.code_shape, built.cut.channel_dim, classes, self.steps)
@@ -115,9 +129,22 @@ class Loop:
         self._device.restore(state["device"]).result()
         self._packed = state["device"]
         self._server.restore(state["server"])
+        self.facts = self._device.describe().result()
+        self._check_start()
         self.records = [EpochRecord.from_row(row) for row in state["rows"]]
         self.test = None if state["test"] is None else TestResult(**state["test"])
         self.checkpoint_bytes = state["checkpoint_bytes"] + len(state["device"])
+
+    def _check_start(self) -> None:
+        """Raise ConfigError where the weights file is no longer the one that the run started from; it may be gone."""
+        file, started = self.config.model.weights, self.facts.weights
+        if file is None or started is None or not Path(file).expanduser().is_file():
+            return
+        if (now := hash_file(Path(file).expanduser())) != started:
+            raise ConfigError(
+                f"model.weights: '{file}' is no longer the file that this run started from (sha256 {now[:12]}, was "
+                f"{started[:12]}); put the old one back, or begin a new run"
+            )
 
     def _device_state(self) -> bytes:
         """Fetch the device half's state, unless the device has not trained since the last time."""

@@ -43,6 +43,8 @@ def summarize(loop: Loop, run_dir: str) -> RunSummary:
         shape=facts.shape,
         mean=facts.mean,
         std=facts.std,
+        normalized_by=facts.normalized_by,
+        weights=facts.weights,
     )
 
 

@@ -29,6 +29,7 @@ from raysplit.config import SplitConfig
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
+from raysplit.train.halves import without_start
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import describe_shared_node, name_node
 from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_resources
@@ -106,13 +107,15 @@ def _worker(job: dict[str, Any]) -> WorkerFault | None:
     logging.getLogger().setLevel(logging.WARNING)
     show_progress()
     try:
-        device = RayDevice(config)
+        start = _start(folder)
+        device = RayDevice(config if start is None else without_start(config))
         try:
             node = name_node(ray.get_runtime_context().get_node_id())
-            loop = Loop(config, device, _Bar(config).update if job["bar"] else None, node)
+            bar = _Bar(config).update if job["bar"] else None
+            loop = Loop(config, device, bar, node, resumed=start is not None)
             if (shared := describe_shared_node(config.ray, loop.facts.node, node, ray.nodes())) is not None:
                 _log.warning(shared)
-            run(loop, folder, _start(folder), lambda loop: _report(loop, folder))
+            run(loop, folder, start, lambda loop: _report(loop, folder))
         finally:
             device.close()
     except RaysplitError as err:
