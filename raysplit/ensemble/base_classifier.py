@@ -15,7 +15,7 @@ from raysplit.ensemble.context import BuildContext
 from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.trainer import ClassifierTrainer, DataParallel, Objective
 from raysplit.ensemble.weights_file import unpack
-from raysplit.errors import ConfigError, ModelError, nearest
+from raysplit.errors import ConfigError, DivergenceError, ModelError, nearest
 from raysplit.folders.build_dir import BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS
 from raysplit.models import build
 from raysplit.records.build_stages import BaseRecord
@@ -76,13 +76,18 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
     )
     if (state := folder.find(BASE_STATE)) is not None:
         trainer.restore(unpack_state(state))
-    for record in trainer.epochs():
-        if record.val_accuracy is not None:
-            folder.write(BASE_STATE, pack_state(trainer.state()))
-            log(
-                f"base epoch {record.epoch + 1}/{settings.epochs}: loss {record.loss:.3f}, "
-                f"validation {100 * record.val_accuracy:.1f} %, {record.seconds:.0f} s"
-            )
+    try:
+        for record in trainer.epochs():
+            if record.val_accuracy is not None:
+                folder.write(BASE_STATE, pack_state(trainer.state()))
+                log(
+                    f"base epoch {record.epoch + 1}/{settings.epochs}: loss {record.loss:.3f}, "
+                    f"validation {100 * record.val_accuracy:.1f} %, {record.seconds:.0f} s"
+                )
+    except DivergenceError as err:
+        if not trainer.records:
+            raise
+        raise DivergenceError(f"{err}. The last good checkpoint is {folder.location}/{BASE_STATE}") from None
     if writes:
         folder.write_base(_pack(objective.model), BaseRecord(epochs=trainer.records))
         folder.delete(BASE_STATE)

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch.nn.parallel import DistributedDataParallel
 
 from raysplit.config import (
@@ -30,8 +30,10 @@ from raysplit.ensemble.base_classifier import (
 from raysplit.ensemble.context import open_build, read_normalization
 from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.trainer import DataParallel
-from raysplit.errors import ConfigError, ModelError
+from raysplit.ensemble.weights_file import pack, unpack
+from raysplit.errors import BundleError, ConfigError, DivergenceError, ModelError
 from raysplit.folders.build_dir import BASE_RECORD, BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS
+from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from tests.ensemble.tiny_build import config
 
 CONFIG = EnsembleConfig(
@@ -155,3 +157,39 @@ def test_a_stopped_training_continues_with_its_epoch(built, tmp_path):
     assert len(lines) == 1 and lines[0].startswith("base epoch 2/2")
     assert (tmp_path / BASE_WEIGHTS).read_bytes() == (folder / BASE_WEIGHTS).read_bytes()
     assert not (tmp_path / BASE_STATE).exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e38, f"^the base has diverged in epoch 2/2, step 1/.*; begin again .* good checkpoint is .*/{BASE_STATE}$"),
+        (float("nan"), r"^the base has diverged before its last checkpoint: .* is NaN or infinite there; begin again"),
+    ],
+)
+def test_a_base_that_diverges_is_not_written(tmp_path, value, text):
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train_base(open_build(config(), str(tmp_path)), stop)
+    state = unpack_state((tmp_path / BASE_STATE).read_bytes())
+    for tensor in state["weights"].values():
+        tensor.fill_(value)
+    (tmp_path / BASE_STATE).write_bytes(pack_state(state))
+    with pytest.raises(DivergenceError, match=text):
+        train_base(open_build(config(), str(tmp_path)), print)
+    assert not (tmp_path / BASE_WEIGHTS).exists() and not (tmp_path / BASE_RECORD).exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_file_with_nan_is_refused(tmp_path, precision):
+    data = pack({"head.weight": torch.ones(4, 4), "head.bias": torch.zeros(4)}, precision)
+    stored = load(data)
+    name = next(name for name, tensor in stored.items() if tensor.is_floating_point())
+    stored[name].fill_(float("nan"))
+    about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    with pytest.raises(BundleError, match="^head.* in the file holds NaN: it comes from a training that diverged; use"):
+        unpack(save(stored, about), "the file")
