@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ _CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page is a single file and talks only to its own server."""
+_NAMED = 20
+"""Classes that the page names."""
 _READINESS_TTL_S = 1.0
 """How long the result of a readiness probe is reused."""
 
@@ -65,7 +68,16 @@ class EnsembleRoutes:
     async def _page(self) -> Response:
         """A page to try the ensemble with; the requests it makes are authenticated like any other."""
         headers = {"Content-Security-Policy": _CONTENT_SECURITY_POLICY}
-        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers=headers)
+        page = _PAGE.read_text(encoding="utf-8").replace("<!--expected-->", self._describe_images())
+        return HTMLResponse(page, headers=headers)
+
+    def _describe_images(self) -> str:
+        """Return what the page says about images; nothing about the model where a key is needed."""
+        if self._args.access.api_key_env is not None:
+            return ""
+        (_, height, width), classes = self._manifest.shape, self._manifest.classes
+        named = ", ".join(classes[:_NAMED]) + (f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else "")
+        return escape(f"A picture of one of: {named}. It is scaled to {width} × {height} pixels.")
 
     async def _server_metadata(self) -> ServerMetadata:
         """Name, version and protocol extensions of the server."""

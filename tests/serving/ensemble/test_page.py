@@ -100,6 +100,16 @@ def test_a_picked_image_is_answered(browser, bundle, photo):
         playwright.expect(page.locator("#traffic")).to_contain_text("1 requests")
 
 
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_empty_page_says_what_to_drop(browser, bundle, width):
+    with opened(browser, App(bundle)) as page:
+        page.set_viewport_size({"width": width, "height": 800})
+        assert "8 × 8 pixels" in page.inner_text("#expected")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
+            page.screenshot(path=f"{path}-{width}.png")
+
+
 def test_a_dropped_image_is_answered(browser, bundle):
     with opened(browser, App(bundle)) as page:
         page.evaluate(
