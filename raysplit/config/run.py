@@ -177,6 +177,9 @@ class TrainConfig(FitConfig):
     """Micro-batches of one optimizer step that may be under way at once; 1 is lock-step."""
     local_loss: LocalLoss | None = None
     """Train the device half on its own loss instead of the server's gradients."""
+    device_half: Literal["trained", "frozen"] = "trained"
+    """`frozen`: the device half rests, in eval mode, and nothing comes down; without augmentation its codes cross once
+    and are cached. For weights that exist already: without a bottleneck, with the schedule `fixed`."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Torch threads of each half under Ray; None: all cores of its node in lock-step, otherwise half of them."""
 
@@ -243,6 +246,14 @@ class SplitConfig(Frozen):
             raise ValueError(f"{len(self.schedule.phases)} phases do not fit into train.epochs={self.train.epochs}")
         if isinstance(self.schedule, Prune) and self.train.local_loss is not None:
             raise ValueError("a prune family is trained jointly; set train.local_loss to null")
+        if self.train.device_half == "frozen":
+            if not isinstance(self.schedule, Fixed):
+                raise ValueError("train.device_half=frozen needs the schedule fixed; for others set it to trained")
+            if self.bottleneck is not None or self.train.local_loss is not None:
+                raise ValueError(
+                    "train.device_half=frozen leaves a bottleneck or a local head untrained; set bottleneck and "
+                    "train.local_loss to null"
+                )
         return self
 
     def levels(self) -> tuple[Level, ...]:

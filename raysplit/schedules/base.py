@@ -57,10 +57,16 @@ class RunContext:
     """The most training bytes, both ways, of one optimizer step at a level."""
     local_loss: bool = False
     """The device half has a loss of its own."""
+    frozen: bool = False
+    """The device half is not trained."""
+    repeats: bool = False
+    """Each epoch has the same images: a frozen half's codes do not change."""
 
     @property
     def mode(self) -> Mode:
         """How an epoch trains unless the schedule has a reason to do otherwise."""
+        if self.frozen:
+            return "frozen"
         return "local" if self.local_loss else "joint"
 
 

@@ -24,5 +24,7 @@ class Fixed(Frozen):
         return (self.level,)
 
     def decide(self, context: RunContext, history: History) -> Decision:
-        """Return the level, trained jointly or by the device's own loss."""
+        """Return the level, trained jointly, by the device's own loss, or with a frozen device half."""
+        if history and context.frozen and context.repeats:
+            return Decision(self.level, "fixed", mode="cached")
         return Decision(self.level, "fixed", mode=context.mode)

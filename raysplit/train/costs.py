@@ -59,13 +59,13 @@ def epoch_bytes(
 
 def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int) -> RunContext:
     """Return what a schedule knows of a run of `steps` optimizer steps an epoch; `shape` as in `step_bytes`."""
-    local_loss = config.train.local_loss is not None
+    local_loss, frozen = config.train.local_loss is not None, config.train.device_half == "frozen"
 
     def bound(level: Level) -> int:
         found = step_bytes(config, level, shape, channel_dim, classes)
-        return found.up if local_loss else found.up + found.down
+        return found.up if local_loss or frozen else found.up + found.down
 
-    return RunContext(config.train.epochs, steps, bound, local_loss)
+    return RunContext(config.train.epochs, steps, bound, local_loss, frozen, config.data.augment == "none")
 
 
 def head_bytes(head: LocalHead) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from raysplit import read_run, train_local
 from raysplit.config import DataConfig, Fixed, ModelConfig, SplitConfig, TrainConfig
@@ -112,3 +112,23 @@ def test_a_file_of_another_network_is_refused_by_a_run(file):
     with pytest.raises(ModelError, match="does not fit timm:resnet18"):
         train_local(wrong, str(file.parent / "run"))
     assert not (file.parent / "run").exists()
+
+
+@pytest.mark.parametrize(("augment", "passes"), [("none", 1), ("crop", 2), ("crop_flip", 2)])
+def test_a_frozen_device_half_rests_and_nothing_comes_down(file, tmp_path, augment, passes):
+    plain = make_config(file)
+    train, data = plain.train.replaced(device_half="frozen"), plain.data.replaced(augment=augment)
+    config = plain.replaced(bottleneck=None, data=data, train=train)
+    before = build_device_half(config, 3, (3, 32, 32)).half.state_dict()
+    summary = train_local(config, str(tmp_path / "run"))
+    assert equal(load_file(tmp_path / "run" / "device.safetensors"), before)
+    assert not equal(
+        load_file(tmp_path / "run" / "server.safetensors"), build_server_half(config, 3, (3, 32, 32)).half.state_dict()
+    )
+    epochs = read_run(str(tmp_path / "run")).epochs
+    assert summary.bytes_down == 0 and sum(epoch.bytes_up > 0 for epoch in epochs) == passes
+
+
+def test_a_frozen_half_leaves_nothing_untrained(file):
+    with pytest.raises(ValueError, match="leaves a bottleneck or a local head untrained"):
+        make_config(file, device_half="frozen")
