@@ -15,7 +15,7 @@ from raysplit.ensemble.bundle import load_ensemble
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.bundle import load_family
 from raysplit.serving.args import INGRESS, SERVER, SUBMODEL_PREFIX, AppArgs, EnsembleArgs, SplitArgs
-from raysplit.serving.check.finding import Finding, join_path, list_mappings
+from raysplit.serving.check.finding import Finding, as_mapping, join_path, list_mappings
 from raysplit.serving.check.imports import normalize_import_path
 from raysplit.serving.check.strict import validate
 from raysplit.utils.bundle import MANIFEST
@@ -59,7 +59,7 @@ def check_app(app: Mapping[Any, Any], path: str, config: Mapping[Any, Any], loca
     if args is None:
         return
     submodel_count: int | None = None
-    if local:
+    if local and not _is_brought(builder, args, app):
         try:
             submodel_count = _open_bundle(builder, args)
         except _UnusableBundle as err:
@@ -70,6 +70,13 @@ def check_app(app: Mapping[Any, Any], path: str, config: Mapping[Any, Any], loca
     if isinstance(http, Mapping) and config.get("proxy_location") != "Disabled":
         yield from _check_branch_timeout(args, http, args_path)
         yield from _check_access(args, app, http, args_path)
+
+
+def _is_brought(builder: _Builder, args: AppArgs, app: Mapping[Any, Any]) -> bool:
+    """Whether a bundle is in the archive of `runtime_env.working_dir`, in which relative paths start."""
+    location: str = getattr(args, builder.location)
+    is_relative = "://" not in location and not Path(location).is_absolute()
+    return is_relative and bool(as_mapping(app.get("runtime_env")).get("working_dir"))
 
 
 class _UnusableBundle(Exception):

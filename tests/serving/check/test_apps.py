@@ -57,6 +57,23 @@ def test_remote_bundles_are_not_opened(workdir):
     assert found.startswith(f"{APP}.deployments[3].name: ")
 
 
+@pytest.mark.parametrize(("text", "bundle"), [(ENSEMBLE, f"bundle: {BUNDLE}"), (SPLIT, f"family: {FAMILY}")])
+def test_a_bundle_in_the_working_dir_of_a_runtime_env(text, bundle, workdir):
+    """The archive is not opened; what is not in it is."""
+    brought = "    runtime_env: {working_dir: 'https://example.com/code.zip'}\n    args:"
+    text, key = changed("    args:", brought, text), bundle.split()[0]
+    assert findings_in(changed(bundle, f"{key} inside/bundle", text)) == []
+    for elsewhere in ("/no/such/bundle", "file:///no/such/bundle"):
+        [found] = findings_in(changed(bundle, f"{key} {elsewhere}", text))
+        assert "there is no folder '/no/such/bundle'" in found
+    [found] = findings_in(
+        changed(
+            "working_dir: 'https://example.com/code.zip'", "env_vars: {A: b}", changed(bundle, f"{key} absent", text)
+        )
+    )
+    assert "there is no folder" in found
+
+
 def test_a_split_config(workdir):
     [found] = findings_in(changed(f"family: {FAMILY}", f"family: {BUNDLE}", SPLIT))
     assert found.startswith(f"{APP}.args.family: ") and "of kind 'ensemble', not 'prune_family'" in found
