@@ -49,18 +49,24 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("device", help="classify image files here, with the server half behind a URL")
     parser.add_argument("family", metavar="FAMILY", help="the prune family's folder, a path or URI")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="8-bit image files of any size")
-    parser.add_argument("--url", required=True, help="of the server, like http://127.0.0.1:8000")
+    parser.add_argument(
+        "--url", required=True, help="of the server, like http://127.0.0.1:8000, or with USER:PASSWORD@"
+    )
     parser.add_argument(
         "--target-ms", type=float, default=200.0, metavar="MS", help="target from pixels to answer, default 200"
     )
     parser.add_argument("--key-env", metavar="NAME", help="environment variable that holds the server's API key")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="PEM file with the certificates to trust for https, in place of this machine's"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the lines")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print a line for each image, or the JSON object."""
-    predictions = predict_files(args.family, args.url, args.images, args.target_ms / 1000, _read_key(args.key_env))
+    key, target_s = _read_key(args.key_env), args.target_ms / 1000
+    predictions = predict_files(args.family, args.url, args.images, target_s, key, args.ca)
     if args.json:
         print(json.dumps({"images": [one.to_json() for one in predictions]}, ensure_ascii=False))
     else:
@@ -68,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def predict_files(
-    family: str, url: str, files: Sequence[str], target_s: float, api_key: str | None
+    family: str, url: str, files: Sequence[str], target_s: float, api_key: str | None, ca: str | None
 ) -> list[FilePrediction]:
     """Send one request for each image file and return the answers; raises what `DeviceClient` raises."""
     from raysplit.device.client import DeviceClient
 
-    with DeviceClient(family, url, target_s=target_s, api_key=api_key) as client:
+    with DeviceClient(family, url, target_s=target_s, api_key=api_key, ca=ca) as client:
         return [FilePrediction(file, client.predict([file])) for file in files]
 
 

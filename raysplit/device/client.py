@@ -17,6 +17,7 @@ from raysplit.device.halves import DeviceHalves
 from raysplit.device.http import Exchange, HttpTransport, Request, Session, Transport
 from raysplit.device.level_policy import LevelPolicy
 from raysplit.device.link_estimate import LinkEstimate
+from raysplit.device.server_url import hide_credentials
 from raysplit.errors import ConfigError, DataError, LinkError, ServerError
 from raysplit.family.bundle import Family, load_family
 from raysplit.wire.split_api import (
@@ -81,10 +82,12 @@ class DeviceClient:
 
     Args:
         family: a prune family, or its path or URI; the device needs only the device halves of its weights.
-        url: of the server, like http://127.0.0.1:8000.
+        url: of the server, like http://127.0.0.1:8000; USER:PASSWORD@ before the host is sent as HTTP's basic
+            authentication, and shown nowhere.
         target_s: seconds from pixels to answer.
         api_key: the key that the server expects in `X-API-Key`.
         timeout_s: how long the server may be silent before the request fails.
+        ca: PEM file with the authorities, or the self-signed certificate, to trust in place of this machine's.
         transport: carries requests in place of HTTP over the machine's own network.
 
     Raises BundleError for a damaged family, ConfigError for an invalid URL, key or target.
@@ -102,6 +105,7 @@ class DeviceClient:
         target_s: float,
         api_key: str | None = None,
         timeout_s: float = 10.0,
+        ca: str | None = None,
         transport: Transport | None = None,
     ):
         if not (target_s > 0 and timeout_s > 0):
@@ -109,8 +113,8 @@ class DeviceClient:
         if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
             raise ConfigError("the API key has characters that a header cannot carry; use printable ASCII")
         self.family = load_family(family) if isinstance(family, str) else family
-        self.url, self.target_s = url, target_s
-        transport = transport or HttpTransport(url, timeout_s)
+        self.url, self.target_s = hide_credentials(url), target_s
+        transport = transport or HttpTransport(url, timeout_s, ca)
         self._clock, self._session = transport.clock, Session(url, transport)
         self._headers = {FAMILY_HEADER: self.family.id} | ({KEY_HEADER: api_key} if api_key else {})
         self._halves = DeviceHalves(self.family)

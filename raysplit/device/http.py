@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from raysplit.device.server_url import Origin, ServerUrl, hide_credentials
+from raysplit.device.tls import create_context, describe_tls_error
 from raysplit.errors import ConfigError, LinkError, RequestError, ServerError
+from raysplit.wire.split_api import KEY_HEADER
 
 _CONNECTION_LOST = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead)
 """The server has closed the connection: it stopped, or the connection was idle for too long."""
 _MAX_RETRY_AFTER_S = 60
+_MAX_REDIRECTS = 5
+_SAME_METHOD = (307, 308)
+_REDIRECTS = (301, 302, 303, *_SAME_METHOD)
+_BUSY = (429, 503)
 
 
 class Clock(Protocol):
@@ -69,37 +77,88 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Carries requests to a server by its URL, over a connection that is kept open."""
+    """Carries requests to a server by its URL, over a connection that is kept open.
 
-    def __init__(self, url: str, timeout_s: float):
-        """Raises ConfigError for an invalid URL; `timeout_s` is how long each part of an answer may take.
+    Redirects are followed with the same method and body, and never with credentials to another scheme, host or port.
+    """
+
+    def __init__(self, url: str, timeout_s: float, ca: str | None = None):
+        """Raises ConfigError for an invalid URL or certificate file `ca`.
+
+        `timeout_s` is how long each part of an answer may take; `ca` is a PEM file with authorities to trust in place
+        of this machine's.
 
         >>> HttpTransport("server:8000", timeout_s=1.0)
         Traceback (most recent call last):
         raysplit.errors.ConfigError: 'server:8000' is not a server's URL; write it like http://127.0.0.1:8000
         """
         self.clock: Clock = SystemClock()
-        parts = urlsplit(url)
-        schemes = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        try:
-            self._connection = schemes[parts.scheme](parts.hostname or "", parts.port, timeout=timeout_s)
-        except (KeyError, ValueError, http.client.InvalidURL):
-            raise ConfigError(f"'{url}' is not a server's URL; write it like http://127.0.0.1:8000") from None
-        if not parts.hostname:
-            raise ConfigError(f"'{url}' has no host name; write it like http://127.0.0.1:8000")
-        self._prefix = parts.path.rstrip("/")
+        self._url, self._timeout_s = ServerUrl.parse(url), timeout_s
+        if ca is not None and self._url.origin.scheme != "https":
+            raise ConfigError(f"--ca is for https, but the URL is '{self._url.shown}'; leave it out or write https://")
+        self._ca = ca
+        self._connections: dict[Origin, http.client.HTTPConnection] = {}
+        self._connect_to(self._url.origin)
 
     def open(self) -> None:
-        if self._connection.sock is None:
-            self._connection.connect()
+        connection = self._connect_to(self._url.origin)
+        if connection.sock is None:
+            connection.connect()
 
     def send(self, request: Request) -> Reply:
-        self._connection.request(request.method, self._prefix + request.path, request.body, dict(request.headers))
-        answer = self._connection.getresponse()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        """Return the answer after redirects; RequestError for a redirect that must not be followed."""
+        origin, path, headers = self._url.origin, self._url.prefix + request.path, dict(request.headers)
+        if self._url.authorization:
+            headers["Authorization"] = self._url.authorization
+        for _ in range(_MAX_REDIRECTS + 1):
+            connection = self._connect_to(origin)
+            connection.request(request.method, path, request.body, headers)
+            answer = connection.getresponse()
+            reply = Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            if reply.status not in _REDIRECTS or "location" not in reply.headers:
+                return reply
+            here = urlunsplit((origin.scheme, f"{_in_url(origin.host)}:{origin.port}", path, "", ""))
+            origin, path = self._follow(reply, here, origin, request)
+        raise RequestError(f"{self._url.shown} redirects more than {_MAX_REDIRECTS} times; check the URL", reply.status)
 
     def close(self) -> None:
-        self._connection.close()
+        for connection in self._connections.values():
+            connection.close()
+
+    def _follow(self, reply: Reply, here: str, origin: Origin, request: Request) -> tuple[Origin, str]:
+        """Return where a redirect leads; RequestError if the request must not be sent there."""
+        status, shown = reply.status, hide_credentials(reply.headers["location"])
+        try:
+            location = urljoin(here, reply.headers["location"])
+            parts, shown = urlsplit(location), hide_credentials(location)
+            target = Origin.of(parts)
+        except ValueError:
+            raise RequestError(f"{self._url.shown} redirects to '{shown}', which is no URL; check it", status) from None
+        reason = None
+        if status not in _SAME_METHOD and request.method != "GET":
+            reason = f"with {status}, which does not keep the body"
+        elif target != origin and (self._url.authorization or KEY_HEADER in request.headers):
+            reason = "to which its key or password is not sent"
+        elif origin.scheme == "https" and target.scheme == "http":
+            reason = "which is not encrypted"
+        if reason:
+            raise RequestError(f"{self._url.shown} redirects to {shown}, {reason}; give the server's own URL", status)
+        return target, urlunsplit(("", "", parts.path or "/", parts.query, ""))
+
+    def _connect_to(self, origin: Origin) -> http.client.HTTPConnection:
+        """Return the connection to an origin, which need not be open."""
+        if origin not in self._connections:
+            host, port, timeout_s = origin.host, origin.port, self._timeout_s
+            self._connections[origin] = (
+                http.client.HTTPSConnection(host, port, timeout=timeout_s, context=create_context(self._ca))
+                if origin.scheme == "https"
+                else http.client.HTTPConnection(host, port, timeout=timeout_s)
+            )
+        return self._connections[origin]
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 @dataclass(frozen=True)
@@ -117,13 +176,13 @@ class Session:
     """Sends requests to a server, and once more where that can help."""
 
     def __init__(self, url: str, transport: Transport):
-        self._url, self._transport = url, transport
+        self._url, self._transport = hide_credentials(url), transport
 
     def request(self, request: Request) -> Exchange:
         """Return the answer to a request that can be repeated without harm.
 
-        It is sent once more if the connection is lost, over a new one, or if the server answers 503 and says how long
-        to wait. Raises LinkError if the server cannot be reached, is late or does not answer, ServerError or
+        It is sent once more if the connection is lost, over a new one, or if the server answers 429 or 503 and says
+        how long to wait. Raises LinkError if the server cannot be reached, is late or does not answer, ServerError or
         RequestError with the server's own words and status if it fails or refuses.
         """
         clock, start = self._transport.clock, self._transport.clock.now()
@@ -143,7 +202,7 @@ class Session:
             if reply.status < 400:
                 return Exchange(reply.body, done - sent, done - start)
             wait = _retry_after_s(reply)
-            if not (may_repeat and reply.status == 503 and wait is not None):
+            if not (may_repeat and reply.status in _BUSY and wait is not None):
                 raise _error_of(self._url, reply)
             may_repeat = False
             clock.sleep(wait)
@@ -154,6 +213,8 @@ class Session:
 
 
 def _describe(err: Exception) -> str:
+    if isinstance(err, ssl.SSLError) and not isinstance(err, TimeoutError):
+        return describe_tls_error(err)
     if isinstance(err, TimeoutError):
         return "does not answer in time; check the link, and that timeout_s is long enough"
     if isinstance(err, _CONNECTION_LOST) and not isinstance(err, ConnectionRefusedError):

@@ -65,3 +65,9 @@ def test_keys(family, url, files, fail):
     words = ["device", family._bundle.location, files[0], "--url", url]
     assert "401" in fail(*words)
     assert "the environment variable NO_SUCH_KEY is not set" in fail(*words, "--key-env", "NO_SUCH_KEY")
+
+
+def test_certificates(family, files, fail, tmp_path):
+    words = ["device", family._bundle.location, files[0], "--url", "https://me:secret@127.0.0.1:9"]
+    assert "'none.pem' cannot be read" in fail(*words, "--ca", "none.pem")
+    assert "secret" not in fail(*words)

@@ -31,13 +31,14 @@ def test_a_lost_connection_is_mended_once():
         asked.request(GET)
 
 
-def test_a_busy_server_is_asked_again_when_it_says():
-    busy = Reply(503, {"retry-after": "2"}, b'{"error": "full"}')
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_when_it_says(status):
+    busy = Reply(status, {"retry-after": "2"}, b'{"error": "full"}')
     asked, transport = session(busy)
     exchange = asked.request(GET)
     assert exchange.total_s == 2 and exchange.seconds == 0
     asked, transport = session(busy, busy)
-    with pytest.raises(ServerError, match="failed with 503: full"):
+    with pytest.raises((RequestError, ServerError), match=f"with {status}: full"):
         asked.request(GET)
     assert len(transport.asked) == 2
 
