@@ -37,7 +37,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
     parser = verbs.add_parser("predict", help="classify image files with an ensemble")
     parser.add_argument("bundle", metavar="BUNDLE", help="the ensemble's folder, a path or URI")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="8-bit image files of any size")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
     parser.add_argument("--top", type=int, default=3, help="classes to name for each image, default 3")
     parser.add_argument("--missing", default="", metavar="1,4", help="sub-models to leave out, by number from 0")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the lines")
@@ -70,7 +70,7 @@ def parse_numbers(text: str) -> list[int]:
 def predict_files(location: str, files: Sequence[str], top: int, missing: Sequence[int]) -> list[FilePrediction]:
     """Return the `top` likeliest classes of each image file, decoded as data sets are.
 
-    Sub-models in `missing` are left out. Raises DataError for a file that is not an 8-bit image, ConfigError for a
+    Sub-models in `missing` are left out. Raises DataError for a file that is not an image, ConfigError for a
     sub-model that does not exist, BundleError as `load_ensemble`.
     """
     import numpy as np
@@ -117,4 +117,4 @@ def _read_image(file: str, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     try:
         return decode(Path(file), shape[1:], shape[0])
     except BadRow as err:
-        raise DataError(f"{file}: {err}; give 8-bit image files") from None
+        raise DataError(f"{file}: {err}; give image files") from None

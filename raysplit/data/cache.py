@@ -21,7 +21,7 @@ from raysplit.data.decoded import Decoded, decode_rows
 from raysplit.data.schema import Part
 from raysplit.errors import DataError
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every key; increment it when the same source would be decoded to other pixels."""
 
 

@@ -203,5 +203,5 @@ class DeviceClient:
             try:
                 pixels.append(decode(Path(file), (height, width), channels))
             except BadRow as err:
-                raise DataError(f"{file}: {err}; give 8-bit image files") from None
+                raise DataError(f"{file}: {err}; give image files") from None
         return torch.from_numpy(np.stack(pixels))

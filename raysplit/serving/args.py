@@ -33,7 +33,8 @@ class Limits(Frozen):
     body_mib: Annotated[float, Field(gt=0)] = 16.0
     """Size of the body in MiB (2**20 bytes), both as sent and after decompression."""
     pixels: Annotated[int, Field(ge=1)] = 20_000_000
-    """Pixels of one image file according to its header, checked before it is decoded."""
+    """Pixels of one image file according to its header, checked before it is decoded; JPEG files, which can be decoded
+    at a reduced size, may have four times as many."""
     images: Annotated[int, Field(ge=1)] = 64
     """Images per request."""
 
@@ -131,3 +132,9 @@ class SplitArgs(AppArgs):
 
     family: str
     """Folder of a prune family: a path or URI that every node can read."""
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> SplitArgs:
+        if self.limits.pixels != Limits().pixels:
+            raise ValueError("limits.pixels is of image files, which devices decode themselves; leave it out")
+        return self

@@ -40,3 +40,10 @@ def test_a_split_application_needs_a_family():
 
 def test_the_body_limit_in_bytes():
     assert Limits(body_mib=1 / 16).body_bytes == 2**16
+
+
+def test_split_applications_have_no_limit_of_pixels():
+    """Devices decode image files; the limit would do nothing."""
+    with pytest.raises(ValueError, match=r"limits\.pixels is of image files"):
+        SplitArgs(family="f", limits=Limits(pixels=5))
+    assert SplitArgs(family="f", limits=Limits(body_mib=1)).limits.body_mib == 1

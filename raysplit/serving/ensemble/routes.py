@@ -137,7 +137,7 @@ class EnsembleRoutes:
         return await self._pipeline.handle("infer", request, handle)
 
     async def _predict(self, request: Request) -> Response:
-        """The most likely classes of image files, JPEG or PNG: one as the body, or several as multipart/form-data."""
+        """The most likely classes of image files: one as the body, or several as multipart/form-data."""
         start = time.perf_counter()
 
         async def handle(body: bytes) -> HandlerResult:

@@ -21,7 +21,7 @@ _MAX_ENCODINGS = 4
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 """Window bits for zlib, which select the container format of the stream."""
 _FORM = "multipart/form-data"
-_FILE_TYPES = ("image/jpeg", "image/png", "application/octet-stream")
+_FILE_TYPES = ("image/*", "application/octet-stream")
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -76,7 +76,7 @@ def parse_uploads(body: bytes, content_type: str | None, limits: Limits) -> tupl
         kind, options = b"", {}
     if kind.decode("latin-1") == _FORM:
         return _parse_form(body, options.get(b"boundary", b""), limits)
-    if kind.decode("latin-1") in _FILE_TYPES:
+    if kind.startswith(b"image/") or kind == b"application/octet-stream":
         return (Upload(None, body),)
     raise RequestError(
         f"Content-Type {(content_type or '')[:80]!r} is not supported; send one file as {', '.join(_FILE_TYPES)}, or "

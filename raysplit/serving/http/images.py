@@ -1,4 +1,4 @@
-"""Decoding uploaded image files, JPEG or PNG, to the pixels that a model takes."""
+"""Decoding uploaded image files to the pixels that a model takes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL.JpegImagePlugin import MARKER, JpegImageFile
+from PIL import Image
+from PIL.JpegImagePlugin import MARKER
 from PIL.PngImagePlugin import PngImageFile
 
-from raysplit.data.decode import decode
+from raysplit.data.decode import decode, readable_formats
 from raysplit.data.schema import BadRow
 from raysplit.errors import RequestError
 from raysplit.serving.args import Limits
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_REDUCIBLE = 4
+"""A JPEG file may have this many times `limits.pixels`: it is decoded at a reduced size, but all of it is read."""
 _START_OF_SCAN = 0xDA
 _MAX_SCANS = 100
 """Scans of a JPEG file: each is a pass over all pixels and may take as little as 40 bytes. Progressive files have about
 ten."""
 _MAX_PARTS = 10_000
-"""Chunks of a PNG file, or segments and stray bytes before the pixels of a JPEG file. PIL reads each of them in
-Python."""
+"""Chunks of a PNG file, strips of a TIFF file, or segments and stray bytes before the pixels of a JPEG file. PIL reads
+each of them in Python."""
 _SEGMENTS = frozenset(marker & 0xFF for marker, (_, _, handler) in MARKER.items() if handler)
 """JPEG markers that are followed by a length of two bytes, which PIL then reads or skips."""
 
@@ -39,8 +42,8 @@ def decode_images(files: Sequence[Upload], shape: tuple[int, int, int], limits: 
     """Return the pixels of image files, uint8 (B, C, H, W), for a model that takes `shape` (C, H, W).
 
     Files are decoded and resized exactly as data sets are. The headers of all files are checked before any file is
-    decoded. Raises RequestError: 413 for too many files, pixels, scans or other parts; 415 for a file that is neither
-    JPEG nor PNG, or is animated; 400 for a damaged one.
+    decoded. Raises RequestError: 413 for too many files, pixels, scans or other parts; 415 for a file of
+    another format than `raysplit.data.decode.FORMATS`, or an animated PNG file; 400 for a damaged one.
 
     >>> from PIL import Image
     >>> file = io.BytesIO()
@@ -55,9 +58,9 @@ def decode_images(files: Sequence[Upload], shape: tuple[int, int, int], limits: 
     images = np.empty((len(files), *shape), np.uint8)
     for index, file in enumerate(files):
         try:
-            images[index] = decode(file.data, shape[1:], shape[0])
+            images[index] = decode(file.data, shape[1:], shape[0], limits.pixels)
         except BadRow as err:
-            raise RequestError(f"{_label(index, file)}: {err}; send complete 8-bit image files") from None
+            raise RequestError(f"{_label(index, file)}: {err}; send complete image files") from None
     return images
 
 
@@ -80,33 +83,43 @@ def check_image_count(count: int, limits: Limits) -> None:
 
 def _check_file(label: str, data: bytes, limits: Limits) -> None:
     """Refuse a file because of its header."""
-    reader: type[JpegImageFile] | type[PngImageFile]
-    if data.startswith(_JPEG):
-        reader, parts = JpegImageFile, _count_segments(data)
-    elif data.startswith(_PNG):
-        reader, parts = PngImageFile, _count_chunks(data)
-    else:
-        raise RequestError(f"{label} is neither a JPEG nor a PNG file; convert it to one of them", 415)
-    scans = data.count(bytes((0xFF, _START_OF_SCAN))) if reader is JpegImageFile else 1
+    kind = next((name for name in readable_formats() if _accepts(name, data)), None)
+    if kind is None:
+        raise RequestError(f"{label} is of no known image format; send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF", 415)
+    parts = _count_segments(data) if kind == "JPEG" else _count_chunks(data) if kind == "PNG" else 1
+    scans = data.count(bytes((0xFF, _START_OF_SCAN))) if kind == "JPEG" else 1
     if parts > _MAX_PARTS or scans > _MAX_SCANS:
-        raise RequestError(
-            f"{label} has more than {_MAX_PARTS:,} parts or {_MAX_SCANS} scans; save it again as an ordinary file", 413
-        )
+        raise _too_many_parts(label)
     try:
         # Not with Image.open, which warns about large sizes, or fails, before our own limit is checked.
-        with reader(io.BytesIO(data)) as image:
+        with Image.OPEN[kind][0](io.BytesIO(data), "") as image:
             width, height = image.size
+            tiles = len(image.tile)
             animated = isinstance(image, PngImageFile) and image.is_animated
     except Exception as err:  # PIL raises nearly anything on invalid files
+        raise RequestError(f"{label} is damaged ({type(err).__name__}: {err}); send complete image files") from None
+    if tiles > _MAX_PARTS:
+        raise _too_many_parts(label)
+    allowed = limits.pixels * (_REDUCIBLE if kind == "JPEG" else 1)
+    if width * height > allowed:
         raise RequestError(
-            f"{label} is damaged ({type(err).__name__}: {err}); send complete 8-bit image files"
-        ) from None
-    if width * height > limits.pixels:
-        raise RequestError(
-            f"{label} has {width}×{height} pixels, more than {limits.pixels:,} (limits.pixels); send a smaller one", 413
+            f"{label} has {width}×{height} pixels, more than {allowed:,} (limits.pixels); send a smaller one", 413
         )
     if animated:
         raise RequestError(f"{label} is animated; send a still image", 415)
+
+
+def _accepts(kind: str, data: bytes) -> bool:
+    """Whether a file begins as those of a format do."""
+    accept = Image.OPEN[kind][1]
+    # What Pillow cannot read for want of a library, it answers with text.
+    return kind != "MPO" and accept is not None and accept(data[:16]) is True
+
+
+def _too_many_parts(label: str) -> RequestError:
+    return RequestError(
+        f"{label} has more than {_MAX_PARTS:,} parts or {_MAX_SCANS} scans; save it again as an ordinary file", 413
+    )
 
 
 def _count_segments(data: bytes) -> int:

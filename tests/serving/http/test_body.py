@@ -201,7 +201,7 @@ def file(name, data):
 
 
 def test_one_file_is_the_body():
-    for kind in ("image/jpeg", "IMAGE/PNG", "application/octet-stream; charset=x"):
+    for kind in ("image/jpeg", "IMAGE/PNG", "image/heic", "image/x-unknown", "application/octet-stream; charset=x"):
         assert parse_uploads(b"data", kind, LIMITS) == (Upload(None, b"data"),)
 
 
@@ -233,11 +233,11 @@ def bad_form(body, kind, limits=LIMITS):
 
 
 @pytest.mark.parametrize(
-    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "image/gif", "x" * 999, "é;a"]
+    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "imagegif", "x" * 999, "é;a"]
 )
 def test_other_types(kind):
     status, text = bad_form(b"data", kind)
-    assert status == 415 and "send one file as image/jpeg, image/png, application/octet-stream, or several as" in text
+    assert status == 415 and "send one file as image/*, application/octet-stream, or several as" in text
 
 
 def test_too_many_files():
