@@ -18,6 +18,7 @@ from raysplit.serving.ensemble.engine import Engine
 from raysplit.serving.ensemble.response import Prediction, build_response
 from raysplit.serving.http.body import parse_uploads
 from raysplit.serving.http.images import Upload, decode_images
+from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app, error_response
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
 from raysplit.serving.oip.protocol import HEADER_LENGTH, ModelMetadata, ServedModel, ServerMetadata, server_metadata
@@ -25,11 +26,6 @@ from raysplit.serving.oip.request import parse_infer_request
 from raysplit.serving.oip.response import Parameter, build_infer_response
 
 _PAGE = Path(__file__).with_name("page.html")
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page is a single file and talks only to its own server."""
 _NAMED = 20
 """Classes that the page names."""
 _READINESS_TTL_S = 1.0
@@ -67,9 +63,7 @@ class EnsembleRoutes:
 
     async def _page(self) -> Response:
         """A page to try the ensemble with; the requests it makes are authenticated like any other."""
-        headers = {"Content-Security-Policy": _CONTENT_SECURITY_POLICY}
-        page = _PAGE.read_text(encoding="utf-8").replace("<!--expected-->", self._describe_images())
-        return HTMLResponse(page, headers=headers)
+        return page_response(_PAGE, expected=self._describe_images())
 
     def _describe_images(self) -> str:
         """Return what the page says about images; nothing about the model where a key is needed."""

@@ -1,16 +1,18 @@
-"""The HTTP interface of a split network's server halves."""
+"""The HTTP interface of a split network's server halves, and a page that says how to ask them."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 from ray.serve import metrics
 
 from raysplit.errors import ModelError
 from raysplit.family.manifest import FamilyManifest
 from raysplit.serving.args import SplitArgs
+from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
 from raysplit.serving.serial_executor import HUNG_AFTER_S, SerialExecutor
@@ -26,6 +28,7 @@ from raysplit.wire.split_api import (
     level_to_header,
 )
 
+_PAGE = Path(__file__).with_name("page.html")
 _TOP = 3
 """Number of classes listed per image."""
 
@@ -50,6 +53,7 @@ class SplitRoutes:
 
     def _create_app(self) -> FastAPI:
         app = create_app("raysplit split")
+        app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route(SPLIT_PATH, self._split, name="split", methods=["POST"], response_model=SplitResponse)
         app.add_api_route(FAMILY_PATH, self._family, name="family")
         app.add_api_route("/v1/recent", self._recent, name="recent")
@@ -66,6 +70,10 @@ class SplitRoutes:
             await self._executor.run(self._halves.check_health)
         elif self._executor.hung:
             raise ModelError(f"a message takes longer than {HUNG_AFTER_S:.0f} s")
+
+    async def _page(self) -> Response:
+        """A page on the family and its traffic; it asks for both like any other client."""
+        return page_response(_PAGE)
 
     async def _live(self) -> Response:
         """200 if the application is running."""

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
-import time
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
+from tests.browser import assert_fits, browser, needs_chromium, opened, playwright
 from tests.serving.apps import App
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 _RECORDER = """
   const asked = window.fetch;
   window.fetch = async (...args) => {
@@ -26,42 +18,13 @@ _RECORDER = """
   };
 """
 """Keeps the server's answer for the test."""
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+__all__ = ["browser"]
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_ensemble):
     return str(tiny_ensemble / "bundle")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser, app: App):
-    """Serve an application, open its page, and close both; an error in the page's script fails the test."""
-    server = uvicorn.Server(uvicorn.Config(app.asgi, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.05)
-    page, errors = browser.new_page(), []
-    page.on("pageerror", lambda error: errors.append(error))
-    page.add_init_script(_RECORDER)
-    page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
-    try:
-        yield page
-        assert not errors
-    finally:
-        page.close()
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture
@@ -81,7 +44,7 @@ def pick(page, file: str) -> dict:
 
 
 def test_a_picked_image_is_answered(browser, bundle, photo):
-    with opened(browser, App(bundle)) as page:
+    with opened(browser, App(bundle).asgi, _RECORDER) as page:
         found = pick(page, photo)
         page.wait_for_selector("#answer", state="visible")
         top = found["images"][0]["top"]
@@ -95,23 +58,18 @@ def test_a_picked_image_is_answered(browser, bundle, photo):
         times = page.locator("#times tr").all_inner_texts()
         assert len(times) == 3 and all(" ms" in line for line in times)
         assert page.is_hidden("#degraded") and page.is_hidden("#error") and page.is_visible("#preview")
-        if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
-            page.screenshot(path=path)
+        assert_fits(page, "ensemble-answer")
         playwright.expect(page.locator("#traffic")).to_contain_text("1 requests")
 
 
-@pytest.mark.parametrize("width", [400, 1200])
-def test_the_empty_page_says_what_to_drop(browser, bundle, width):
-    with opened(browser, App(bundle)) as page:
-        page.set_viewport_size({"width": width, "height": 800})
+def test_the_empty_page_says_what_to_drop(browser, bundle):
+    with opened(browser, App(bundle).asgi, _RECORDER) as page:
         assert "8 × 8 pixels" in page.inner_text("#expected")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
-            page.screenshot(path=f"{path}-{width}.png")
+        assert_fits(page, "ensemble")
 
 
 def test_a_dropped_image_is_answered(browser, bundle):
-    with opened(browser, App(bundle)) as page:
+    with opened(browser, App(bundle).asgi, _RECORDER) as page:
         page.evaluate(
             """async () => {
               const canvas = Object.assign(document.createElement("canvas"), {width: 8, height: 8});
@@ -129,7 +87,7 @@ def test_a_dropped_image_is_answered(browser, bundle):
 def test_missing_sub_models_are_shown(browser, bundle, photo):
     app = App(bundle)
     app.handles["submodel-1"].faults = [RuntimeError("broken"), RuntimeError("broken")]
-    with opened(browser, app) as page:
+    with opened(browser, app.asgi, _RECORDER) as page:
         assert pick(page, photo)["missing"] == [1]
         page.wait_for_selector("#degraded", state="visible")
         assert "sub-model 1" in page.inner_text("#degraded")
@@ -138,7 +96,7 @@ def test_missing_sub_models_are_shown(browser, bundle, photo):
 
 def test_the_error_for_an_invalid_file_is_shown(browser, bundle, tmp_path):
     (tmp_path / "notes.png").write_text("hello")
-    with opened(browser, App(bundle)) as page:
+    with opened(browser, App(bundle).asgi, _RECORDER) as page:
         error = pick(page, str(tmp_path / "notes.png"))["error"]
         page.wait_for_selector("#error", state="visible")
         assert page.inner_text("#error") == f"415: {error}" and page.is_hidden("#answer")
@@ -146,7 +104,7 @@ def test_the_error_for_an_invalid_file_is_shown(browser, bundle, tmp_path):
 
 def test_a_key_is_asked_for(browser, bundle, photo, monkeypatch):
     monkeypatch.setenv("PAGE_KEY", "sesame")
-    with opened(browser, App(bundle, access={"api_key_env": "PAGE_KEY"})) as page:
+    with opened(browser, App(bundle, access={"api_key_env": "PAGE_KEY"}).asgi, _RECORDER) as page:
         pick(page, photo)
         page.wait_for_selector("#key", state="visible")
         page.fill("#key", "sesame")
