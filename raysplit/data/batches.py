@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from raysplit.errors import DataError
 from raysplit.torch_utils.seeds import generator
 
 _CHUNK_BYTES = 1 << 26
+_log = logging.getLogger(__name__)
 
 
 def mean_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 images (N, C, H, W), in units of 0..1.
 
     Exact: computed from counts of the 256 values. A constant channel gets a deviation of 1/255, so that
-    dividing by it is safe. Raises DataError if there is no image.
+    dividing by it is safe, and a warning. Raises DataError if there is no image.
 
     >>> mean_std(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
     ((0.5,), (0.5,))
@@ -28,6 +31,12 @@ def mean_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]
             count += torch.bincount(chunk[:, channel].flatten(), minlength=256)
     share = counts.double() / counts[0].sum()
     mean = share @ values
+    for channel, levels in enumerate((counts > 0).sum(1).tolist()):
+        if levels == 1:
+            _log.warning(
+                f"channel {channel} of {images.shape[1]} is {mean[channel] * 255:.0f} in every pixel of all "
+                f"{len(images)} images, so nothing can be learned from it; look at the image files"
+            )
     std = (share * (values - mean[:, None]) ** 2).sum(1).sqrt().clamp_min(1 / 255)
     return tuple(mean.tolist()), tuple(std.tolist())
 

@@ -12,10 +12,11 @@ from raysplit.config import DataConfig
 from raysplit.data.cache import load_cached
 from raysplit.data.catalogue import CATALOGUE
 from raysplit.data.decode import decode
+from raysplit.data.folders import folder_part
 from raysplit.data.memory import data_in_memory, decode_memory, memory_part
 from raysplit.data.named import imagenet100_folder, named_part
 from raysplit.data.schema import BadRow, Part, Source
-from raysplit.data.sources import folder_part, parquet_part
+from raysplit.data.sources import parquet_part
 from raysplit.errors import DataError, nearest
 from raysplit.torch_utils.seeds import generator
 

@@ -13,8 +13,8 @@ import numpy as np
 from raysplit.config import DataConfig
 from raysplit.data.cache import cache_dir
 from raysplit.data.catalogue import CATALOGUE
+from raysplit.data.folders import folder_part
 from raysplit.data.schema import TEST_SHARE, Part, Row, Source
-from raysplit.data.sources import folder_part
 from raysplit.errors import DataError, MissingExtra
 
 Arrays = tuple[np.ndarray, np.ndarray]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +18,7 @@ from raysplit.errors import DataError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMN = "label"
+_log = logging.getLogger(__name__)
 METADATA_KEY = b"huggingface"
 
 MOST_UNNAMED_CLASSES = 100_000
@@ -65,9 +68,21 @@ class Part:
 
 
 def file_identity(path: Path) -> str:
-    """Return text that changes when the file does: path, size in bytes and modification time in ns."""
-    stat = path.stat()
+    """Return text that changes when the file does: path, size in bytes and modification time in ns.
+
+    Of a link to nothing it is that of the link.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return f"{path} {path.lstat().st_mtime_ns}"
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+@cache
+def warn_once(text: str) -> None:
+    """Log a warning, once in a process: facts, training and tests each read the same files."""
+    _log.warning(text)
 
 
 def check_label(label: int | None, classes: int) -> int:

@@ -1,4 +1,4 @@
-"""Readers for a user's own files: class folders and Parquet."""
+"""Reader for a user's own Parquet files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysplit.data.schema import (
@@ -20,42 +19,9 @@ from raysplit.data.schema import (
     draw_test_rows,
     file_identity,
     image_column,
+    warn_once,
 )
 from raysplit.errors import DataError
-
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-def folder_part(path: Path, split: Source) -> Part:
-    """Read path/train/CLASS/*.png|jpg and path/test (or path/val); labels number the classes by name.
-
-    Raises DataError if a folder is missing, or if the test folder has a class that train does not have.
-    """
-    train = path / "train"
-    test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
-    if not train.is_dir() or test is None:
-        missing = "train" if not train.is_dir() else "test (or val)"
-        raise DataError(f"{path} has no folder {missing}; expected {path}/train/CLASS/*.png or *.jpg, and test/ alike")
-    classes = _class_folders(train)
-    folder = train if split == "train" else test
-    for name in _class_folders(folder):
-        if name not in classes:
-            raise DataError(f"{folder / name}: no such class in {train}, which has {len(classes)} classes")
-    files = [
-        (file, label)
-        for label, name in enumerate(classes)
-        if (folder / name).is_dir()
-        for file in sorted((folder / name).iterdir())
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
-    ]
-    identity = tuple(file_identity(file) for file, _ in files)
-    return Part(
-        str(folder),
-        classes,
-        identity,
-        len(files),
-        lambda: (Row(str(file), file, label) for file, label in files),
-    )
 
 
 def parquet_part(path: Path, split: Source) -> Part:
@@ -86,10 +52,6 @@ def parquet_part(path: Path, split: Source) -> Part:
         int(keep.sum()),
         lambda: (row for row, kept in zip(_parquet_rows(own), keep, strict=True) if kept),
     )
-
-
-def _class_folders(path: Path) -> tuple[str, ...]:
-    return tuple(sorted(d.name for d in path.iterdir() if d.is_dir() and not d.name.startswith(".")))
 
 
 def _shards(path: Path, names: tuple[str, ...]) -> list[Path]:
@@ -123,12 +85,19 @@ def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
             raise DataError(f"{file} and {next(iter(named))} have different class names")
     if named:
         return next(iter(named.values()))
-    tops = [pc.max(_open(file).read([LABEL_COLUMN])[LABEL_COLUMN]).as_py() for file in files]
-    top = max(0, *(top for top in tops if top is not None))
+    labels = set().union(*(_open(file).read([LABEL_COLUMN])[LABEL_COLUMN].unique().to_pylist() for file in files))
+    used = sorted(label for label in labels if label is not None and label >= 0)
+    top = max(used, default=0)
     if top >= MOST_UNNAMED_CLASSES:
         raise DataError(
             f"{files[0]}: the largest label is {top} and there are no class names; "
             f"without names, labels must be below {MOST_UNNAMED_CLASSES}"
+        )
+    if used and len(used) <= top:
+        some = ", ".join(map(str, used[:10])) + (", …" if len(used) > 10 else "")
+        warn_once(
+            f"{files[0].parent}: the labels are up to {top}, which makes {top + 1} classes, but only {len(used)} occur "
+            f"({some}); number them from 0 without gaps, or store class names, if the others do not exist"
         )
     return tuple(str(i) for i in range(top + 1))
 

@@ -72,3 +72,16 @@ def test_randomness_comes_from_the_seed_alone(images):
     torch.manual_seed(123)
     assert prepare_batch(images, **PLAIN, augment="crop_flip", seed=1).equal(first)
     assert not prepare_batch(images, **PLAIN, augment="crop_flip", seed=2).equal(first)
+
+
+@pytest.mark.parametrize(("channels", "constant"), [(1, 0), (3, 0), (3, 2)])
+def test_a_constant_channel_is_said(channels, constant, caplog):
+    images = torch.arange(2 * channels * 16, dtype=torch.uint8).view(2, channels, 4, 4)
+    mean_std(images)
+    assert not caplog.text
+    images[:, constant] = 7
+    mean_std(images)
+    assert caplog.messages == [
+        f"channel {constant} of {channels} is 7 in every pixel of all 2 images, so nothing can be learned from it; "
+        "look at the image files"
+    ]

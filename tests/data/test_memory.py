@@ -131,7 +131,7 @@ GOOD = (torch.zeros(1, 4, 4), 0)
         ((torch.full((1, 4, 4), 1.5), 0), "item 1: its floats are from 1.5 to 1.5; give values in 0..1 or uint8"),
         ((torch.full((1, 4, 4), float("nan")), 0), "item 1: its floats are from nan to nan"),
         ((torch.zeros(1, 4, 4, dtype=torch.int64), 0), "item 1: a tensor of torch.int64 is not an image; give uint8"),
-        ((np.zeros((4, 4), np.float32), 0), "item 1: pixels of mode F have more than 8 bits"),
+        ((np.full((4, 4), 2, np.float32), 0), "item 1: its floats are from 2 to 2; give values in 0..1"),
         (("cat.png", 0), "item 1: a str is not an image; give a PIL image, or a tensor (1 or 3, height, width)"),
         ((torch.zeros(1, 4, 6), 0), "item 1: the image has 4×6 pixels (height×width), those before it have 4×4"),
         ((torch.zeros(3, 4, 4), 0), "item 1: the image is RGB, those before it are grey"),

@@ -1,7 +1,8 @@
 import pyarrow.parquet as pq
 import pytest
 
-from raysplit.data.sources import folder_part, parquet_part
+from raysplit.data.folders import folder_part
+from raysplit.data.sources import parquet_part
 from raysplit.errors import DataError
 
 
@@ -29,8 +30,9 @@ def test_test_comes_before_val(folders, png):
     assert [row.label for row in folder_part(folders, "test").rows()] == [0]
 
 
-def test_folder_faults(folders, tmp_path):
+def test_folder_faults(folders, tmp_path, png):
     (folders / "val" / "wasp").mkdir()
+    (folders / "val" / "wasp" / "x.png").write_bytes(png())
     with pytest.raises(DataError, match=r"val/wasp: no such class in .*train, which has 2 classes"):
         folder_part(folders, "test")
     with pytest.raises(DataError, match=r"nowhere has no folder train; expected .*/train/CLASS/\*\.png"):
@@ -77,6 +79,22 @@ def test_classes_without_names(tmp_path, png, write_parquet):
     write_parquet(tmp_path / "test.parquet", [png()], [2**40], classes=None)
     with pytest.raises(DataError, match="the largest label is 1099511627776 and there are no class names"):
         parquet_part(tmp_path, "train")
+
+
+@pytest.mark.parametrize("labels", [[7, 100], [1, 2, 3], [0, 5, None, -1]])
+def test_labels_with_gaps_are_said(tmp_path, png, write_parquet, labels, caplog):
+    write_parquet(tmp_path / "train.parquet", [png()] * len(labels), labels, classes=None)
+    write_parquet(tmp_path / "test.parquet", [png()], [labels[1]], classes=None)
+    used = [label for label in labels if label is not None and label >= 0]
+    assert len(parquet_part(tmp_path, "train").classes) == max(used) + 1
+    assert f"makes {max(used) + 1} classes, but only {len(used)} occur ({', '.join(map(str, used))})" in caplog.text
+
+
+def test_labels_without_gaps_need_no_word(tmp_path, png, write_parquet, caplog):
+    write_parquet(tmp_path / "train.parquet", [png()] * 3, [0, 1, 2], classes=None)
+    write_parquet(tmp_path / "test.parquet", [png()], [1], classes=None)
+    parquet_part(tmp_path, "train")
+    assert not caplog.text
 
 
 def test_class_names_that_disagree(two_files, png, write_parquet):

@@ -1,0 +1,102 @@
+"""Reader for class folders: every image below a class's folder is read, and what is ignored is counted and named."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from raysplit.data.schema import Part, Row, Source, file_identity, warn_once
+from raysplit.errors import DataError
+
+_IMAGES = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .avif .heic .heif"
+SUFFIXES = frozenset(_IMAGES.split())
+"""Of the formats that `raysplit.data.decode` reads."""
+_HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def folder_part(path: Path, split: Source) -> Part:
+    """Read the images below path/train/CLASS and path/test/CLASS (or path/val); labels number the classes by name.
+
+    Hidden files, files that are no images and class folders without a file are ignored; a warning names and counts
+    them. Raises DataError if a folder is missing, if a class folder has files but no image, or if the test folder has a
+    class that train does not have.
+    """
+    train = path / "train"
+    test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
+    if not train.is_dir() or test is None:
+        missing = "train" if not train.is_dir() else "test (or val)"
+        raise DataError(f"{path} has no folder {missing}; expected {path}/train/CLASS/*.png or *.jpg, and test/ alike")
+    ignored: Counter[str] = Counter()
+    by_class = _images_by_class(train, ignored)
+    classes = tuple(by_class)
+    folder = train
+    if split == "test":
+        ignored.clear()
+        folder, by_class = test, _images_by_class(test, ignored)
+        for name in by_class:
+            if name not in classes:
+                raise DataError(f"{folder / name}: no such class in {train}, which has {len(classes)} classes")
+    if ignored:
+        warn_once(f"{folder}: ignored " + ", ".join(f"{count} {what}" for what, count in sorted(ignored.items())))
+    files = [(file, label) for label, name in enumerate(classes) for file in by_class.get(name, ())]
+    identity = tuple(file_identity(file) for file, _ in files)
+    return Part(
+        str(folder),
+        classes,
+        identity,
+        len(files),
+        lambda: (Row(str(file), file, label) for file, label in files),
+    )
+
+
+def _images_by_class(split: Path, ignored: Counter[str]) -> dict[str, list[Path]]:
+    """Return the images of each class that has some, in order; count in `ignored` what is left out."""
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(split.iterdir()):
+        if _is_hidden(entry.name):
+            ignored[f"hidden ({entry.name})"] += 1
+        elif not entry.is_dir():
+            ignored["outside of class folders"] += 1
+        else:
+            others: Counter[str] = Counter()
+            images = _images_below(entry, others)
+            if not images and any(not what.startswith("hidden") for what in others):
+                names = ", ".join(f"{count} {what}" for what, count in sorted(others.items()))
+                raise DataError(
+                    f"{entry} has no image ({names}); images end in {', '.join(sorted(SUFFIXES))}: convert them, or "
+                    "move the folder away"
+                )
+            ignored.update(others)
+            if images:
+                found[entry.name] = images
+            else:
+                ignored[f"class folder without images ({entry.name})"] += 1
+    return found
+
+
+def _images_below(folder: Path, ignored: Counter[str]) -> list[Path]:
+    def refuse(err: OSError) -> None:
+        raise DataError(f"{err.filename} cannot be read ({err.strerror})")
+
+    images = []
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        for name in list(folders):
+            if _is_hidden(name):
+                folders.remove(name)
+                ignored[f"hidden ({name})"] += 1
+            elif Path(parent, name).is_symlink():
+                ignored["links to folders below a class folder"] += 1
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if _is_hidden(name):
+                ignored[f"hidden ({name})"] += 1
+            elif suffix not in SUFFIXES:
+                ignored[suffix or "without a suffix"] += 1
+            else:
+                images.append(Path(parent, name))
+    return sorted(images)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _HIDDEN

@@ -1,0 +1,96 @@
+"""Class folders as people have them: nothing is ignored without a word."""
+
+import logging
+
+import pytest
+
+from raysplit.config import DataConfig
+from raysplit.data import load
+from raysplit.data.folders import folder_part
+from raysplit.errors import DataError
+
+
+@pytest.fixture
+def photos(tmp_path, png):
+    """Write two classes of three images, as train and test, and return their folder."""
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(3):
+                (tmp_path / split / name / f"{i}.png").write_bytes(png(seed=i))
+    return tmp_path
+
+
+def put(path, data=b"?"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "webp", "TIF", "gif", "jpe", "jfif"])
+def test_every_image_suffix_is_read(photos, png, suffix):
+    for file in (photos / "train" / "ant").iterdir():
+        file.rename(file.with_suffix(f".{suffix}"))
+    assert [row.label for row in folder_part(photos, "train").rows()] == [0, 0, 0, 1, 1, 1]
+
+
+def test_images_at_any_depth_are_read(photos, png):
+    put(photos / "train" / "ant" / "session1" / "x.png", png())
+    put(photos / "train" / "bee" / "a" / "b" / "c" / "x.jpg", png())
+    part = folder_part(photos, "train")
+    assert part.classes == ("ant", "bee") and [row.label for row in part.rows()] == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("train/ant/labels.csv", "1 .csv"),
+        ("train/ant/deep/x.heics", "1 .heics"),
+        ("train/ant/README", "1 without a suffix"),
+        ("train/ant/.DS_Store", "1 hidden (.DS_Store)"),
+        ("train/ant/__MACOSX/x.png", "1 hidden (__MACOSX)"),
+        ("train/__MACOSX/x.png", "1 hidden (__MACOSX)"),
+        ("train/.git/x.png", "1 hidden (.git)"),
+        ("train/list.txt", "1 outside of class folders"),
+    ],
+)
+def test_what_is_ignored_is_counted_and_named_once(photos, file, text, caplog):
+    put(photos / file)
+    with caplog.at_level(logging.WARNING):
+        assert folder_part(photos, "train").count == 6
+        assert folder_part(photos, "train").classes == ("ant", "bee")
+        assert folder_part(photos, "test").count == 6
+    assert caplog.messages == [f"{photos / 'train'}: ignored {text}"]
+
+
+@pytest.mark.parametrize("hidden", [(), (".DS_Store",), ("Thumbs.db", "sub/.x")])
+def test_a_class_folder_without_files_is_no_class(photos, hidden, caplog):
+    (photos / "train" / "wasp").mkdir()
+    for name in hidden:
+        put(photos / "train" / "wasp" / name)
+    assert folder_part(photos, "train").classes == ("ant", "bee")
+    assert "1 class folder without images (wasp)" in caplog.text
+
+
+def test_a_linked_folder_below_a_class_is_counted(photos, caplog):
+    (photos / "train" / "ant" / "more").symlink_to(photos / "test" / "ant")
+    assert folder_part(photos, "train").count == 6
+    assert "1 links to folders below a class folder" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["svg", "mp4"])
+def test_a_class_of_other_files_is_refused(photos, suffix):
+    for i in range(2):
+        put(photos / "train" / "wasp" / f"{i}.{suffix}")
+    with pytest.raises(DataError, match=rf"wasp has no image \(2 \.{suffix}\); images end in \.avif"):
+        folder_part(photos, "train")
+
+
+@pytest.mark.parametrize("target", ["nowhere/else.png", "gone.png"])
+def test_a_dangling_link_is_a_bad_row(photos, target):
+    link = photos / "train" / "ant" / "gone.png"
+    link.symlink_to(target)  # to nowhere, or to itself
+    data = DataConfig(name=f"folder:{photos}", val_fraction=0.5)
+    with pytest.raises(DataError, match=r"gone\.png: unreadable image .*data\.on_bad_rows=skip"):
+        load(data, "train")
+    train = load(data.replaced(on_bad_rows="skip"), "train")
+    assert train.skipped == 1 and len(train.labels) == 3
