@@ -9,7 +9,8 @@ from pathlib import Path
 
 from raysplit.config import Prune, Stage
 from raysplit.ensemble.build import build_ensemble
-from raysplit.family.bundle import require_prune_schedule, write_family
+from raysplit.family import write_family
+from raysplit.family.bundle import require_prune_schedule
 from raysplit.recipes import get, get_ensemble
 from raysplit.train.local import train_local
 

@@ -24,8 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = read_config(args)
 
-    from raysplit.family.bundle import load_family, require_prune_schedule, write_family
+    from raysplit.family.bundle import load_family, require_prune_schedule
     from raysplit.planner.run_plan import make_run_plan
+    from raysplit.train.family import write_family
 
     require_prune_schedule(config)
     if args.dry_run:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from raysplit.ensemble.build import build_ensemble
     from raysplit.ensemble.bundle import load_ensemble
     from raysplit.errors import RaysplitError
-    from raysplit.family import load_family, write_family
+    from raysplit.family import load_family, load_run, write_family
     from raysplit.folders.reader import read_run
     from raysplit.recipes import get as recipe
     from raysplit.recipes import get_ensemble as ensemble_recipe
@@ -62,6 +62,7 @@ _HOMES = {
     # Models to serve, and the client of a served one.
     "write_family": "raysplit.family",
     "load_family": "raysplit.family",
+    "load_run": "raysplit.family",
     "build_ensemble": "raysplit.ensemble.build",
     "load_ensemble": "raysplit.ensemble.bundle",
     "DeviceClient": "raysplit.device",
@@ -96,6 +97,7 @@ __all__ = [
     "ensemble_recipe",
     "load_ensemble",
     "load_family",
+    "load_run",
     "read_run",
     "recipe",
     "train_local",

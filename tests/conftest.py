@@ -94,7 +94,8 @@ def tiny_ensemble(tmp_path_factory):
 @pytest.fixture(scope="session")
 def family(tmp_path_factory):
     """Return a prune family of three levels for 8×8 digits, seconds' work."""
-    from raysplit.family.bundle import load_family, write_family
+    from raysplit.family import write_family
+    from raysplit.family.bundle import load_family
     from raysplit.train.local import train_local
     from tests.train.recipes import family_config
 

@@ -47,7 +47,7 @@ class FilePrediction:
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
     parser = verbs.add_parser("device", help="classify image files here, with the server half behind a URL")
-    parser.add_argument("family", metavar="FAMILY", help="the prune family's folder, a path or URI")
+    parser.add_argument("family", metavar="FAMILY", help="the folder of a family or of a run, a path or URI")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
     parser.add_argument(
         "--url", required=True, help="of the server, like http://127.0.0.1:8000, or with USER:PASSWORD@"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
     parser = verbs.add_parser("export", help="export one half of a family to torch.export or ONNX")
-    parser.add_argument("family", metavar="FAMILY", help="the prune family's folder, a path or URI")
+    parser.add_argument("family", metavar="FAMILY", help="the folder of a family or of a run, a path or URI")
     parser.add_argument("--half", choices=("device", "server"), default="device", help="default device")
     parser.add_argument("--level", help="like c4.b4/b4.zstd; default: the loosest")
     parser.add_argument("-o", "--out", default="device.pt2", metavar="FILE", help=".pt2 or .onnx; default device.pt2")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from raysplit.ensemble.bundle import Ensemble
     from raysplit.ensemble.manifest import SubmodelEntry
     from raysplit.family.bundle import Family
-    from raysplit.family.manifest import FamilyLevel
+    from raysplit.records.family import FamilyLevel
     from raysplit.utils.bundle import FileEntry
 
 _SUBMODELS = ("sub-model", "file", "model", "classes", "rest", "device", "sha256", "features", "MiB")
@@ -24,8 +24,8 @@ _LEVELS = ("level", "file", "accuracy", "validation", "bytes up\nper image", "by
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("inspect", help="show what is in a bundle: an ensemble or a prune family")
-    parser.add_argument("bundle", metavar="BUNDLE", help="its folder, a path or URI")
+    parser = verbs.add_parser("inspect", help="show what is in a bundle: an ensemble, a family or a run")
+    parser.add_argument("bundle", metavar="BUNDLE", help="its folder or that of a run, a path or URI")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.set_defaults(run=run)
 
@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> None:
     files.
     """
     from raysplit.ensemble.bundle import load_ensemble
-    from raysplit.family.bundle import KIND, load_family
+    from raysplit.family.bundle import KINDS, find_family, load_family
     from raysplit.utils.bundle import MANIFEST, read_kind
 
-    if read_kind(args.bundle) == KIND:
+    if read_kind(find_family(args.bundle)) in KINDS:
         family = load_family(args.bundle)
         print(_dump(family_to_json(family)) if args.json else format_family(family))
         return
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
 def family_to_json(family: Family) -> dict[str, Any]:
     """Return a family's manifest as JSON data, with `kind` and `id`."""
-    from raysplit.family.bundle import KIND
+    from raysplit.train.family import KIND
 
     return {"kind": KIND, "id": family.id} | family.manifest.model_dump(mode="json")
 
@@ -64,7 +64,7 @@ def format_family(family: Family) -> str:
     facts = _common_facts(family.id, manifest.classes, manifest.shape)
     facts |= {"cut": manifest.cut, "crosses": "×".join(map(str, manifest.code_shape))}
     table = align_table(_LEVELS, [_level_cells(level) for level in family.levels], 2)
-    return "\n".join(["prune family", *_format_facts(facts), "", table])
+    return "\n".join(["family", *_format_facts(facts), "", table])
 
 
 def ensemble_to_json(ensemble: Ensemble) -> dict[str, Any]:

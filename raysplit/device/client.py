@@ -81,7 +81,7 @@ class DeviceClient:
     For use by one thread. The connection stays open until `close`, or until the end of a `with` block.
 
     Args:
-        family: a prune family, or its path or URI; the device needs only the device halves of its weights.
+        family: a family, or the path or URI of one or of a run; the device needs only the device halves of its weights.
         url: of the server, like http://127.0.0.1:8000; USER:PASSWORD@ before the host is sent as HTTP's basic
             authentication, and shown nowhere.
         target_s: seconds from pixels to answer.

@@ -1,10 +1,10 @@
-"""A prune family as a bundle: one model per level, to serve at whichever level the link allows."""
+"""A family as a bundle: a model for each level, to serve at whichever level the link allows."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from typing import Literal, TypeVar
 
@@ -17,17 +17,18 @@ from raysplit.compress.codec import Codec
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, Prune, SplitConfig, describe, loads
 from raysplit.errors import BundleError, ConfigError, nearest
-from raysplit.family.manifest import FamilyLevel, FamilyManifest
 from raysplit.family.shared_levels import SharedLevels
-from raysplit.folders.run_dir import RunDir, level_file
-from raysplit.records.levels import level_records
+from raysplit.records.family import FamilyLevel, FamilyManifest
+from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan
-from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_server_half
-from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle, write_bundle
+from raysplit.train.family import FOLDER, KIND
+from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_head_half, build_server_half
+from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle
+from raysplit.utils.storage import Folder
 
-KIND = "prune_family"
-_RECORD = ("config.json", "metrics.parquet", "summary.json")
-"""The run's record is part of the bundle: halves are built from the config, and a report reads a family like a run."""
+_EARLIER_KIND = "prune_family"
+KINDS = (KIND, _EARLIER_KIND)
+"""The kinds of bundle that are families; the second was written before every run had one."""
 Side = Literal["device", "server"]
 Half = TypeVar("Half", DeviceHalf, ServerHalf)
 
@@ -43,50 +44,32 @@ def require_prune_schedule(config: SplitConfig) -> Prune:
     return config.schedule
 
 
-def write_family(run_dir: str, out: str) -> str:
-    """Write the bundle of a finished prune run to a path or URI and return its location.
+def find_family(location: str) -> str:
+    """Return where the family is at a path or URI: a family, or a run that has written its own.
 
-    Raises ConfigError for a run of another schedule or one that has not ended.
+    Raises BundleError for a run that has none.
 
-    >>> family = load_family(write_family("run", "new_family"))
-    >>> [level.level for level in family.levels]
-    ['all·b4/b4·zstd', 'c2·b4/b4·zstd']
+    >>> find_family("family")
+    'family'
     """
-    folder = RunDir.at(run_dir)
-    config, summary = folder.config(), folder.summary()
-    require_prune_schedule(config)
-    if summary is None:
-        raise ConfigError(f"run '{run_dir}' has not ended; continue it with --resume {run_dir}")
-    built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
-    levels = []
-    for index, record in enumerate(level_records(folder.records(), config.train.batch_size)):
-        codec = build_codec(config.codec, Level(record.level), "up", built.cut.channel_dim)
-        size = codec.estimate((1, *built.code_shape))
-        entry = FamilyLevel(
-            **asdict(record),
-            file=level_file(index),
-            bytes_per_image=size.bytes,
-            bytes_per_image_exact=size.exact,
+    folder = Folder.at(location)
+    if folder.has(MANIFEST) or not folder.has("config.json"):
+        return location
+    inner = posixpath.join(location, FOLDER)
+    if Folder.at(inner).has(MANIFEST):
+        return inner
+    if folder.has("summary.json"):
+        raise BundleError(
+            f"run '{location}' was trained before every run wrote its family: "
+            f"raysplit.write_family('{location}', '{inner}') writes it"
         )
-        levels.append(entry)
-    manifest = FamilyManifest.model_validate(
-        {
-            "classes": summary.classes,
-            "shape": summary.shape,
-            "mean": summary.mean,
-            "std": summary.std,
-            "cut": built.cut.name,
-            "channel_dim": built.cut.channel_dim,
-            "code_shape": built.code_shape,
-            "levels": levels,
-        }
-    )
-    names = [*(level.file for level in levels), *_RECORD]
-    return write_bundle(out, KIND, manifest.model_dump(mode="json"), {name: folder.read(name) for name in names})
+    raise BundleError(f"run '{location}' has not ended; continue it with --resume {location}")
 
 
-def load_family(location: str) -> Family:
-    """Open a family by path or URI and check the hash of every file.
+def load_family(location: str, config: SplitConfig | None = None) -> Family:
+    """Open a family, or the one in the folder of a run, by path or URI and check the hash of every file.
+
+    `config` is that of the run, for a network, data set or codec that existed in memory only.
 
     Raises BundleError for anything that is not a family, and for damaged, missing or contradictory files.
 
@@ -94,20 +77,39 @@ def load_family(location: str) -> Family:
     >>> {level.level: level.bytes_per_image for level in family.levels}
     {'all·b4/b4·zstd': 115, 'c2·b4/b4·zstd': 68}
     """
-    bundle = open_bundle(location, KIND)
+    location = find_family(location)
+    bundle = open_bundle(location, KIND, earlier=_EARLIER_KIND)
     try:
         manifest = FamilyManifest.model_validate(bundle.about)
     except ValidationError as err:
         raise BundleError(f"{MANIFEST} of family '{location}' is malformed: {describe(err)}; write it again") from None
     text = bundle.path("config.json").read_text(encoding="utf-8")
-    config = loads(SplitConfig, text, where=f"config.json of family '{location}'")
-    listed, trained = [level.level for level in manifest.levels], [str(level) for level in config.levels()]
-    if listed != trained:
+    stored = loads(SplitConfig, text, where=f"config.json of family '{location}'")
+    listed = [level.level for level in manifest.levels]
+    # The levels of a user's own schedule are in the user's own file, which a family does without.
+    trained = [str(level) for level in stored.schedule.levels()] if isinstance(stored.schedule, Prune) else listed
+    if not listed or listed != trained:
         raise BundleError(
             f"{MANIFEST} of family '{location}' lists the levels {', '.join(listed) or 'none'}; its config.json has "
             f"{', '.join(trained)}. Write the family again from its run"
         )
-    return Family(bundle, manifest, config)
+    if config is not None and config.model_dump(mode="json") != stored.model_dump(mode="json"):
+        raise ConfigError(f"the config is not that of family '{location}'; pass the one that its run was trained with")
+    return Family(bundle, manifest, config or stored)
+
+
+class _KeptLevels:
+    """Stands for the schedule of a run that has ended: halves are built for the levels that it kept."""
+
+    def __init__(self, manifest: FamilyManifest):
+        self._levels = tuple(Level(entry.level) for entry in manifest.levels)
+        self.hands_over = manifest.answered_by == "both"
+
+    def levels(self) -> tuple[Level, ...]:
+        return self._levels
+
+    def decide(self, context: RunContext, history: History) -> Decision:
+        raise AssertionError("a family is not trained")
 
 
 class Family:
@@ -127,6 +129,7 @@ class Family:
     def __init__(self, bundle: Bundle, manifest: FamilyManifest, config: SplitConfig):
         self.manifest, self.config = manifest, config
         self._bundle = bundle
+        self._ended = config.replaced(schedule=_KeptLevels(manifest))
 
     @property
     def id(self) -> str:
@@ -143,7 +146,10 @@ class Family:
         return self._load(self._build_device(), level, "device")
 
     def server(self, level: str) -> ServerHalf:
-        """Return the server half at a level, given as it prints; BundleError for one that is not in the family."""
+        """Return the server half at a level, given as it prints; BundleError for one that is not in the family.
+
+        Where the device learned alone to the end, it is the device's head.
+        """
         return self._load(self._build_server(), level, "server")
 
     def device_levels(self, device: torch.device) -> SharedLevels[DeviceHalf]:
@@ -164,11 +170,13 @@ class Family:
 
     def _build_device(self) -> DeviceHalf:
         classes, shape = len(self.manifest.classes), self.manifest.shape
-        return build_device_half(self.config, classes, shape, init_weights=False).half.eval()
+        return build_device_half(self._ended, classes, shape, init_weights=False).half.eval()
 
     def _build_server(self) -> ServerHalf:
         classes, shape = len(self.manifest.classes), self.manifest.shape
-        return build_server_half(self.config, classes, shape, init_weights=False).half.eval()
+        if self.manifest.answered_by == "head":
+            return build_head_half(self._ended, classes, shape).half.eval()
+        return build_server_half(self._ended, classes, shape, init_weights=False).half.eval()
 
     @cached_property
     def _by_name(self) -> dict[str, FamilyLevel]:

@@ -1,7 +1,7 @@
 """A run directory: record, weights and checkpoints, on any pyarrow file system.
 
-    config.json  metrics.parquet  summary.json  device.safetensors  server.safetensors  levels/N.safetensors
-    checkpoint_*/state.pt
+    config.json  metrics.parquet  summary.json  device.safetensors  server.safetensors  head.safetensors
+    levels/N.safetensors  family/  checkpoint_*/state.pt
 
 Reports and benchmarks read only the first three files.
 """

@@ -1,4 +1,4 @@
-"""The models that a prune run keeps: one for each level of a family."""
+"""The models that a run keeps: one for each level of its family."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def level_records(records: Iterable[EpochRecord], batch_size: int) -> list[Level
     for record in records:
         stage.append(record)
         if record.test_accuracy is not None:
-            levels.append(_level_record(stage, record.test_accuracy, batch_size))
+            levels.append(summarize_level(stage, record.test_accuracy, batch_size))
             stage = []
     return levels
 
 
-def _level_record(stage: Sequence[EpochRecord], test_accuracy: float, batch_size: int) -> LevelRecord:
+def summarize_level(stage: Sequence[EpochRecord], test_accuracy: float, batch_size: int) -> LevelRecord:
+    """Return results and costs of the epochs that a level took, with the test accuracy of the model that they left."""
     samples, last = sum(record.steps for record in stage) * batch_size, stage[-1]
     return LevelRecord(
         level=last.level,

@@ -131,7 +131,7 @@ class SplitArgs(AppArgs):
     """
 
     family: str
-    """Folder of a prune family: a path or URI that every node can read."""
+    """Folder of a family or of a run: a path or URI that every node can read."""
 
     @model_validator(mode="after")
     def _check_limits(self) -> SplitArgs:

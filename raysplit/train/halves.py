@@ -102,6 +102,11 @@ class BuiltHalves:
     """The classifier of the device's local loss, where the recipe has one."""
 
 
+def takes_head(config: SplitConfig) -> bool:
+    """Return whether the server of a run takes over the head of its device."""
+    return config.train.local_loss is not None and bool(getattr(config.schedule, "hands_over", False))
+
+
 def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltDevice:
     """Build the device half for images of `shape` (C, H, W), with the weights that the config starts from.
 
@@ -150,6 +155,16 @@ def without_start(config: SplitConfig) -> SplitConfig:
     return config.replaced(model=config.model.replaced(weights=None, pretrained=False, normalize="data"))
 
 
+def build_head_half(config: SplitConfig, classes: int, shape: Shape) -> BuiltServer:
+    """Build what answers where the device learned alone to the end: its head, in the place of the server half.
+
+    The config has a `train.local_loss`. Raises what `build_device_half` raises.
+    """
+    built = build_device_half(config, classes, shape, init_weights=False)
+    assert built.head is not None
+    return BuiltServer(built.cut, built.code_shape, ServerHalf(None, built.head, None), built.weights)
+
+
 def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
     """Build both halves; raises what `build_device_half` and `build_server_half` raise.
 
@@ -193,8 +208,7 @@ class _Draft:
         return BuiltDevice(self.split.cut, self.code_shape, half, self._head(), self._hash())
 
     def server(self) -> BuiltServer:
-        takes_head = getattr(self.config.schedule, "hands_over", False)
-        half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head else None)
+        half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head(self.config) else None)
         return BuiltServer(self.split.cut, self.code_shape, half, self._hash())
 
     def _hash(self) -> str | None:

@@ -87,6 +87,7 @@ class Loop:
                 "differs between the two machines; copy the same file to both"
             )
         self.cut = built.cut
+        self.code_shape = built.code_shape
         self._server = ServerSide(config, built, classes, self.steps * config.train.epochs)
         self._context = run_context(config, built.code_shape, built.cut.channel_dim, classes, self.steps)
 
@@ -120,9 +121,10 @@ class Loop:
         }
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the state dict of each half."""
+        """Return the state dict of each half, and of the device's own head where it has one."""
         device = unpack_state(self._device_state())
-        return {"device": device["half"], "server": self._server.state()["half"]}
+        halves = {"device": device["half"], "server": self._server.state()["half"]}
+        return halves if device["head"] is None else halves | {"head": device["head"]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint."""

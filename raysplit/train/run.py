@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,13 @@ from raysplit.errors import ConfigError, DivergenceError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import unpack_state
+from raysplit.train.family import FOLDER, Crossing, pack_family
 from raysplit.train.loop import Loop
 from raysplit.train.summary import summarize
 
 
 def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable[[Loop], None]) -> RunSummary:
-    """Drive a loop from a checkpoint to its end, write the record, and return the summary.
+    """Drive a loop from a checkpoint to its end, write the record and the family, and return the summary.
 
     `save` is called once before the first epoch and after each, so that a run can be resumed wherever it stops.
     Raises ConfigError when the folder holds a run of another config, and DivergenceError for a training that diverges:
@@ -39,6 +41,8 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
         raise DivergenceError(f"{err}. The last good checkpoint, {when}, is {newest}") from None
     summary = summarize(loop, folder.location)
     folder.write_summary(summary)
+    crossing = Crossing(loop.cut, loop.code_shape)
+    pack_family(folder, posixpath.join(folder.location, FOLDER), loop.config, summary, loop.records, crossing)
     return summary
 
 
@@ -58,7 +62,8 @@ def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
         if record.test_accuracy is not None:
             # Before the checkpoint: a run that resumes from it must not lack the level.
             kept = sum(record.test_accuracy is not None for record in loop.records)
-            folder.write_level(kept - 1, loop.weights())
+            weights = loop.weights()
+            folder.write_level(kept - 1, {side: weights[side] for side in ("device", "server")})
         save(loop)
     folder.write_records(loop.records)
     folder.write_weights(loop.weights())

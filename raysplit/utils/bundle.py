@@ -82,8 +82,10 @@ def write_bundle(location: str, kind: str, about: Mapping[str, Any], files: Mapp
     return folder.location
 
 
-def open_bundle(location: str, kind: str) -> Bundle:
+def open_bundle(location: str, kind: str, earlier: str | None = None) -> Bundle:
     """Open a bundle by path or URI and check the hash of every file.
+
+    `earlier` is a name that the kind had in bundles of earlier versions.
 
     A bundle on another file system is first copied to a temporary local folder. Raises BundleError for a folder without
     a manifest, a bundle of another kind or format, and a missing or damaged file; ConfigError for a URI that pyarrow
@@ -99,7 +101,7 @@ def open_bundle(location: str, kind: str) -> Bundle:
             f"{MANIFEST} of bundle '{location}' is of format {manifest.format}, but this version of raysplit reads "
             f"format {FORMAT}; use the version that wrote the bundle, or write it again"
         )
-    if manifest.kind != kind:
+    if manifest.kind not in (kind, earlier):
         raise BundleError(
             f"bundle '{location}' is of kind '{manifest.kind}', not '{kind}'; name a bundle of kind '{kind}'"
         )

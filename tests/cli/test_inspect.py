@@ -10,7 +10,8 @@ import pytest
 
 from raysplit.cli.main import main
 from raysplit.ensemble.bundle import load_ensemble
-from raysplit.family.bundle import load_family, write_family
+from raysplit.family import write_family
+from raysplit.family.bundle import load_family
 from raysplit.train.local import train_local
 from tests.train.recipes import family_config
 
@@ -54,16 +55,16 @@ def test_inspect_a_family(capsys, fail, tmp_path):
     family = load_family(write_family(run, str(tmp_path / "family")))
     assert main(["inspect", str(tmp_path / "family")]) == 0
     title, *rest = capsys.readouterr().out.splitlines()
-    assert title == "prune family" and "cut:       features.7" in rest
+    assert title == "family" and "cut:       features.7" in rest
     for level, row in zip(family.levels, rest[-3:], strict=True):
         assert row.split()[:4] == [
             *(level.level, level.file, f"{100 * level.test_accuracy:.1f}%", f"{100 * level.val_accuracy:.1f}%")
         ]
     assert main(["inspect", str(tmp_path / "family"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["kind"] == "prune_family" and found["id"] == family.id
+    assert found["kind"] == "family" and found["id"] == family.id
     assert [level["level"] for level in found["levels"]] == [level.level for level in family.levels]
-    assert "of kind 'prune_family', not 'ensemble'" in fail("predict", str(tmp_path / "family"), "a.png")
+    assert "of kind 'family', not 'ensemble'" in fail("predict", str(tmp_path / "family"), "a.png")
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"format": 1}'])

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save
 from raysplit.compress.quantizing_codec import extract
 from raysplit.data import load, mean_std, prepare_batch
 from raysplit.errors import BundleError, ConfigError
-from raysplit.family.bundle import Family, load_family, write_family
+from raysplit.family import write_family
+from raysplit.family.bundle import Family, load_family
 from raysplit.folders.reader import read_run
 from raysplit.folders.run_dir import RunDir
 from raysplit.torch_utils.compute import autocast
@@ -122,7 +123,7 @@ def test_one_half_is_read_without_the_other(stored, copy):
     half = {name: tensor for name, tensor in load_file(copy / FILES[1]).items() if name.startswith("device.")}
     manifest = json.loads((copy / "manifest.json").read_text())
     contents = {name: (copy / name).read_bytes() for name in manifest["files"]} | {FILES[1]: save(half)}
-    family = load_family(write_bundle(str(copy), "prune_family", manifest["about"], contents))
+    family = load_family(write_bundle(str(copy), "family", manifest["about"], contents))
     family.device(LEVELS[1])
     with pytest.raises(
         BundleError, match=rf"^{FILES[1]} of family '{copy}' does not fit its config.json: .*Missing key"
@@ -199,14 +200,21 @@ def test_a_wrong_list_of_levels(copy, change, says):
     assert says in str(error.value) and str(copy) in str(error.value)
 
 
-def test_a_run_of_another_schedule(tmp_path):
+def test_a_run_of_another_schedule_keeps_the_level_that_it_ended_with(tmp_path):
     train_local(squeezed_config(), run_dir=str(tmp_path / "run"))
     assert not (tmp_path / "run" / "levels").exists()
-    with pytest.raises(
-        ConfigError, match="recipe digits_vgg11_squeezed has a deprune schedule, a family is trained by"
-    ):
-        write_family(str(tmp_path / "run"), str(tmp_path / "family"))
-    assert not (tmp_path / "family").exists()
+    family = load_family(write_family(str(tmp_path / "run"), str(tmp_path / "family")))
+    assert family.id == load_family(str(tmp_path / "run")).id
+    (level,) = family.levels
+    assert (level.level, level.epochs) == ("all·b8/b8", 1)
+    assert level.test_accuracy == RunDir.at(str(tmp_path / "run")).summary().accuracy
+
+
+def test_a_family_of_an_earlier_version_is_read(stored, copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest["kind"] == "family" and manifest["about"].pop("answered_by") == "server"
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"kind": "prune_family"}))
+    assert load_family(str(copy)).levels == load_family(stored).levels
 
 
 def test_a_family_is_reported_on_like_its_run(stored, run_dir):

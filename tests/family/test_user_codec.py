@@ -7,7 +7,8 @@ import torch
 
 from raysplit.device.halves import DeviceHalves
 from raysplit.errors import ConfigError, RequestError
-from raysplit.family.bundle import load_family, write_family
+from raysplit.family import write_family
+from raysplit.family.bundle import load_family
 from raysplit.serving.args import Limits
 from raysplit.serving.split.server_halves import ServerHalves
 from raysplit.train.local import train_local

@@ -12,7 +12,8 @@ from torch import nn
 
 from raysplit.config import UNCOMPRESSED, BottleneckConfig, Fixed, Prune, Stage
 from raysplit.errors import BundleError, DivergenceError
-from raysplit.family.bundle import load_family, write_family
+from raysplit.family import write_family
+from raysplit.family.bundle import load_family
 from raysplit.folders.run_dir import RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.torch_utils.finite import find_non_finite

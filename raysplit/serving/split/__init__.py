@@ -1,4 +1,4 @@
-"""The server halves of a prune family as a Ray Serve application: `raysplit.serving.split:build`."""
+"""The server halves of a family as a Ray Serve application: `raysplit.serving.split:build`."""
 
 from raysplit.serving.split.application import build
 

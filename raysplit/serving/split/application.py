@@ -1,4 +1,4 @@
-"""Building the application of a prune family: one deployment with the server half of every level.
+"""Building the application of a family: one deployment with the server half of every level.
 
 serve run serve_configs/split.yaml
 serve run raysplit.serving.split:build family=DIR
@@ -39,7 +39,7 @@ class Server:
 
 
 def build(args: SplitArgs) -> Application:
-    """Return the Serve application of a prune family; BundleError for a damaged bundle."""
+    """Return the Serve application of a family; BundleError for a damaged bundle."""
     load_family(args.family)
     server = Server.options(  # type: ignore[attr-defined]
         max_ongoing_requests=_MAX_MESSAGES,

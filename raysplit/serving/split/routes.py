@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from ray.serve import metrics
 
 from raysplit.errors import ModelError
-from raysplit.family.manifest import FamilyManifest
+from raysplit.records.family import FamilyManifest
 from raysplit.serving.args import SplitArgs
 from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app

@@ -1,4 +1,4 @@
-"""The server halves of a prune family: from a message of activations to probabilities."""
+"""The server halves of a family: from a message of activations to probabilities."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_bundle_in_the_working_dir_of_a_runtime_env(text, bundle, workdir):
 
 def test_a_split_config(workdir):
     [found] = findings_in(changed(f"family: {FAMILY}", f"family: {BUNDLE}", SPLIT))
-    assert found.startswith(f"{APP}.args.family: ") and "of kind 'ensemble', not 'prune_family'" in found
+    assert found.startswith(f"{APP}.args.family: ") and "of kind 'ensemble', not 'family'" in found
     [found] = findings_in(changed("family:", "families:", SPLIT))[:1]
     assert found == f"{APP}.args.families: unknown key. Nearest: family, name, limits."
     [found] = findings_in(changed("- name: Server", "- name: Ingress", SPLIT))

@@ -110,7 +110,7 @@ WRONG = [
     ),
     ("  host: 127.0.0.1", "", f"{APP}.args.access", "http_options.host is not set and thus 0.0.0.0"),
     (BUNDLE, "bundles/none", f"{APP}.args.bundle", "there is no folder"),
-    (BUNDLE, FAMILY, f"{APP}.args.bundle", "is of kind 'prune_family', not 'ensemble'"),
+    (BUNDLE, FAMILY, f"{APP}.args.bundle", "is of kind 'family', not 'ensemble'"),
     (
         BUNDLE,
         "bundles/mnist5k_vit_n3",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from raysplit.config import Frozen
+from typing import Literal
+
+from raysplit.utils.frozen import Frozen
 
 
 class FamilyLevel(Frozen):
@@ -37,5 +39,8 @@ class FamilyManifest(Frozen):
     """Dimension of the channels in the batched tensor that crosses."""
     code_shape: tuple[int, ...]
     """Shape of what crosses, without the batch dimension."""
+    answered_by: Literal["server", "head", "both"] = "server"
+    """What predicts from the code: the server half, the head of a device that learned alone to the end, or the mean of
+    the server half and a head that it took over."""
     levels: tuple[FamilyLevel, ...]
-    """Loosest first."""
+    """Those of a prune run, loosest first; of any other run the one that it ended with."""

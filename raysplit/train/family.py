@@ -1,0 +1,128 @@
+"""Writes a family, the bundle of a finished run: its network in two halves, at each level that it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from safetensors.torch import load, save
+
+from raysplit.compress.user_codec import build_codec
+from raysplit.config import Level, SplitConfig
+from raysplit.errors import ConfigError
+from raysplit.folders.run_dir import RunDir, level_file
+from raysplit.records.epoch import EpochRecord
+from raysplit.records.family import FamilyLevel, FamilyManifest
+from raysplit.records.levels import LevelRecord, level_records, summarize_level
+from raysplit.records.summary import RunSummary
+from raysplit.split import Cut
+from raysplit.train.halves import build_device_half, takes_head
+from raysplit.utils.bundle import write_bundle
+
+KIND = "family"
+FOLDER = "family"
+"""Where a finished run has its family, in the run's folder."""
+_RECORD = ("config.json", "metrics.parquet", "summary.json")
+"""The run's record is part of the bundle: halves are built from the config, and a report reads a family like a run."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What crosses the cut of a network."""
+
+    cut: Cut
+    code_shape: tuple[int, ...]
+    """Without the batch dimension."""
+
+
+def write_family(run_dir: str, out: str) -> str:
+    """Write the bundle of a finished run to a path or URI and return its location.
+
+    It holds the model that a prune run kept at each level, or the one with which another run ended, and the run's
+    record. Every run writes its own when it ends, to `RUN_DIR/family`.
+
+    Raises ConfigError for a run that has not ended, or whose network existed in memory only.
+
+    >>> from raysplit import load_family
+    >>> family = load_family(write_family("run", "new_family"))
+    >>> [level.level for level in family.levels]
+    ['all·b4/b4·zstd', 'c2·b4/b4·zstd']
+    """
+    folder = RunDir.at(run_dir)
+    config, summary = folder.config(), folder.summary()
+    if summary is None:
+        raise ConfigError(f"run '{run_dir}' has not ended; continue it with --resume {run_dir}")
+    built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
+    return pack_family(folder, out, config, summary, folder.records(), Crossing(built.cut, built.code_shape))
+
+
+def pack_family(
+    folder: RunDir,
+    out: str,
+    config: SplitConfig,
+    summary: RunSummary,
+    records: Sequence[EpochRecord],
+    crossing: Crossing,
+) -> str:
+    """Write the family of a run from its folder and what is known of it; return the bundle's location."""
+    files = {name: folder.read(name) for name in _RECORD}
+    levels = []
+    for index, (record, weights) in enumerate(_kept(folder, config, summary, records)):
+        codec = build_codec(config.codec, Level(record.level), "up", crossing.cut.channel_dim)
+        size = codec.estimate((1, *crossing.code_shape))
+        entry = FamilyLevel(
+            **asdict(record),
+            file=level_file(index),
+            bytes_per_image=size.bytes,
+            bytes_per_image_exact=size.exact,
+        )
+        levels.append(entry)
+        files[entry.file] = weights
+    manifest = FamilyManifest(
+        classes=summary.classes,
+        shape=summary.shape,
+        mean=summary.mean,
+        std=summary.std,
+        cut=crossing.cut.name,
+        channel_dim=crossing.cut.channel_dim,
+        code_shape=crossing.code_shape,
+        answered_by=_answered_by(config, records),
+        levels=tuple(levels),
+    )
+    return write_bundle(out, KIND, manifest.model_dump(mode="json"), files)
+
+
+def _answered_by(config: SplitConfig, records: Sequence[EpochRecord]) -> Literal["server", "head", "both"]:
+    if records[-1].mode == "alone":
+        return "head"
+    return "both" if takes_head(config) else "server"
+
+
+def _kept(
+    folder: RunDir, config: SplitConfig, summary: RunSummary, records: Sequence[EpochRecord]
+) -> list[tuple[LevelRecord, bytes]]:
+    """Return each level that a run kept, with its weights; of a run that kept none, the one that it ended with."""
+    kept = level_records(records, config.train.batch_size)
+    if kept and records[-1].test_accuracy is not None:
+        # A schedule may return to a level: its last model counts.
+        newest = {record.level: (record, folder.read(level_file(index))) for index, record in enumerate(kept)}
+        return list(newest.values())
+    level = records[-1].level
+    stage = list(records)
+    while len(stage) > 1 and any(record.level != level for record in stage):
+        stage.pop(0)
+    return [(summarize_level(stage, summary.accuracy, config.train.batch_size), _final_weights(folder, records))]
+
+
+def _final_weights(folder: RunDir, records: Sequence[EpochRecord]) -> bytes:
+    """Return the weights that a run ended with, under the keys of a level's file."""
+    answering = load(folder.read("server.safetensors"))
+    if records[-1].mode == "alone":
+        answering = {f"body.{name}": value for name, value in load(folder.read("head.safetensors")).items()}
+    return save(_under("device", load(folder.read("device.safetensors"))) | _under("server", answering))
+
+
+def _under(side: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{side}.{name}": value for name, value in state.items()}
