@@ -22,7 +22,7 @@ from raysplit.records.family import FamilyLevel, FamilyManifest
 from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan
 from raysplit.train.family import FOLDER, KIND
-from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_head_half, build_server_half
+from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_server_half
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle
 from raysplit.utils.storage import Folder
 
@@ -175,7 +175,9 @@ class Family:
     def _build_server(self) -> ServerHalf:
         classes, shape = len(self.manifest.classes), self.manifest.shape
         if self.manifest.answered_by == "head":
-            return build_head_half(self._ended, classes, shape).half.eval()
+            head = build_device_half(self._ended, classes, shape, init_weights=False).head
+            assert head is not None  # its config has a train.local_loss
+            return ServerHalf(None, head, None).eval()
         return build_server_half(self._ended, classes, shape, init_weights=False).half.eval()
 
     @cached_property

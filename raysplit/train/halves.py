@@ -155,16 +155,6 @@ def without_start(config: SplitConfig) -> SplitConfig:
     return config.replaced(model=config.model.replaced(weights=None, pretrained=False, normalize="data"))
 
 
-def build_head_half(config: SplitConfig, classes: int, shape: Shape) -> BuiltServer:
-    """Build what answers where the device learned alone to the end: its head, in the place of the server half.
-
-    The config has a `train.local_loss`. Raises what `build_device_half` raises.
-    """
-    built = build_device_half(config, classes, shape, init_weights=False)
-    assert built.head is not None
-    return BuiltServer(built.cut, built.code_shape, ServerHalf(None, built.head, None), built.weights)
-
-
 def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
     """Build both halves; raises what `build_device_half` and `build_server_half` raise.
 
