@@ -14,7 +14,9 @@ from raysplit.cli.main import main
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.S)
-COMMANDS = [line.split("#")[0].strip() for kind, block in BLOCKS if not kind for line in block.splitlines()]
+COMMANDS = [
+    line.split("#")[0].strip() for kind, block in BLOCKS if not kind for line in block.replace("\\\n", " ").splitlines()
+]
 CALLS = [c for c in COMMANDS if c.startswith(("python ", "raysplit ", "make ", "ray job submit"))]
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from raysplit.config.in_memory import PREFIX, AnyCodec, InMemoryData, is_dataset, is_module, read_dataset, read_module
 from raysplit.errors import ConfigError
@@ -89,6 +96,13 @@ class ModelConfig(Frozen):
     module: Annotated[Any, PlainValidator(read_module), Field(exclude=True, repr=False)] = None
     """A torch module that maps images (B, C, H, W) to logits (B, classes). A copy of it is trained, from its weights.
     It is not written to `config.json`."""
+
+    @model_serializer(mode="wrap")
+    def _without_start(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Write a network that starts from random weights as files have always held it."""
+        start = {"weights": None, "pretrained": False, "normalize": "data"}
+        written: dict[str, object] = write(self)
+        return {key: value for key, value in written.items() if key not in start or value != start[key]}
 
     @model_validator(mode="before")
     @classmethod
