@@ -145,16 +145,6 @@ def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
     return _build_alone(config, classes, shape, _Draft.checked_server if init_weights else _Draft.server, init_weights)
 
 
-def without_start(config: SplitConfig) -> SplitConfig:
-    """Return a config whose network starts from random weights: for a run that goes on from a checkpoint.
-
-    >>> from raysplit import recipes
-    >>> config = recipes.get("mnist5k_vgg11_prune").with_settings(["model.weights=vgg11.pth"])
-    >>> without_start(config).model.weights
-    """
-    return config.replaced(model=config.model.replaced(weights=None, pretrained=False, normalize="data"))
-
-
 def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves:
     """Build both halves; raises what `build_device_half` and `build_server_half` raise.
 

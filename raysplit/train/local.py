@@ -10,10 +10,10 @@ from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import pack_state
 from raysplit.train.epoch import StepCallback
-from raysplit.train.halves import without_start
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from raysplit.train.run import read_newest_state, run
+from raysplit.train.start import without_start
 from raysplit.train.summary import epoch_line
 from raysplit.utils.progress import show_progress_by_default
 from raysplit.utils.storage import dated

@@ -21,9 +21,10 @@ from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
 from raysplit.train.divergence import diverged
 from raysplit.train.epoch import Clock, StepCallback, TrainingPass
-from raysplit.train.halves import build_server_half, without_start
+from raysplit.train.halves import build_server_half
 from raysplit.train.predict import predict_epoch_s_by_link
 from raysplit.train.server_side import ServerSide
+from raysplit.train.start import without_start
 from raysplit.train.traffic import Traffic
 from raysplit.wire.message import Message, parse
 

@@ -29,11 +29,11 @@ from raysplit.config import SplitConfig
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
-from raysplit.train.halves import without_start
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import describe_shared_node, name_node
 from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_resources
 from raysplit.train.run import read_newest_state, run
+from raysplit.train.start import without_start
 from raysplit.train.summary import epoch_line, summarize
 from raysplit.utils.progress import show_progress
 from raysplit.utils.ray_train import WorkerFault, fit, pickle_config
