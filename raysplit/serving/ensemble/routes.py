@@ -19,9 +19,18 @@ from raysplit.serving.ensemble.response import Prediction, build_response
 from raysplit.serving.http.body import parse_uploads
 from raysplit.serving.http.images import Upload, decode_images
 from raysplit.serving.http.page import page_response
-from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app, error_response
+from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
-from raysplit.serving.oip.protocol import HEADER_LENGTH, ModelMetadata, ServedModel, ServerMetadata, server_metadata
+from raysplit.serving.oip.protocol import (
+    HEADER_LENGTH,
+    ModelMetadata,
+    ModelReady,
+    ServedModel,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    server_metadata,
+)
 from raysplit.serving.oip.request import parse_infer_request
 from raysplit.serving.oip.response import Parameter, build_infer_response
 
@@ -77,17 +86,19 @@ class EnsembleRoutes:
         """Name, version and protocol extensions of the server."""
         return server_metadata()
 
-    async def _live(self) -> Response:
+    async def _live(self) -> ServerLive:
         """200 if the application is running."""
-        return Response()
+        return ServerLive(live=True)
 
-    async def _ready(self) -> Response:
-        """200 if the sub-models answer, 503 if not. Requests within one second share one probe."""
+    async def _ready(self) -> ServerReady:
+        """200 if the sub-models answer, 503 with an error if not. Requests within one second share one probe."""
         async with self._probe_lock:
             if time.monotonic() - self._probed_at > _READINESS_TTL_S:
                 self._probe_error = await self._probe()
                 self._probed_at = time.monotonic()
-        return error_response(self._probe_error) if self._probe_error else Response()
+        if self._probe_error:
+            raise self._probe_error
+        return ServerReady(ready=True)
 
     async def _probe(self) -> RequestError | None:
         """Predict a blank image, and return the error if that fails."""
@@ -106,10 +117,10 @@ class EnsembleRoutes:
         self._model.check(name, version)
         return self._model.metadata()
 
-    async def _model_ready(self, name: str, version: str | None = None) -> Response:
-        """200 if the sub-models of the model answer, 503 if not."""
+    async def _model_ready(self, name: str, version: str | None = None) -> ModelReady:
+        """200 if the sub-models of the model answer, 503 with an error if not."""
         self._model.check(name, version)
-        return await self._ready()
+        return ModelReady(name=name, ready=(await self._ready()).ready)
 
     async def _infer(self, request: Request, name: str, version: str | None = None) -> Response:
         """Probabilities and labels by the Open Inference Protocol v2, with tensors as JSON or binary."""

@@ -17,6 +17,7 @@ from raysplit.errors import RequestError
 from raysplit.serving.args import AppArgs
 from raysplit.serving.http.authenticator import Authenticator
 from raysplit.serving.http.body import read_body
+from raysplit.serving.http.head import HeadMiddleware
 from raysplit.serving.http.telemetry import Telemetry
 from raysplit.wire.split_api import KEY_HEADER
 
@@ -46,6 +47,7 @@ def create_app(title: str) -> FastAPI:
     'raysplit ensemble'
     """
     app = FastAPI(title=title, description='Errors are `{"error": text}` with a status of 400 or more.')
+    app.add_middleware(HeadMiddleware)
     app.add_exception_handler(RequestError, lambda _, err: error_response(err))
     app.add_exception_handler(HTTPException, lambda _, err: _json_error(err.detail, err.status_code, err.headers))
     return app

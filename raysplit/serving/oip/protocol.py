@@ -43,6 +43,25 @@ class ServerMetadata(Frozen):
     extensions: tuple[str, ...]
 
 
+class ServerLive(Frozen):
+    """Response to `GET /v2/health/live`."""
+
+    live: bool
+
+
+class ServerReady(Frozen):
+    """Response to `GET /v2/health/ready`."""
+
+    ready: bool
+
+
+class ModelReady(Frozen):
+    """Response to `GET /v2/models/NAME/ready`."""
+
+    name: str
+    ready: bool
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """A model as its clients see it.

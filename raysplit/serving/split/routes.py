@@ -15,6 +15,7 @@ from raysplit.serving.args import SplitArgs
 from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
+from raysplit.serving.oip.protocol import ServerLive, ServerReady
 from raysplit.serving.serial_executor import HUNG_AFTER_S, SerialExecutor
 from raysplit.serving.split.server_halves import ServerHalves, ServerPrediction
 from raysplit.wire.split_api import (
@@ -58,7 +59,7 @@ class SplitRoutes:
         app.add_api_route(FAMILY_PATH, self._family, name="family")
         app.add_api_route("/v1/recent", self._recent, name="recent")
         app.add_api_route("/v2/health/live", self._live, name="live")
-        app.add_api_route("/v2/health/ready", self._live, name="ready")
+        app.add_api_route("/v2/health/ready", self._ready, name="ready")
         return app
 
     async def check_health(self) -> None:
@@ -75,9 +76,13 @@ class SplitRoutes:
         """A page on the family and its traffic; it asks for both like any other client."""
         return page_response(_PAGE)
 
-    async def _live(self) -> Response:
+    async def _live(self) -> ServerLive:
         """200 if the application is running."""
-        return Response()
+        return ServerLive(live=True)
+
+    async def _ready(self) -> ServerReady:
+        """200 if the application is running: it starts with all halves loaded."""
+        return ServerReady(ready=True)
 
     async def _family(self, request: Request) -> FamilyDescription:
         """The family's manifest and its id."""

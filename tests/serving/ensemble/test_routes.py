@@ -90,9 +90,18 @@ def test_several_files_keep_their_names_and_their_order(client):
 
 
 def test_health_and_metadata(client, app):
-    assert client.get("/v2/health/live").status_code == 200
-    assert client.get("/v2/health/ready").status_code == 200
-    assert client.get("/v2/models/raysplit/ready").status_code == 200
+    model = f"/v2/models/raysplit/versions/{app.ensemble.id[:12]}"
+    for path, body in (
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/raysplit/ready", {"name": "raysplit", "ready": True}),
+        (f"{model}/ready", {"name": "raysplit", "ready": True}),
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()) == (200, body)
+        head = client.head(path)
+        assert (head.status_code, head.content, head.headers) == (200, b"", answer.headers)
+    assert client.head("/v2/models/other").status_code == 404 and client.head("/v1/predict").status_code == 405
     assert client.get("/v2").json()["name"] == "raysplit"
     metadata = client.get("/v2/models/raysplit").json()
     assert metadata["versions"] == [app.ensemble.id[:12]] and metadata["inputs"][0]["shape"] == [-1, 1, 8, 8]

@@ -49,7 +49,9 @@ def test_the_family_is_described(client, family):
     description = client.get("/v1/family").json()
     assert description == {"id": family.id} | family.manifest.model_dump(mode="json")
     assert "/v1/family" in client.get("/openapi.json").json()["paths"]
-    assert client.get("/v2/health/ready").status_code == 200
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.head("/v1/family").headers["content-length"] == str(len(client.get("/v1/family").content))
 
 
 def test_invalid_messages_are_refused(client, family):
