@@ -60,6 +60,8 @@ class AppArgs(Frozen):
     """Name of the model in URLs: `/v2/models/NAME`."""
     limits: Limits = Limits()
     access: Access = Access()
+    cors: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s*]+)$")], ...] = ()
+    """Origins of web pages that may send requests, like `https://shop.example:8443`; `*` for all, empty for none."""
 
 
 class EnsembleArgs(AppArgs):

@@ -57,7 +57,7 @@ class EnsembleRoutes:
         self.app = self._create_app()
 
     def _create_app(self) -> FastAPI:
-        app = create_app("raysplit ensemble")
+        app = create_app("raysplit ensemble", self._args.cors, [HEADER_LENGTH])
         app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route("/v1/predict", self._predict, name="predict", methods=["POST"], response_model=Prediction)
         app.add_api_route("/v1/recent", self._recent, name="recent")

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from raysplit.errors import RequestError
 from raysplit.serving.args import AppArgs
@@ -23,6 +24,8 @@ from raysplit.wire.split_api import KEY_HEADER
 
 RETRY_AFTER_S = 1
 """`Retry-After` of responses with status 503, unless there is reason for another."""
+_REQUEST_HEADERS = (KEY_HEADER, "Content-Type", "Content-Encoding")
+"""Headers, beyond those that every page may send, which pages of other origins may send."""
 _CLIENT_CLOSED_REQUEST = 499
 """Status under which requests are counted whose client did not wait for the response."""
 _log = logging.getLogger("ray.serve")
@@ -40,14 +43,24 @@ Handler = Callable[[bytes], Awaitable[HandlerResult]]
 """Turns the body of a request into a response; it may raise RequestError."""
 
 
-def create_app(title: str) -> FastAPI:
+def create_app(title: str, cors: Sequence[str] = (), headers: Sequence[str] = ()) -> FastAPI:
     """Return an empty ASGI application that answers errors as `{"error": text}`.
+
+    Web pages of the origins `cors` may send requests, with a key and with `headers`, and read them in responses.
 
     >>> create_app("raysplit ensemble").openapi()["info"]["title"]
     'raysplit ensemble'
     """
     app = FastAPI(title=title, description='Errors are `{"error": text}` with a status of 400 or more.')
     app.add_middleware(HeadMiddleware)
+    if cors:  # the preflight carries no key, so it is answered before keys are checked
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=(*_REQUEST_HEADERS, *headers),
+            expose_headers=("Retry-After", *headers),
+        )
     app.add_exception_handler(RequestError, lambda _, err: error_response(err))
     app.add_exception_handler(HTTPException, lambda _, err: _json_error(err.detail, err.status_code, err.headers))
     return app

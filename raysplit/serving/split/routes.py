@@ -50,10 +50,10 @@ class SplitRoutes:
         self._pipeline = RequestPipeline(args, self._telemetry)
         self._images = metrics.Counter("raysplit_level_images", "Images answered at each level.", tag_keys=("level",))
         self._executor = SerialExecutor()
-        self.app = self._create_app()
+        self.app = self._create_app(args)
 
-    def _create_app(self) -> FastAPI:
-        app = create_app("raysplit split")
+    def _create_app(self, args: SplitArgs) -> FastAPI:
+        app = create_app("raysplit split", args.cors, [LEVEL_HEADER, FAMILY_HEADER])
         app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route(SPLIT_PATH, self._split, name="split", methods=["POST"], response_model=SplitResponse)
         app.add_api_route(FAMILY_PATH, self._family, name="family")
