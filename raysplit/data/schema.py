@@ -99,6 +99,11 @@ def check_label(label: int | None, classes: int) -> int:
     return label
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def image_column(schema: pa.Schema, where: object) -> str:
     """Return the name of the image column; DataError if it or the label column is missing or mistyped."""
     columns = f"it has the columns {', '.join(schema.names) or '(none)'}"
@@ -111,8 +116,9 @@ def image_column(schema: pa.Schema, where: object) -> str:
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         raise DataError(f"{where}: column '{image}' is {kind}, expected struct<bytes: binary, path: string>")
     kind = schema.field(LABEL_COLUMN).type
-    if not pa.types.is_integer(kind):
-        raise DataError(f"{where}: column '{LABEL_COLUMN}' is {kind}, expected an integer type")
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or is_text(kind)):
+        raise DataError(f"{where}: column '{LABEL_COLUMN}' is {kind}, expected integers, strings or booleans")
     return image
 
 

@@ -23,17 +23,21 @@ from raysplit.data.schema import (
 )
 from raysplit.errors import DataError
 
+_VALIDATION = ("validation", "val", "valid")
+
 
 def parquet_part(path: Path, split: Source) -> Part:
-    """Read a folder with train.parquet and test.parquet (or shards named as on Hugging Face), or one file.
+    """Read a folder with train.parquet and test.parquet, shards named as on Hugging Face, folders train/ and test/ of
+    any Parquet files (also below default/), or one file.
 
-    Of one file, a fifth of the rows, drawn with a fixed seed, is the test split. Raises DataError for a
-    missing file, shard or column, and for files that disagree about the class names.
+    Of one file, a fifth of the rows, drawn with a fixed seed, is the test split. Where a test split has no labels (all
+    are -1 or null), a validation split beside it serves, with a warning. Raises DataError for a missing file, shard or
+    column, for files that disagree about the class names, and for a split without labels.
     """
     if path.is_file():
         files = {"train": [path], "test": [path]}
     elif path.is_dir():
-        files = {"train": _shards(path, ("train",)), "test": _shards(path, ("test", "validation", "val"))}
+        files = {"train": _shards(path, ("train",)), "test": _labelled_test(path)}
     else:
         raise DataError(f"{path} does not exist; parquet:PATH takes a folder or one .parquet file")
     everything = list(dict.fromkeys(files["train"] + files["test"]))
@@ -42,7 +46,7 @@ def parquet_part(path: Path, split: Source) -> Part:
     count = sum(_open(file).metadata.num_rows for file in own)
     identity = tuple(file_identity(file) for file in own)
     if not path.is_file():
-        return Part(f"{path} ({split})", classes, identity, count, lambda: _parquet_rows(own))
+        return Part(f"{path} ({split})", classes, identity, count, lambda: _parquet_rows(own, classes))
     test = draw_test_rows(count)
     keep = test if split == "test" else ~test
     return Part(
@@ -50,13 +54,40 @@ def parquet_part(path: Path, split: Source) -> Part:
         classes,
         (*identity, split),
         int(keep.sum()),
-        lambda: (row for row, kept in zip(_parquet_rows(own), keep, strict=True) if kept),
+        lambda: (row for row, kept in zip(_parquet_rows(own, classes), keep, strict=True) if kept),
     )
+
+
+def _labelled_test(path: Path) -> list[Path]:
+    test = _shards(path, ("test", *_VALIDATION))
+    if _has_labels(test):
+        return test
+    try:
+        validation = _shards(path, _VALIDATION)
+    except DataError:
+        validation = []
+    if not validation or not _has_labels(validation):
+        raise DataError(
+            f"{test[0]} has no labels (all are -1 or null); use parquet:FILE with one labelled file, of which a fifth "
+            "becomes the test split, or add a validation split"
+        )
+    warn_once(f"{test[0]} has no labels (all are -1 or null); {validation[0]} serves as the test split")
+    return validation
+
+
+def _has_labels(files: list[Path]) -> bool:
+    for file in files:
+        image_column(_open(file).schema_arrow, file)
+    return any(label is not None and label != -1 for label in _distinct_labels(files))
+
+
+def _distinct_labels(files: list[Path]) -> set[int | str | bool | None]:
+    return set().union(*(_open(file).read([LABEL_COLUMN])[LABEL_COLUMN].unique().to_pylist() for file in files))
 
 
 def _shards(path: Path, names: tuple[str, ...]) -> list[Path]:
     for name in names:
-        for folder in (path, path / "data"):
+        for folder in (path, path / "data", path / "default"):
             if (folder / f"{name}.parquet").is_file():
                 return [folder / f"{name}.parquet"]
             shards = sorted(folder.glob(f"{name}-*-of-*.parquet"))
@@ -65,7 +96,10 @@ def _shards(path: Path, names: tuple[str, ...]) -> list[Path]:
                 if total and len(shards) != int(total[1]):
                     raise DataError(f"{folder} has {len(shards)} of the {int(total[1])} files {name}-*.parquet")
                 return shards
-    raise DataError(f"{path} has no {names[0]}.parquet and no {names[0]}-00000-of-….parquet")
+            # As Hugging Face converts data sets (0000.parquet), and as Ray Data writes them.
+            if files := sorted((folder / name).glob("*.parquet")):
+                return files
+    raise DataError(f"{path} has no {names[0]}.parquet no {names[0]}-00000-of-….parquet and no {names[0]}/*.parquet")
 
 
 def _open(file: Path) -> pq.ParquetFile:
@@ -85,8 +119,12 @@ def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
             raise DataError(f"{file} and {next(iter(named))} have different class names")
     if named:
         return next(iter(named.values()))
-    labels = set().union(*(_open(file).read([LABEL_COLUMN])[LABEL_COLUMN].unique().to_pylist() for file in files))
-    used = sorted(label for label in labels if label is not None and label >= 0)
+    labels = _distinct_labels(files)
+    if words := [label for label in labels if isinstance(label, str | bool)]:
+        if any(label is not None and not isinstance(label, str | bool) for label in labels):
+            raise DataError(f"{files[0].parent}: some files have integers as labels, others text; store one kind")
+        return tuple(str(word) for word in sorted(words, key=str))
+    used = sorted(label for label in labels if isinstance(label, int) and label >= 0)
     top = max(used, default=0)
     if top >= MOST_UNNAMED_CLASSES:
         raise DataError(
@@ -102,7 +140,8 @@ def _parquet_classes(files: list[Path]) -> tuple[str, ...]:
     return tuple(str(i) for i in range(top + 1))
 
 
-def _parquet_rows(files: list[Path]) -> Iterator[Row]:
+def _parquet_rows(files: list[Path], classes: tuple[str, ...]) -> Iterator[Row]:
+    numbers = {name: number for number, name in enumerate(classes)}
     for file in files:
         number = 0
         with _open(file) as parquet:
@@ -110,7 +149,19 @@ def _parquet_rows(files: list[Path]) -> Iterator[Row]:
             try:
                 for batch in parquet.iter_batches(256, columns=[image, LABEL_COLUMN]):
                     for cell, label in zip(batch[image].to_pylist(), batch[LABEL_COLUMN].to_pylist(), strict=True):
-                        yield Row(f"{file} row {number}", cell["bytes"] if cell else None, label)
+                        if isinstance(label, str | bool):
+                            label = numbers.get(str(label), -1)
+                        yield Row(f"{file} row {number}", _image(cell, file), label)
                         number += 1
             except (OSError, pa.ArrowException) as err:
                 raise DataError(f"{file} cannot be read after row {number} ({err})") from None
+
+
+def _image(cell: dict[str, object] | None, file: Path) -> bytes | Path | None:
+    """Return the bytes in a cell, else the path of an image: one beside the Parquet file, or absolute."""
+    if cell is None:
+        return None
+    encoded, path = cell["bytes"], cell.get("path")
+    if isinstance(encoded, bytes):
+        return encoded
+    return file.parent / path if isinstance(path, str) and path else None
