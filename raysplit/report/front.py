@@ -26,6 +26,9 @@ def plot_front(trials: Sequence[TrialRecord], objectives: Mapping[str, str], fro
     first, *others = objectives
     others = others or [_NUMBER]
     figure = Figure(figsize=(4.6 * len(others), 4.2), layout="constrained")
+    seeds = "one seed" + (" each" if len(trials) > 1 else "")
+    title = f"{len(trials)} trial{'s' if len(trials) > 1 else ''} of a search, {seeds}"
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
     shown = [trial for trial in trials if trial.state != "failed"]
     for axes, name in zip(figure.subplots(1, len(others), squeeze=False)[0], others, strict=True):
         _draw_panel(axes, shown, first, name, front, knee)

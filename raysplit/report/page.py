@@ -14,6 +14,7 @@ from raysplit.folders.reader import RunRecord, labels, read_run
 from raysplit.hardware.link import NAMED, Link
 from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import plot_accuracy_by_epoch, plot_accuracy_by_traffic, plot_families, plot_time, png
+from raysplit.report.seeds import count_runs
 from raysplit.report.table import COLUMNS, FAMILY_COLUMNS, TEXT_COLUMNS, family_cells, run_cells
 from raysplit.utils.storage import Folder, locate
 from raysplit.utils.text_table import DASH, megabytes, number, percent, times
@@ -67,6 +68,7 @@ def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
     return fill_template(
         "report.html",
         title=escape(title),
+        seeds=escape(_describe_seeds(runs)),
         comparison=html_table(COLUMNS, run_cells(runs), TEXT_COLUMNS),
         notes="".join(f'<p class="note">{escape(note)}</p>' for note in _make_notes(runs, names)),
         bytes=html_table(
@@ -81,6 +83,13 @@ def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
         families=_render_families(runs, images["family"]) if "family" in images else "",
         **{name.replace("-", "_"): encode_base64(images[name]) for name in _PLOTS},
     )
+
+
+def _describe_seeds(runs: Sequence[RunRecord]) -> str:
+    count = count_runs(runs)
+    one = count.startswith("one")
+    spread = ": how far runs of other seeds differ is not known" if one else " of recipes equal but for name and seed"
+    return f"{count[0].upper()}{count[1:]}{spread}."
 
 
 def _make_notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:

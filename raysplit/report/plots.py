@@ -18,6 +18,7 @@ from numpy import linspace
 
 from raysplit.folders.reader import RunRecord, labels
 from raysplit.report.annotations import annotate, move_apart
+from raysplit.report.seeds import count_runs
 from raysplit.utils.text_table import megabytes, number, percent, times
 
 WIDTH, DPI = 6.4, 180
@@ -34,7 +35,7 @@ _TIME_COLORS = {"device": "#77AADD", "server": "#EECC66", "link": "#BBBBBB"}
 
 def plot_accuracy_by_traffic(runs: Sequence[RunRecord]) -> Figure:
     """Plot validation accuracy against cumulative training traffic (MB, log), with the test accuracy at the end."""
-    figure, ax, legend = _new_panels("Accuracy against training traffic", 3.2, 0.23 * (len(runs) + 1))
+    figure, ax, legend = _new_panels("Accuracy against training traffic", runs, 3.2, 0.23 * (len(runs) + 1))
     ends = []
     for run, name, color, marker in _assign_styles(runs):
         x = [_on_log_axis(size / 1e6) for size in run.traffic]
@@ -67,7 +68,7 @@ def plot_accuracy_by_traffic(runs: Sequence[RunRecord]) -> Figure:
 
 def plot_families(runs: Sequence[RunRecord]) -> Figure:
     """Plot the test accuracy of each level of some prune families against its training bytes per image (log)."""
-    figure, ax, legend = _new_panels("Families: accuracy against bytes per image", 3.2, 0.23 * len(runs))
+    figure, ax, legend = _new_panels("Families: accuracy against bytes per image", runs, 3.2, 0.23 * len(runs))
     ends, texts = [], []
     for run, name, color, marker in _assign_styles(runs):
         x = [_on_log_axis(level.bytes_per_sample) for level in run.levels]
@@ -103,7 +104,7 @@ def _compare_levels(run: RunRecord) -> str:
 
 def plot_accuracy_by_epoch(runs: Sequence[RunRecord]) -> Figure:
     """Plot validation accuracy after each epoch, above a strip per run that names the level in force."""
-    figure, ax, strip = _new_panels("Accuracy by epoch, and the level in force", 2.9, 0.52 * len(runs))
+    figure, ax, strip = _new_panels("Accuracy by epoch, and the level in force", runs, 2.9, 0.52 * len(runs))
     strip.sharex(ax)
     levels = list(dict.fromkeys(level for run in runs for level, _, _ in run.phases))
     fills = dict(zip(levels, _shades(len(levels)), strict=True))
@@ -130,7 +131,7 @@ def plot_accuracy_by_epoch(runs: Sequence[RunRecord]) -> Figure:
 
 def plot_time(runs: Sequence[RunRecord]) -> Figure:
     """Plot the seconds of each run in which the device, the server, or neither of them (the link) was busy."""
-    figure = new_figure("Where the time went", 0.55 * len(runs) + 1.3)
+    figure = new_figure(f"Where the time went ({count_runs(runs)})", 0.55 * len(runs) + 1.3)
     ax = figure.add_subplot()
     spent = [
         {part: sum(_or_zero(getattr(record, f"{part}_s")) for record in run.epochs) for part in _TIME_COLORS}
@@ -195,9 +196,9 @@ def new_figure(title: str, height: float) -> Figure:
     return figure
 
 
-def _new_panels(title: str, top: float, bottom: float) -> tuple[Figure, Axes, Axes]:
+def _new_panels(title: str, runs: Sequence[RunRecord], top: float, bottom: float) -> tuple[Figure, Axes, Axes]:
     """Return a figure with a plot at the top and a panel of rows below it, with the given heights in inches."""
-    figure = new_figure(title, top + bottom + 1.1)
+    figure = new_figure(f"{title} ({count_runs(runs)})", top + bottom + 1.1)
     upper, lower = figure.subplots(2, 1, height_ratios=(top, bottom))
     return figure, upper, lower
 

@@ -71,6 +71,12 @@ def test_notes(page):
     ]
 
 
+def test_seeds(three, page, tmp_path):
+    assert "One run each: how far runs of other seeds differ is not known. Accuracy is" in page
+    write_report(three[:1], str(tmp_path / "one.html"))
+    assert "One run: how far" in (tmp_path / "one.html").read_text()
+
+
 def test_self_contained(page):
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "<script" not in page and "$" not in page
