@@ -1,4 +1,4 @@
-"""`raysplit export`: a half of a family as a program for machines without raysplit."""
+"""`raysplit export`: a half of a network, or the whole, for machines without raysplit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ if TYPE_CHECKING:
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("export", help="export one half of a family to torch.export or ONNX")
+    parser = verbs.add_parser("export", help="export a network or one half of it: torch.export, ONNX, safetensors")
     parser.add_argument("family", metavar="FAMILY", help="the folder of a family or of a run, a path or URI")
-    parser.add_argument("--half", choices=("device", "server"), default="device", help="default device")
+    parser.add_argument("--half", choices=("device", "server", "whole"), default="device", help="default device")
     parser.add_argument("--level", help="like c4.b4/b4.zstd; default: the loosest")
-    parser.add_argument("-o", "--out", default="device.pt2", metavar="FILE", help=".pt2 or .onnx; default device.pt2")
+    parser.add_argument(
+        "-o",
+        "--out",
+        default="device.pt2",
+        metavar="FILE",
+        help=".pt2, .onnx, or .safetensors for the whole; default device.pt2",
+    )
+    parser.add_argument("--opset", type=int, metavar="N", help="of ONNX; default: torch's own")
     parser.set_defaults(run=run)
 
 
@@ -25,9 +32,10 @@ def run(args: argparse.Namespace) -> None:
     """Write the program, and print its input and output."""
     from raysplit.family.export import export
 
-    info = export(args.family, args.half, args.out, args.level)
+    info = export(args.family, args.half, args.out, args.level, args.opset)
     given, returned = _format_tensor(info.input), _format_tensor(info.output)
-    print(f"{args.out}: {args.half} half at {info.level}, {given} → {returned}")
+    part = args.half if args.half == "whole" else f"{args.half} half"
+    print(f"{args.out}: {part} at {info.level}, {given} → {returned}")
 
 
 def _format_tensor(spec: TensorSpec) -> str:

@@ -1,4 +1,4 @@
-"""Export a half of a family as a program for machines without this package: torch.export or ONNX."""
+"""Export a family, a half of it or the whole, for machines without this package: torch.export, ONNX or weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from raysplit.errors import ConfigError, MissingExtra
-from raysplit.family.bundle import Family, Side, load_family
+from raysplit.family.bundle import Family, load_family
+from raysplit.family.network import SplitNetwork
 from raysplit.utils.storage import write_file
 
+Part = Literal["device", "server", "whole"]
+"""What of a network is exported."""
 _METADATA = "raysplit.json"
 """Where a program describes itself: the name of a file in torch.export's archive, the key of a property in ONNX."""
 
@@ -36,7 +40,7 @@ class ProgramInfo:
 
     family: str
     """The id of the family."""
-    half: Side
+    half: Part
     level: str
     cut: str
     classes: tuple[str, ...]
@@ -93,12 +97,32 @@ class ServerProgram(nn.Module):
         return logits
 
 
-def export(location: str, side: Side, out: str, level: str | None = None) -> ProgramInfo:
-    """Write a half of a family at a level, by default the loosest, and return what the program says about itself.
+class WholeProgram(nn.Module):
+    """From uint8 images (N, C, H, W) to float32 logits (N, classes): both programs, without a codec between them."""
+
+    def __init__(self, device: DeviceProgram, server: ServerProgram):
+        super().__init__()
+        self.device, self.server = device, server
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.server(self.device(images))
+        return logits
+
+
+def export(location: str, part: Part, out: str, level: str | None = None, opset: int | None = None) -> ProgramInfo:
+    """Write a half of a family or run, or the whole, at a level, and return what the file says about itself.
 
     The file name decides the format: `.pt2` for torch.export (`torch.export.load`), `.onnx` for ONNX. Both take any
     number of images and compute in fp32, whatever the family was trained in. A device's program ends before the codec:
     its code is then quantized and packed as docs/methods.md describes.
+
+    `.safetensors`, for the whole alone, has weights. Without a bottleneck they are the model's own state dict, which
+    loads in timm, torchvision or the user's class; it takes images normalized by the family's mean and std, which the
+    metadata have. With a bottleneck, or a head that answers, they are the state dict of `load_run`'s module.
+
+    Args:
+        level: as it prints; default: the loosest.
+        opset: of ONNX; default: torch's own.
 
     Raises BundleError for a level that the family does not have, ConfigError for another file name or a network that
     cannot be exported, MissingExtra when the packages for ONNX are missing.
@@ -108,32 +132,39 @@ def export(location: str, side: Side, out: str, level: str | None = None) -> Pro
     raysplit.errors.ConfigError: 'server.exe' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them
     """
     ending = out.rpartition(".")[2]
-    if ending not in ("pt2", "onnx"):
-        raise ConfigError(f"'{out}' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them")
-    if side not in get_args(Side):
-        raise ConfigError(f"'{side}' is not a half of a network; choose device or server")
+    if ending not in ("pt2", "onnx") and (ending, part) != ("safetensors", "whole"):
+        whole = ", or the whole as .safetensors" if ending == "safetensors" else ""
+        raise ConfigError(f"'{out}' ends neither in .pt2 (torch.export) nor in .onnx; choose one of them{whole}")
+    if part not in get_args(Part):
+        raise ConfigError(f"'{part}' is not a part of a network; choose device, server or whole")
+    if opset is not None and ending != "onnx":
+        raise ConfigError(f"an opset is of ONNX, '{out}' is not; leave it out")
     family = load_family(location)
     name = str(family.level(level or family.levels[0].level))
     device = DeviceProgram(family, name).eval()
     inputs = torch.zeros(2, *family.manifest.shape, dtype=torch.uint8)
     program: nn.Module = device
     with torch.no_grad():
-        if side == "server":
-            inputs = device(inputs)
-            program = ServerProgram(family, name, device.channels).eval()
-        info = _describe(family, side, name, device.channels, inputs, program(inputs))
-    pack = _pack_pt2 if ending == "pt2" else _pack_onnx
-    write_file(out, pack(program, inputs, info))
+        if part != "device":
+            server = ServerProgram(family, name, device.channels).eval()
+            program = WholeProgram(device, server) if part == "whole" else server
+            inputs = device(inputs) if part == "server" else inputs
+        info = _describe(family, part, name, device.channels, inputs, program(inputs))
+    if ending == "safetensors":
+        data = _pack_weights(family, name, info)
+    else:
+        data = _pack_pt2(program, inputs, info) if ending == "pt2" else _pack_onnx(program, inputs, info, opset)
+    write_file(out, data)
     return info
 
 
 def _describe(
-    family: Family, side: Side, level: str, channels: Tensor | None, inputs: Tensor, outputs: Tensor
+    family: Family, part: Part, level: str, channels: Tensor | None, inputs: Tensor, outputs: Tensor
 ) -> ProgramInfo:
     manifest = family.manifest
     return ProgramInfo(
         family=family.id,
-        half=side,
+        half=part,
         level=level,
         cut=manifest.cut,
         classes=manifest.classes,
@@ -153,7 +184,20 @@ def _pack_pt2(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
     return out.getvalue()
 
 
-def _pack_onnx(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
+def _pack_weights(family: Family, level: str, info: ProgramInfo) -> bytes:
+    """Return the whole network's weights: under the model's own names where it has nothing else."""
+    network = SplitNetwork(family, level)
+    halves = (network.device_half, network.server_half)
+    state = network.state_dict()
+    if family.config.bottleneck is None and family.manifest.answered_by == "server":
+        state = {name: value for half in halves for name, value in half.body.state_dict().items()}
+    manifest = family.manifest
+    metadata = {"format": "pt", _METADATA: info.to_json(), "mean": json.dumps(manifest.mean)}
+    metadata["std"] = json.dumps(manifest.std)
+    return save({name: value.cpu().contiguous().clone() for name, value in state.items()}, metadata)
+
+
+def _pack_onnx(program: nn.Module, inputs: Tensor, info: ProgramInfo, opset: int | None) -> bytes:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -162,12 +206,23 @@ def _pack_onnx(program: nn.Module, inputs: Tensor, info: ProgramInfo) -> bytes:
     exported = _export_program(program, inputs)
     with _silence():
         onnx_program = torch.onnx.export(
-            exported, (inputs,), dynamo=True, input_names=["input"], output_names=["output"]
+            exported, (inputs,), dynamo=True, input_names=["input"], output_names=["output"], opset_version=opset
         )
     assert onnx_program is not None
     onnx_program.model.metadata_props[_METADATA] = info.to_json()
-    data: bytes = onnx_program.model_proto.SerializeToString()
+    proto = onnx_program.model_proto
+    _name_batch(proto.graph)
+    data: bytes = proto.SerializeToString()
     return data
+
+
+def _name_batch(graph: Any) -> None:
+    """Call the number of images N in an ONNX graph, where torch has numbered it."""
+    numbered = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == numbered:
+                dim.dim_param = "N"
 
 
 def _export_program(program: nn.Module, inputs: Tensor) -> torch.export.ExportedProgram:

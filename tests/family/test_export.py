@@ -8,12 +8,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from raysplit.cli.main import main
-from raysplit.config import DataConfig
+from raysplit.config import DataConfig, ModelConfig
 from raysplit.data import load, prepare_batch
 from raysplit.errors import BundleError, ConfigError, MissingExtra
 from raysplit.family.export import export
+from raysplit.family.network import load_run
+from raysplit.models import build
+from raysplit.train.local import train_local
+from tests.train.recipes import plain_config
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def run_onnx(path: str, given: torch.Tensor) -> np.ndarray:
 
 
 def test_a_half_that_there_is_not(family, tmp_path):
-    with pytest.raises(ConfigError, match="'servr' is not a half of a network; choose device or server"):
+    with pytest.raises(ConfigError, match="'servr' is not a part of a network; choose device, server or whole"):
         export(family._bundle.location, "servr", str(tmp_path / "half.pt2"))
     assert not list(tmp_path.iterdir())
 
@@ -89,3 +94,58 @@ def test_what_cannot_be_exported(family, tmp_path, monkeypatch):
     with pytest.raises(MissingExtra, match=r"raysplit\[onnx\]"):
         export(location, "device", str(tmp_path / "device.onnx"))
     assert not list(tmp_path.iterdir())
+
+
+PLAIN = {
+    "timm resnet": ("timm:resnet10t", "layer2", {}),
+    "timm vit": ("vit", "blocks.0", {"patch": 4, "width": 24, "depth": 2, "heads": 3}),
+    "timm mobilenet": ("timm:mobilenetv3_small_050", "blocks.1", {}),
+    "torchvision squeezenet": ("squeezenet1_1", "features.2", {}),
+    "vgg": ("vgg11", "features.7", {"width": 0.125}),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_network_comes_back_as_its_own_state_dict(name, tmp_path):
+    model, cut, args = PLAIN[name]
+    plain = plain_config()
+    config = plain.replaced(
+        model=ModelConfig(name=model, args=args), cut=cut, data=plain.data.replaced(train_rows=32, size=32, channels=3)
+    )
+    train_local(config, str(tmp_path / "run"))
+    out = str(tmp_path / "model.safetensors")
+    assert main(["export", str(tmp_path / "run"), "--half", "whole", "-o", out]) == 0
+    network = load_run(str(tmp_path / "run"))
+    own = build(config.model, 10, network.family.manifest.shape).eval()
+    own.load_state_dict(load_file(out), strict=True)
+    images = torch.randint(0, 256, (4, *network.family.manifest.shape), dtype=torch.uint8)
+    x = prepare_batch(images, network.family.manifest.mean, network.family.manifest.std, "none", 0)
+    with torch.no_grad():
+        assert torch.equal(own(x), network(images))
+
+
+def test_the_whole_with_a_bottleneck(family, tmp_path):
+    location, level = family._bundle.location, family.levels[1].level
+    images = torch.randint(0, 256, (3, *family.manifest.shape), dtype=torch.uint8)
+    export(location, "whole", str(tmp_path / "whole.pt2"), level)
+    _, logits = expected(family, level, images)
+    program = torch.export.load(str(tmp_path / "whole.pt2")).module()
+    np.testing.assert_allclose(program(images).detach(), logits, rtol=1e-4, atol=1e-4)
+    export(location, "whole", str(tmp_path / "whole.safetensors"), level)
+    network = load_run(location)
+    network.load_state_dict(load_file(tmp_path / "whole.safetensors"), strict=True)
+    for name, value in load_run(location, level).state_dict().items():
+        assert value.equal(network.state_dict()[name])
+
+
+def test_onnx_of_a_given_opset_with_a_named_batch(family, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    out = str(tmp_path / "whole.onnx")
+    assert main(["export", family._bundle.location, "--half", "whole", "--opset", "20", "-o", out]) == 0
+    model = onnx.load(out)
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [20]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    with pytest.raises(ConfigError, match=r"an opset is of ONNX, .*whole\.pt2' is not"):
+        export(family._bundle.location, "whole", str(tmp_path / "whole.pt2"), opset=20)
+    with pytest.raises(ConfigError, match="or the whole as .safetensors"):
+        export(family._bundle.location, "device", str(tmp_path / "device.safetensors"))
