@@ -36,6 +36,10 @@ class Interrupts:
             self._before = signal.set_wakeup_fd(self._pipe[1].fileno(), warn_on_full_buffer=False)
         return self
 
+    def __getstate__(self) -> dict[str, object]:
+        # Ray Tune pickles what it is given; a copy elsewhere has no signals to remember.
+        return {"_text": self._text, "_pipe": None, "_seen": False}
+
     def check(self) -> None:
         """Raise KeyboardInterrupt if there was a SIGINT."""
         if self._pipe is not None and not self._seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import signal
 import threading
 
@@ -94,3 +95,8 @@ def test_in_a_thread():
     thread.start()
     thread.join()
     assert found == ["done"]
+
+
+def test_a_copy_for_another_process_remembers_nothing():
+    with Interrupts("runs/one") as interrupts:
+        pickle.loads(pickle.dumps(interrupts)).check()
