@@ -43,6 +43,20 @@ class BaseConfig(Frozen):
     workers: Annotated[int, Field(ge=0)] = 0
     """Data-parallel workers of Ray Train that train it; 0: it is trained in this process."""
 
+    @model_validator(mode="after")
+    def _starts_by_its_own_keys(self) -> BaseConfig:
+        if self.model.weights is not None:
+            raise ValueError(
+                "base.model.weights is of split training; name the file in base.pretrained, or base.weights"
+            )
+        if self.model.pretrained:
+            raise ValueError(
+                "base.model.pretrained is of split training; save the weights to a file for base.pretrained"
+            )
+        if self.model.normalize != "data":
+            raise ValueError("base.model.normalize is of split training; set base.mean and base.std")
+        return self
+
 
 class GroupsConfig(Frozen):
     """Which sub-model knows which classes."""

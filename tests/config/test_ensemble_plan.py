@@ -9,6 +9,7 @@ import pytest
 from raysplit.config import loads
 from raysplit.config.ensemble_plan import EnsemblePlan, SubmodelSpec
 from raysplit.errors import ConfigError
+from raysplit.recipes import get_ensemble
 
 SEAT = {
     "classes": [0, 3],
@@ -40,3 +41,16 @@ def test_fields_are_set_by_their_names_in_python():
 def test_an_unknown_key_is_refused_with_the_nearest_one_on_disk():
     with pytest.raises(ConfigError, match=r"unknown key 'seat'\. Nearest: seats"):
         loads(EnsemblePlan, json.dumps(PLAN | {"seat": []}), "plan.json")
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("base.model.weights=vit.pth", "name the file in base.pretrained"),
+        ("base.model.pretrained=true", "a file for base.pretrained"),
+        ("base.model.normalize=auto", "set base.mean and base.std"),
+    ],
+)
+def test_a_base_is_not_started_by_the_keys_of_split_training(setting, remedy):
+    with pytest.raises(ConfigError, match=remedy):
+        get_ensemble("mnist5k_vit_n3").with_settings([setting])
