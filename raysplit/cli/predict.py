@@ -1,4 +1,4 @@
-"""`raysplit predict`: image files classified by an ensemble."""
+"""`raysplit predict`: image files classified by an ensemble or by the network of a run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from raysplit.utils.text_table import percent
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from torch import Tensor
 
 _BATCH_SIZE = 64
 
@@ -35,8 +36,8 @@ class FilePrediction:
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("predict", help="classify image files with an ensemble")
-    parser.add_argument("bundle", metavar="BUNDLE", help="the ensemble's folder, a path or URI")
+    parser = verbs.add_parser("predict", help="classify image files with an ensemble or a run")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of an ensemble, family or run, a path or URI")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
     parser.add_argument("--top", type=int, default=3, help="classes to name for each image, default 3")
     parser.add_argument("--missing", default="", metavar="1,4", help="sub-models to leave out, by number from 0")
@@ -70,10 +71,42 @@ def parse_numbers(text: str) -> list[int]:
 def predict_files(location: str, files: Sequence[str], top: int, missing: Sequence[int]) -> list[FilePrediction]:
     """Return the `top` likeliest classes of each image file, decoded as data sets are.
 
-    Sub-models in `missing` are left out. Raises DataError for a file that is not an image, ConfigError for a
-    sub-model that does not exist, BundleError as `load_ensemble`.
+    `location` is that of an ensemble, a family or a run; a family answers at its loosest level, one message for each
+    file, as it does when served. Sub-models in `missing` are left out. Raises DataError for a file that is not an
+    image, ConfigError for a sub-model that does not exist, BundleError as `load_ensemble` and `load_family`.
     """
-    import numpy as np
+    from raysplit.family.bundle import KINDS, find_family
+    from raysplit.utils.bundle import read_kind
+
+    if read_kind(find_family(location)) in KINDS:
+        if missing:
+            raise ConfigError(f"--missing: '{location}' has no sub-models; leave it out")
+        classes, probabilities = _predict_with_family(location, files)
+    else:
+        classes, probabilities = _predict_with_ensemble(location, files, missing)
+    best = probabilities.topk(min(top, len(classes)))
+    return [
+        FilePrediction(file, tuple(classes[i] for i in indices), tuple(values))
+        for file, values, indices in zip(files, best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+
+
+def _predict_with_family(location: str, files: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
+    """Return the classes, and their probabilities for each file, (files, classes)."""
+    import torch
+
+    from raysplit.family import load_family, load_run
+
+    family = load_family(location)
+    network = load_run(location, family.levels[0].level)
+    images = _read_images(files, family.manifest.shape)
+    return family.manifest.classes, torch.cat([network(image).softmax(1) for image in images.split(1)])
+
+
+def _predict_with_ensemble(
+    location: str, files: Sequence[str], missing: Sequence[int]
+) -> tuple[tuple[str, ...], Tensor]:
+    """Return the classes, and their probabilities for each file, (files, classes)."""
     import torch
 
     from raysplit.ensemble.bundle import load_ensemble
@@ -85,13 +118,8 @@ def predict_files(location: str, files: Sequence[str], top: int, missing: Sequen
             raise ConfigError(f"--missing: '{location}' has no sub-model {index}; it has 0 to {count - 1}")
     if len(set(missing)) == count:
         raise ConfigError(f"--missing: all {count} sub-models of '{location}' are left out; keep at least one")
-    images = torch.from_numpy(np.stack([_read_image(file, ensemble.manifest.shape) for file in files]))
-    batches = images.split(_BATCH_SIZE)
-    best = torch.cat([ensemble.predict(batch, missing) for batch in batches]).topk(min(top, len(classes)))
-    return [
-        FilePrediction(file, tuple(classes[i] for i in indices), tuple(values))
-        for file, values, indices in zip(files, best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
+    batches = _read_images(files, ensemble.manifest.shape).split(_BATCH_SIZE)
+    return tuple(classes), torch.cat([ensemble.predict(batch, missing) for batch in batches])
 
 
 def format_predictions(predictions: Sequence[FilePrediction]) -> str:
@@ -105,6 +133,14 @@ def format_predictions(predictions: Sequence[FilePrediction]) -> str:
         line = f"{one.file:<{file_width}}  {first:<{class_width}}  {percent(share):>6}  {runners_up}"
         lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def _read_images(files: Sequence[str], shape: tuple[int, int, int]) -> Tensor:
+    """Return image files as uint8 (N, C, H, W)."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.stack([_read_image(file, shape) for file in files]))
 
 
 def _read_image(file: str, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:

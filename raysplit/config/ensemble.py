@@ -46,13 +46,9 @@ class BaseConfig(Frozen):
     @model_validator(mode="after")
     def _starts_by_its_own_keys(self) -> BaseConfig:
         if self.model.weights is not None:
-            raise ValueError(
-                "base.model.weights is of split training; name the file in base.pretrained, or base.weights"
-            )
+            raise ValueError("base.model.weights is of split training; name the file in base.pretrained")
         if self.model.pretrained:
-            raise ValueError(
-                "base.model.pretrained is of split training; save the weights to a file for base.pretrained"
-            )
+            raise ValueError("base.model.pretrained is of split training; save them in a file for base.pretrained")
         if self.model.normalize != "data":
             raise ValueError("base.model.normalize is of split training; set base.mean and base.std")
         return self

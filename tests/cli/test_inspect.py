@@ -64,7 +64,6 @@ def test_inspect_a_family(capsys, fail, tmp_path):
     found = json.loads(capsys.readouterr().out)
     assert found["kind"] == "family" and found["id"] == family.id
     assert [level["level"] for level in found["levels"]] == [level.level for level in family.levels]
-    assert "of kind 'family', not 'ensemble'" in fail("predict", str(tmp_path / "family"), "a.png")
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"format": 1}'])

@@ -20,6 +20,7 @@ from raysplit.data import load
 from raysplit.data.decode import decode
 from raysplit.ensemble import bundle as bundle_module
 from raysplit.ensemble.bundle import load_ensemble
+from raysplit.family import load_run
 
 
 def test_predict(capsys, bundle, digits):
@@ -73,11 +74,9 @@ def test_predict_with_wrong_options(fail, words, message, bundle, digits):
 def test_predict_of_unreadable_files(fail, bundle, digits, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes(Path(digits[1]).read_bytes()[:100])
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "deep.png")
     for name, reason in (
         ("text.png", "this is not an image"),
         ("cut.png", "unreadable image"),
-        ("deep.png", "have more than 8 bits"),
         ("none.png", "unreadable image (FileNotFoundError"),
     ):
         text = fail("predict", bundle, digits[0], str(tmp_path / name))
@@ -107,3 +106,15 @@ def test_images_come_in_the_bundles_shape(shape, mode, monkeypatch, tmp_path):
         wanted = Image.open(file).convert(mode).resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
         pixels = np.asarray(wanted).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
         assert np.array_equal(images.numpy(), pixels)
+
+
+def test_predict_with_the_network_of_a_family(capsys, family, digits, fail):
+    location = family._bundle.location
+    assert main(["predict", location, *digits, "--json", "--top", "10"]) == 0
+    found = json.loads(capsys.readouterr().out)["images"]
+    network = load_run(location, family.levels[0].level)
+    for path, row in zip(digits, found, strict=True):
+        logits = network(torch.from_numpy(decode(Path(path), 8, 1)).unsqueeze(0))[0]
+        shares = {answer["class"]: answer["probability"] for answer in row["top"]}
+        assert [shares[name] for name in family.manifest.classes] == pytest.approx(logits.softmax(0).tolist())
+    assert "has no sub-models; leave it out" in fail("predict", location, digits[0], "--missing", "1")
