@@ -6,7 +6,16 @@ import argparse
 
 from raysplit.cli import calibrate, check, device, export, inspect, kuberay, plan, predict, profile, recipes, report
 from raysplit.cli.command import run_command
-from raysplit.utils.version import find_version
+
+
+class _Version(argparse.Action):
+    """Prints the version, which takes longer to find than all else here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from raysplit.utils.version import find_version
+
+        print(f"raysplit {find_version()}")
+        parser.exit()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="raysplit",
         description="Split one neural network between a device and a server.",
     )
-    parser.add_argument("--version", action="version", version=f"raysplit {find_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for verb in (recipes, profile, plan, calibrate, report, inspect, predict, device, export, check, kuberay):
         verb.add_parser(verbs)

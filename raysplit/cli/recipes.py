@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from raysplit import recipes
 from raysplit.cli.command import Verbs
-from raysplit.config import DataConfig, EnsembleConfig, ModelConfig, SplitConfig
-from raysplit.utils.text_table import align_table
+
+if TYPE_CHECKING:
+    from raysplit.config import DataConfig, EnsembleConfig, ModelConfig, SplitConfig
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -18,6 +19,9 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table."""
+    from raysplit import recipes
+    from raysplit.utils.text_table import align_table
+
     rows = [(name, describe_split(recipes.get(name))) for name in recipes.names()]
     rows += [(name, describe_ensemble(recipes.get_ensemble(name))) for name in recipes.ensemble_names()]
     print(align_table(("recipe", "what it trains"), rows, text_columns=2))
@@ -26,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
 def describe_split(config: SplitConfig) -> str:
     """Return what a recipe trains in one line.
 
+    >>> from raysplit import recipes
     >>> describe_split(recipes.get("mnist5k_vgg11_deprune"))
     'vgg11 (width=0.5) on mnist5k, cut at features.7, deprune: c4·b4/b4·zstd, c16·b4/b4·zstd; 8 epochs'
     """
@@ -39,6 +44,7 @@ def describe_split(config: SplitConfig) -> str:
 def describe_ensemble(config: EnsembleConfig) -> str:
     """Return what an ensemble's recipe builds in one line.
 
+    >>> from raysplit import recipes
     >>> describe_ensemble(recipes.get_ensemble("mnist5k_vit_n3"))
     'ensemble of 3 sub-models of vit (patch=7, width=96, depth=4, heads=6) on mnist5k; base 20 epochs'
     """

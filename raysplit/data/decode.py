@@ -136,6 +136,8 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     elif image.mode == "La":
         image = image.convert("LA")
     if not image.has_transparency_data:
+        if image.mode == "YCbCr":
+            image = image.convert("RGB")  # its luma may belong to no colour that can be shown
         return image.convert(mode)
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB").convert(mode)
