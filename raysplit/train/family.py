@@ -103,9 +103,12 @@ def _answered_by(config: SplitConfig, records: Sequence[EpochRecord]) -> Literal
 def _kept(
     folder: RunDir, config: SplitConfig, summary: RunSummary, records: Sequence[EpochRecord]
 ) -> list[tuple[LevelRecord, bytes]]:
-    """Return each level that a run kept, with its weights; of a run that kept none, the one that it ended with."""
+    """Return each level that a run kept, with its weights.
+
+    Of a run that did not end with one that it kept, or whose device learned alone to the end, it is the last one only.
+    """
     kept = level_records(records, config.train.batch_size)
-    if kept and records[-1].test_accuracy is not None:
+    if kept and records[-1].test_accuracy is not None and records[-1].mode != "alone":
         # A schedule may return to a level: its last model counts.
         newest = {record.level: (record, folder.read(level_file(index))) for index, record in enumerate(kept)}
         return list(newest.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from raysplit.errors import ModelError
 from raysplit.split import TracedModel
 from raysplit.split.probe import copy_to_meta
 
+_log = logging.getLogger(__name__)
 _SOFTMAX = (softmax, torch.softmax, torch.nn.functional.gumbel_softmax, "softmax")
 
 
@@ -48,8 +50,10 @@ def require_trainable(
     parts = copy_to_meta(nn.ModuleList([device, server, *([] if head is None else [head])]))
     try:
         _train_step(parts.train(), torch.empty(micro, *shape, device="meta"), classes)
-    except NotImplementedError:
-        return  # an operation that only computes: what it would give is not known here
+    except NotImplementedError as err:
+        # An operation without a meta kernel: what it would give is not known before training.
+        _log.info("model %s is not checked before training: %s", name, " ".join(str(err).split()))
+        return
     except Exception as err:
         reason = " ".join(str(err).split())
         remedy = ""
