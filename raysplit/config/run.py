@@ -194,6 +194,11 @@ class TrainConfig(FitConfig):
     device_half: Literal["trained", "frozen"] = "trained"
     """`frozen`: the device half rests, in eval mode, and nothing comes down; without augmentation its codes cross once
     and are cached. For weights that exist already: without a bottleneck, with the schedule `fixed`."""
+    freeze: tuple[str, ...] = ()
+    """Glob patterns of parameters that are not trained, by their names in the whole network: `layer1.*`, `*.bias`.
+    Batch norm that is wholly frozen keeps its statistics."""
+    device_lr: Annotated[float, Field(gt=0)] | None = None
+    """Learning rate of the device half; None: `lr`."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Torch threads of each half under Ray; None: all cores of its node in lock-step, otherwise half of them."""
 

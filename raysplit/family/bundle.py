@@ -22,7 +22,8 @@ from raysplit.records.family import FamilyLevel, FamilyManifest
 from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan
 from raysplit.train.family import FOLDER, KIND
-from raysplit.train.halves import DeviceHalf, ServerHalf, build_device_half, build_server_half
+from raysplit.train.half_modules import DeviceHalf, ServerHalf
+from raysplit.train.halves import build_device_half, build_server_half
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle
 from raysplit.utils.storage import Folder
 

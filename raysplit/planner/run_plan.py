@@ -54,6 +54,7 @@ class RunPlan:
             "(forward)",
             f"server   {self.profile.server_gflops:.3f} GFLOPs per image, "
             f"{_mib(_state_bytes(self.halves.server)):.1f} MiB of weights",
+            self._format_trained(),
             f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
             f"{config.train.in_flight} in flight",
         ]
@@ -88,6 +89,16 @@ class RunPlan:
 
     def _step_bytes(self, level: Level, shape: Sequence[int]) -> StepBytes:
         return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))
+
+    def _format_trained(self) -> str:
+        train, texts = self.config.train, []
+        halves = (("device", self.halves.device, train.device_lr), ("server", self.halves.server, None))
+        for side, half, lr in halves:
+            counts = [(p.numel(), p.requires_grad) for p in half.parameters()]
+            trained, total = sum(n for n, trained in counts if trained), sum(n for n, _ in counts)
+            rate = f" at lr {lr or train.lr:g}" if trained else ""
+            texts.append(f"{trained:,} of {total:,} parameters on the {side}{rate}")
+        return f"trained  {', '.join(texts)}"
 
     def _format_level(self, level: Level, decisions: Sequence[Decision] | None) -> str:
         step = self.step_bytes(level)

@@ -70,6 +70,8 @@ class EpochRecord:
     """Why the schedule chose the level."""
     lr: float = 0.0
     """Learning rate of the epoch's last optimizer step."""
+    lr_device: float = 0.0
+    """The same of the device half; 0 where it is not trained."""
     train_loss: float = 0.0
     train_accuracy: float = 0.0
     val_loss: float = 0.0

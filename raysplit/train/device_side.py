@@ -15,7 +15,6 @@ from raysplit.compress.labels import pack_labels
 from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
-from raysplit.data import batch_order, load, prepare_batch
 from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.records.epoch import Mode
 from raysplit.schedules.base import Decision
@@ -24,10 +23,10 @@ from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
+from raysplit.train.device_data import DeviceData
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_weights
 from raysplit.train.halves import build_device_half
 from raysplit.train.local_head import flatten
-from raysplit.train.normalization import choose_normalization
 from raysplit.wire.message import Kind, Message, parse
 
 
@@ -37,19 +36,19 @@ class DeviceSide:
     def __init__(self, config: SplitConfig):
         self._config, self._train = config, config.train
         self._torch_device = pick_device(config.train.device)
-        self._sets = {split: load(config.data, split) for split in ("train", "val", "test")}
-        self._normalization = choose_normalization(config.model, self._sets["train"].images)
-        built = build_device_half(config, len(self._sets["train"].classes), self._shape())
+        self._data = DeviceData(config)
+        self._classes, self._steps = len(self._data.classes), self._data.steps
+        built = build_device_half(config, self._classes, self._data.shape)
         self._cut, self._weights = built.cut, built.weights
         self._half = built.half.to(self._torch_device)
         self._head = None if built.head is None else built.head.to(self._torch_device)
         if self._train.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
-        self._steps = len(self._sets["train"].labels) // self._train.batch_size
         paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
         # The head's parameters come last, so that the optimizer's state has the same layout without a head.
         self._trained = self._half if self._head is None else nn.ModuleList([self._half, self._head])
-        self._optimizer = HalfOptimizer(self._trained, self._train, self._steps * self._train.epochs, paper)
+        fit = self._train.replaced(lr=self._train.device_lr or self._train.lr)
+        self._optimizer = HalfOptimizer(self._trained, fit, self._steps * fit.epochs, paper)
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
         self._mode: Mode = "joint"
         self._use_level(config.levels()[0])
@@ -57,8 +56,8 @@ class DeviceSide:
 
     def describe(self) -> DeviceFacts:
         """Return what the server must know of the data, which only the device may have, and of this machine."""
-        train, val, test = (self._sets[split] for split in ("train", "val", "test"))
-        normalized_by, mean, std = self._normalization
+        train, val, test = (self._data.sets[split] for split in ("train", "val", "test"))
+        normalized_by, mean, std = self._data.normalization
         return DeviceFacts(
             train_rows=len(train.labels),
             val_rows=len(val.labels),
@@ -69,7 +68,7 @@ class DeviceSide:
             mean=mean,
             std=std,
             classes=train.classes,
-            shape=self._shape(),
+            shape=self._data.shape,
             threads=torch.get_num_threads(),
             weights=self._weights,
             node=platform.node(),
@@ -78,11 +77,8 @@ class DeviceSide:
     def begin_epoch(self, epoch: int, decision: Decision) -> None:
         """Shuffle, and change to the level that the schedule decided on."""
         with self._timing():
-            order = batch_order(
-                len(self._sets["train"].labels), self._train.batch_size, mix(self._train.seed, "order"), epoch
-            )
-        self._micros = [part for rows in order for part in rows.split(self._train.batch_size // self._train.in_flight)]
-        self._first = self._next = epoch * len(self._micros)
+            self._data.shuffle(epoch)
+        self._next = self._data.first
         self._pending.clear()
         self._mode = decision.mode
         self._use_level(decision.level)
@@ -167,7 +163,7 @@ class DeviceSide:
     def state(self) -> bytes:
         """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
-        state = {"level": str(self._level), "start": (self._weights, self._normalization)}
+        state = {"level": str(self._level), "start": (self._weights, self._data.normalization)}
         head = None if self._head is None else self._head.state_dict()
         return pack_state(
             {**state, "half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
@@ -182,7 +178,7 @@ class DeviceSide:
         if self._head is not None:
             self._head.load_state_dict(state["head"])
         if "start" in state:  # the checkpoints of older runs lack it
-            self._weights, self._normalization = state["start"]
+            self._weights, self._data.normalization = state["start"]
         require_finite_weights(self._trained, "device")
 
     def _use_level(self, level: Level) -> None:
@@ -190,16 +186,11 @@ class DeviceSide:
         self._up = build_codec(self._config.codec, level, "up", channel_dim)
         self._down = build_codec(self._config.codec, level, "down", channel_dim)
 
-    def _shape(self) -> tuple[int, int, int]:
-        channels, height, width = self._sets["train"].images.shape[1:]
-        return channels, height, width
-
     def _encode(self) -> tuple[int, torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """Return number, code, budget penalty and labels of the next micro-batch."""
         number, frozen = self._next, self._mode == "frozen"
         self._next += 1
-        rows, data = self._micros[number - self._first], self._sets["train"]
-        images = self._images(data.images[rows], self._config.data.augment, mix(self._train.seed, "augment", number))
+        images, labels = self._data.micro_batch(number)
         self._half.train(not frozen)
         with (
             torch.set_grad_enabled(not frozen),
@@ -209,17 +200,16 @@ class DeviceSide:
             z = self._half(images)
         budget, encoder = self._level.channels, self._half.encoder
         penalty = None if frozen or budget is None or encoder is None else encoder.penalty(budget)
-        return number, z, penalty, data.labels[rows]
+        return number, z, penalty, labels
 
     @torch.no_grad()
     def _encode_batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if index == 0:
             require_finite_weights(self._trained, "device")
-        data, size = self._sets[split], self._train.batch_size
-        rows = slice(index * size, (index + 1) * size)
+        images, labels = self._data.batch(split, index)
         with self._autocast():
-            z = self._half.eval()(self._images(data.images[rows], "none", 0))
-        return z, data.labels[rows]
+            z = self._half.eval()(images)
+        return z, labels
 
     def _local_logits(self, code: torch.Tensor, training: bool) -> torch.Tensor:
         assert self._head is not None
@@ -275,17 +265,13 @@ class DeviceSide:
             raise DivergenceError("the activation at the cut is NaN or infinite") from None
 
     def _send(self, message: Message, labels: torch.Tensor) -> Uplink:
-        label = pack_labels(labels, message.batch, len(self._sets["train"].classes)).to_bytes()
+        label = pack_labels(labels, message.batch, self._classes).to_bytes()
         return Uplink(self._stamp(message).to_bytes(), label)
 
     def _stamp(self, message: Message) -> Message:
         # What it takes to pack this message is reported with the next one.
         message, self._busy = message.spent(self._busy), 0.0
         return message
-
-    def _images(self, images: torch.Tensor, augment: str, seed: int) -> torch.Tensor:
-        x = prepare_batch(images, *self._normalization[1:], augment, seed).to(self._torch_device)
-        return x.to(memory_format=torch.channels_last) if self._train.channels_last else x
 
     def _locating(self, number: int) -> AbstractContextManager[None]:
         return locate_step(self._train, self._steps, number)

@@ -18,49 +18,17 @@ from raysplit.errors import ConfigError
 from raysplit.models import StartWeights, build, read_start_weights
 from raysplit.split import Cut, SplitModel, list_cuts, split_at, trace
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
+from raysplit.torch_utils.freezing import match_parameters
 from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.half_modules import DeviceHalf, ServerHalf
 from raysplit.train.local_head import LocalHead
-from raysplit.train.network_check import require_logits, require_trainable
+from raysplit.train.network_check import require_logits, require_trainable, require_training
 
 _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
 Shape = tuple[int, int, int]
 """Channels, height and width of the images."""
 Built = TypeVar("Built", "BuiltDevice", "BuiltServer")
-
-
-class DeviceHalf(nn.Module):
-    """The layers before the cut and, where the recipe has a bottleneck, its encoder."""
-
-    def __init__(self, body: nn.Module, encoder: Encoder | None):
-        super().__init__()
-        self.body = body
-        self.encoder = encoder
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = self.body(images)
-        return x if self.encoder is None else self.encoder(x)
-
-
-class ServerHalf(nn.Module):
-    """The bottleneck's decoder, if there is one, and the layers after the cut.
-
-    A head that was taken over from the device is not trained here; in eval mode the output is the log of the mean of
-    both distributions.
-    """
-
-    def __init__(self, decoder: Decoder | None, body: nn.Module, head: LocalHead | None):
-        super().__init__()
-        self.decoder = decoder
-        self.body = body
-        self.head = None if head is None else head.requires_grad_(False)
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.body(z if self.decoder is None else self.decoder(z))
-        if self.head is None or self.training:
-            return logits
-        both = torch.stack([logits, self.head(z)]).float().log_softmax(-1)
-        return both.logsumexp(0) - math.log(2)
 
 
 @dataclass(frozen=True)
@@ -116,7 +84,7 @@ def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
     on the meta device, for `load_state_dict(..., assign=True)`, and no weights file is read.
 
     Raises what `raysplit.models.read_start_weights` raises, ModelError, CutError, or ConfigError for a level that keeps
-    more channels, or more values of a sample, than cross.
+    more channels, or more values of a sample, than cross, and for a pattern of `train.freeze` that matches nothing.
 
     >>> from raysplit import recipes
     >>> from raysplit.config import ModelConfig
@@ -132,7 +100,8 @@ def build_device_half(config: SplitConfig, classes: int, shape: Shape, *, init_w
 def build_server_half(config: SplitConfig, classes: int, shape: Shape, *, init_weights: bool = True) -> BuiltServer:
     """Build the server half, as `build_device_half` builds the device's; raises the same.
 
-    With `init_weights`, for training, raises ModelError also where a step on one micro-batch would fail.
+    With `init_weights`, for training, raises ModelError also where a step on one micro-batch would fail, and
+    ConfigError where all is frozen.
 
     >>> from raysplit import recipes
     >>> from raysplit.config import ModelConfig
@@ -177,6 +146,8 @@ class _Draft:
     encoder: Encoder | None
     decoder: Decoder | None
     start: StartWeights | None
+    frozen: frozenset[str]
+    """Names of the network's parameters that `train.freeze` matches."""
 
     def load_start(self, half: DeviceHalf | ServerHalf) -> None:
         """Give a half the values that the network starts from."""
@@ -185,10 +156,14 @@ class _Draft:
 
     def device(self) -> BuiltDevice:
         half = DeviceHalf(self.split.device, self.encoder)
+        if self.config.train.device_half == "frozen":
+            half.freeze_all(half.body)
+        half.freeze(half.body, self.frozen)
         return BuiltDevice(self.split.cut, self.code_shape, half, self._head(), self._hash())
 
     def server(self) -> BuiltServer:
         half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head(self.config) else None)
+        half.freeze(half.body, self.frozen)
         return BuiltServer(self.split.cut, self.code_shape, half, self._hash())
 
     def _hash(self) -> str | None:
@@ -196,6 +171,7 @@ class _Draft:
 
     def checked_server(self) -> BuiltServer:
         device, server = self.device(), self.server()
+        require_training(device.half, server.half, self.config.train)
         require_trainable(device.half, server.half, device.head, self.config, self.shape, self.classes)
         return server
 
@@ -227,7 +203,8 @@ def _draft(
     crossing = code_shape(box, cut.shape, cut.channel_dim)
     _check_levels(config, cut, crossing)
     weights = read_start_weights(config.model, model, classes, shape) if start else None
-    return _Draft(config, classes, shape, split, crossing, encoder, decoder, weights)
+    frozen = match_parameters(model, config.train.freeze, "train.freeze")
+    return _Draft(config, classes, shape, split, crossing, encoder, decoder, weights, frozen)
 
 
 def _build_alone(

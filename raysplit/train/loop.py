@@ -157,20 +157,23 @@ class Loop:
         return self._packed
 
     def _epoch(self, epoch: int) -> EpochRecord:
-        start = time.perf_counter()
+        start, train = time.perf_counter(), self.config.train
         decision = next_decision(self.config.schedule, self._context, self.records)
         traffic, clock = Traffic(), Clock()
         trained = self.train_epoch(epoch, decision, traffic, clock)
         train_s, train_compute_s = time.perf_counter() - start, clock.device + clock.server
         checked = self._evaluate("val", traffic, clock, decision.mode)
         seconds = time.perf_counter() - start
+        lr = self._server.lr((epoch + 1) * self.steps - 1)
+        device_share = train.device_lr / train.lr if train.device_lr else 1.0
         tested = self._test(decision.mode) if decision.ends_level else None
         record = EpochRecord(
             epoch=epoch,
             level=str(decision.level),
             mode=decision.mode,
             reason=decision.reason,
-            lr=self._server.lr((epoch + 1) * self.steps - 1),
+            lr=lr,
+            lr_device=0.0 if decision.mode in ("frozen", "cached") else lr * device_share,
             train_loss=trained.loss,
             train_accuracy=trained.accuracy,
             val_loss=checked.loss,
@@ -192,7 +195,7 @@ class Loop:
             node_device=self.facts.node,
             node_server=self._node,
         )
-        return replace(record, predicted_s=predict_epoch_s_by_link(record, self.config.train.in_flight))
+        return replace(record, predicted_s=predict_epoch_s_by_link(record, train.in_flight))
 
     def train_epoch(self, epoch: int, decision: Decision, traffic: Traffic, clock: Clock) -> PassResult:
         """Pass over the training split once."""

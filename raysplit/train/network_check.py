@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from raysplit.config import SplitConfig
-from raysplit.errors import ModelError
+from raysplit.config import SplitConfig, TrainConfig
+from raysplit.errors import ConfigError, ModelError
 from raysplit.split import TracedModel
 from raysplit.split.probe import copy_to_meta
 
 _log = logging.getLogger(__name__)
+_SIDES = ("device", "server")
 _SOFTMAX = (softmax, torch.softmax, torch.nn.functional.gumbel_softmax, "softmax")
 
 
@@ -32,6 +33,27 @@ def require_logits(traced: TracedModel, classes: int) -> None:
             raise ModelError(
                 f"model {traced.name} returns probabilities in {mode} mode, the loss takes logits: omit the softmax"
             )
+
+
+def require_training(device: nn.Module, server: nn.Module, config: TrainConfig) -> None:
+    """Raise ConfigError where `train.freeze` and `train.device_half` leave no parameter of either half to train.
+
+    Logs what they freeze, and where they freeze all of the device half in a way that still sends gradients down.
+    """
+    if not config.freeze and config.device_half == "trained":
+        return
+    counts = [[p.requires_grad for p in half.parameters()] for half in (device, server)]
+    if not any(map(any, counts)):
+        raise ConfigError(
+            "train.freeze and train.device_half leave no parameter to train; leave the last layers out of train.freeze"
+        )
+    texts = [f"{count.count(False)} of {len(count)} of the {side}" for side, count in zip(_SIDES, counts, strict=True)]
+    _log.info("parameters that are frozen: %s half", ", ".join(texts))
+    if config.device_half == "trained" and counts[0] and not any(counts[0]) and config.local_loss is None:
+        _log.warning(
+            "train.freeze freezes all of the device half, which needs no gradients: set train.device_half=frozen, and "
+            "none come down"
+        )
 
 
 def require_trainable(

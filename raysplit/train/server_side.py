@@ -137,7 +137,8 @@ class ServerSide:
         with seeded(mix(self._config.seed, "server", number), self._torch_device), self._autocast():
             logits = self._half(z)
         loss = cross_entropy(logits.float(), target)
-        (loss / self._config.in_flight).backward()
+        if loss.requires_grad:  # not where this half is frozen and the device needs no gradient
+            (loss / self._config.in_flight).backward()
         step, position = divmod(number, self._config.in_flight)
         if position == self._config.in_flight - 1:
             self._optimizer.step(step)
