@@ -14,14 +14,12 @@ from raysplit.config.in_memory import CodecSource
 from raysplit.config.run import (
     BottleneckConfig,
     DataConfig,
-    FitConfig,
-    LocalLoss,
     ModelConfig,
     RayConfig,
     SplitConfig,
-    TrainConfig,
 )
 from raysplit.config.search import SearchConfig
+from raysplit.config.training import FitConfig, LocalLoss, TrainConfig
 from raysplit.hardware.machine import Machine
 from raysplit.schedules import (
     AnySchedule,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raysplit.config.run import DataConfig, FitConfig, ModelConfig
+from raysplit.config.run import DataConfig, ModelConfig
+from raysplit.config.training import FitConfig
 from raysplit.hardware.machine import Machine
 from raysplit.utils.frozen import Frozen
 from raysplit.utils.settings import with_settings

@@ -15,8 +15,18 @@ from pydantic import (
 )
 
 from raysplit.config.in_memory import PREFIX, AnyCodec, InMemoryData, is_dataset, is_module, read_dataset, read_module
+from raysplit.config.training import TrainConfig
 from raysplit.errors import ConfigError
-from raysplit.schedules import AnySchedule, Fixed, Phased, Prune, ScheduleRecord, UserSchedule, list_levels
+from raysplit.schedules import (
+    AnySchedule,
+    Fixed,
+    FreezeAndCache,
+    Phased,
+    Prune,
+    ScheduleRecord,
+    UserSchedule,
+    list_levels,
+)
 from raysplit.utils.frozen import Frozen
 from raysplit.utils.settings import with_settings
 from raysplit.wire.level import Level
@@ -141,74 +151,6 @@ class BottleneckConfig(Frozen):
     """δ of the budget penalty; in `raysplit` mode it shrinks by 128/C on cuts of more than 128 channels."""
 
 
-class LocalLoss(Frozen):
-    """A small head on the device that trains the device half there, without gradients from the server.
-
-    >>> LocalLoss(width=64).layers
-    3
-    """
-
-    width: Annotated[int, Field(ge=1)] = 128
-    """Channels of the head's layers; the last has twice as many."""
-    layers: Annotated[int, Field(ge=0)] = 3
-    """Convolutions (on tokens: linear layers) before the classifier."""
-
-
-class FitConfig(Frozen):
-    """How a network, or a half of one, is trained.
-
-    >>> FitConfig(epochs=3).replaced(lr=0.1).lr
-    0.1
-    """
-
-    epochs: Annotated[int, Field(ge=1)] = 10
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    """muon: for transformers; Muon for the matrices in their blocks, AdamW for everything else."""
-    lr: Annotated[float, Field(gt=0)] = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    lr_schedule: Literal["constant", "cosine"] = "cosine"
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of the steps in which the cosine schedule rises linearly to `lr`."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: computes under autocast; weights stay fp32."""
-    channels_last: bool = False
-    seed: int = 0
-    device: str = "auto"
-    """Torch device: `auto`, `cpu`, `cuda`, …"""
-
-
-class TrainConfig(FitConfig):
-    """How both halves are trained across the cut.
-
-    >>> TrainConfig(batch_size=64, in_flight=4).epochs
-    10
-    """
-
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    in_flight: Annotated[int, Field(ge=1, le=16)] = 1
-    """Micro-batches of one optimizer step that may be under way at once; 1 is lock-step."""
-    local_loss: LocalLoss | None = None
-    """Train the device half on its own loss instead of the server's gradients."""
-    device_half: Literal["trained", "frozen"] = "trained"
-    """`frozen`: the device half rests, in eval mode, and nothing comes down; without augmentation its codes cross once
-    and are cached. For weights that exist already: without a bottleneck, with the schedule `fixed`."""
-    freeze: tuple[str, ...] = ()
-    """Glob patterns of parameters that are not trained, by their names in the whole network: `layer1.*`, `*.bias`.
-    Batch norm that is wholly frozen keeps its statistics."""
-    device_lr: Annotated[float, Field(gt=0)] | None = None
-    """Learning rate of the device half; None: `lr`."""
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """Torch threads of each half under Ray; None: all cores of its node in lock-step, otherwise half of them."""
-
-    @model_validator(mode="after")
-    def _micro_batches(self) -> TrainConfig:
-        if self.batch_size % self.in_flight:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of in_flight {self.in_flight}")
-        return self
-
-
 class RayConfig(Frozen):
     """Where a run is stored, and how it uses the cluster.
 
@@ -266,14 +208,33 @@ class SplitConfig(Frozen):
         if isinstance(self.schedule, Prune) and self.train.local_loss is not None:
             raise ValueError("a prune family is trained jointly; set train.local_loss to null")
         if self.train.device_half == "frozen":
-            if not isinstance(self.schedule, Fixed):
-                raise ValueError("train.device_half=frozen needs the schedule fixed; for others set it to trained")
-            if self.bottleneck is not None or self.train.local_loss is not None:
-                raise ValueError(
-                    "train.device_half=frozen leaves a bottleneck or a local head untrained; set bottleneck and "
-                    "train.local_loss to null"
-                )
+            self._check_frozen_device()
         return self
+
+    def _check_frozen_device(self) -> None:
+        head, schedule = self.train.local_loss is not None, self.schedule
+        if self.bottleneck is not None:
+            return
+        if isinstance(schedule, FreezeAndCache) and not head:
+            raise ValueError(
+                "freeze_and_cache first trains the device half, of which train.device_half=frozen leaves nothing to "
+                "train; set schedule.kind to fixed (with data.augment=none its codes cross once), or set a bottleneck"
+            )
+        hands_over = not isinstance(schedule, FreezeAndCache) or schedule.hands_over
+        if head and not (hands_over and isinstance(schedule, FreezeAndCache | UserSchedule | ScheduleRecord)):
+            raise ValueError(
+                "train.device_half=frozen leaves a local head nothing to train but itself; set train.local_loss to null"
+            )
+        if self.train.device_lr is not None and not head:
+            raise ValueError(
+                "train.device_half=frozen leaves nothing to train at train.device_lr; set train.device_lr to null"
+            )
+
+    @property
+    def device_rests(self) -> bool:
+        """Whether nothing of the device half is trained: no gradient comes down."""
+        train = self.train
+        return train.device_half == "frozen" and self.bottleneck is None and train.local_loss is None
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that the schedule can choose, without repeats, in order.

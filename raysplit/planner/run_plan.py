@@ -101,9 +101,10 @@ class RunPlan:
         return f"trained  {', '.join(texts)}"
 
     def _format_level(self, level: Level, decisions: Sequence[Decision] | None) -> str:
-        step = self.step_bytes(level)
-        bound = "" if step.exact else " at most"
-        line = f"level    {level}: {step.up:,} B up and {step.down:,} B down per step{bound}"
+        step, context = self.step_bytes(level), self.context()
+        modes = {context.mode} if decisions is None else {one.mode for one in decisions if one.level == level}
+        down, bound = step.down if "joint" in modes else 0, "" if step.exact else " at most"
+        line = f"level    {level}: {step.up:,} B up and {down:,} B down per step{bound}"
         if decisions is None:
             return line
         return f"{line}, {_format_epochs([one.mode for one in decisions if one.level == level])}"

@@ -230,7 +230,7 @@ def _make_row(
         bytes_up=image.bytes,
         exact=step.exact and image.exact,
         train_bytes_up=step.up / config.train.batch_size,
-        train_bytes_down=step.down / config.train.batch_size,
+        train_bytes_down=0 if config.device_rests else step.down / config.train.batch_size,
         device_s=cut.device_gflops / platform.device.gflops_per_s,
         link_s=_crossing_s(platform.link, image.bytes),
         server_s=cut.server_gflops / platform.server.gflops_per_s,

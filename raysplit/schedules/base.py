@@ -30,6 +30,8 @@ class Decision:
     fresh_optimizer: bool = False
     """Empty the optimizers' state before the epoch."""
     mode: Mode = "joint"
+    fresh_views: bool = False
+    """Discard the codes that the server has cached before an epoch in mode `frozen`."""
     ends_level: bool = False
     """The model is kept at the end of the epoch: one level of a family."""
     hand_over: bool = False
@@ -58,16 +60,24 @@ class RunContext:
     local_loss: bool = False
     """The device half has a loss of its own."""
     frozen: bool = False
-    """The device half is not trained."""
+    """Nothing of the device half is trained, not even a bottleneck: gradients would serve nothing."""
     repeats: bool = False
     """Each epoch has the same images: a frozen half's codes do not change."""
 
     @property
     def mode(self) -> Mode:
-        """How an epoch trains unless the schedule has a reason to do otherwise."""
+        """How an epoch trains, from newly sent codes, unless the schedule has a reason to do otherwise."""
         if self.frozen:
             return "frozen"
         return "local" if self.local_loss else "joint"
+
+    def next_mode(self, level: Level, history: History) -> Mode:
+        """Return how the next epoch trains at a level unless the schedule has a reason to do otherwise.
+
+        What a frozen device half would send again, at the same level, the server has cached.
+        """
+        same = bool(history) and history[-1].level == str(level)
+        return "cached" if self.frozen and self.repeats and same else self.mode
 
 
 @runtime_checkable
@@ -180,7 +190,8 @@ def foresee(schedule: Schedule, context: RunContext) -> list[Decision] | None:
     for epoch in range(context.epochs):
         decision = next_decision(schedule, context, history)
         decisions.append(decision)
-        bound = ByteCounts(up_activations=context.steps * context.step_bytes(decision.level))
+        crosses = decision.mode not in ("alone", "cached")
+        bound = ByteCounts(up_activations=context.steps * context.step_bytes(decision.level) if crosses else 0)
         history.append(
             EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=context.steps, bytes=bound)
         )
@@ -203,6 +214,8 @@ def _find_problem(schedule: Schedule, decision: Decision, context: RunContext, h
     mode, previous = decision.mode, history[-1].mode if history else None
     if mode not in get_args(Mode):
         return f"the mode '{mode}'. {nearest(str(mode), get_args(Mode))}"
+    if mode == "joint" and context.frozen:
+        return "the mode 'joint', but nothing of the device half is trained; take context.mode, or 'cached' after it"
     if mode in ("local", "alone") and not context.local_loss:
         return f"the mode '{mode}', in which the device learns by a loss of its own; set train.local_loss"
     if mode == "cached" and previous not in ("frozen", "cached"):

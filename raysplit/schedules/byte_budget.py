@@ -10,6 +10,7 @@ from raysplit.errors import ConfigError
 from raysplit.records.epoch import total_traffic
 from raysplit.schedules.base import Decision, History, RunContext
 from raysplit.schedules.ladder import Ladder
+from raysplit.wire.level import Level
 
 
 class ByteBudget(Ladder):
@@ -32,19 +33,27 @@ class ByteBudget(Ladder):
     def decide(self, context: RunContext, history: History) -> Decision:
         """Return the loosest level that could be kept to the end with the remaining bytes.
 
-        Epochs that cost less than their bound leave more for later ones, so levels only ever get looser. Raises
-        ConfigError when even the tightest level may cost more.
+        Epochs that cost less than their bound leave more for later ones, so levels only ever get looser. Codes of a
+        frozen device half that the server caches cross once. Raises ConfigError when even the tightest level may cost
+        more.
         """
         step_bytes, left = context.step_bytes, context.epochs - len(history)
-        spent, ahead = total_traffic(history), left * context.steps
+        spent, once = total_traffic(history), context.frozen and context.repeats
+
+        def ahead(level: Level) -> int:
+            passes = (context.next_mode(level, history) != "cached") if once else left
+            return passes * context.steps * step_bytes(level)
+
         # Compared in megabytes: the number in the error reads back as this very quotient; times 1e6 may fall short.
-        affordable = [level for level in self.ladder if (spent + ahead * step_bytes(level)) / 1e6 <= self.megabytes]
+        affordable = [level for level in self.ladder if (spent + ahead(level)) / 1e6 <= self.megabytes]
         if not affordable:
             tightest = min(self.ladder, key=step_bytes)
-            needed = f"{ahead * step_bytes(tightest) / 1e6:.6f}".rstrip("0").rstrip(".")  # to the byte
+            span = "one pass" if once else f"{left} epochs"
+            needed = f"{ahead(tightest) / 1e6:.6f}".rstrip("0").rstrip(".")  # to the byte
             raise ConfigError(
-                f"schedule.megabytes={self.megabytes} is too little: {left} epochs at the tightest "
-                f"level {tightest} may take {needed} MB; allow more or add a tighter level"
+                f"schedule.megabytes={self.megabytes} is too little: {span} at the tightest level {tightest} may take "
+                f"{needed} MB; allow more or add a tighter level"
             )
         reason = f"{self.megabytes - spent / 1e6:.4g} MB left for {left} epochs"
-        return Decision(max(affordable, key=step_bytes), reason, mode=context.mode)
+        level = max(affordable, key=step_bytes)
+        return Decision(level, reason, mode=context.next_mode(level, history), fresh_views=context.frozen)

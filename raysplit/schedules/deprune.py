@@ -36,10 +36,12 @@ class Deprune(Frozen):
     def decide(self, context: RunContext, history: History) -> Decision:
         """Return the level of the phase that the epoch lies in."""
         at = phase_position(self.phases, len(history), context.epochs)
+        level = self.phases[at.index].level
         return Decision(
-            self.phases[at.index].level,
+            level,
             f"phase {at.index + 1} of {len(self.phases)}",
             reset_logits=at.entering and self.reset_logits,
             fresh_optimizer=at.entering and self.fresh_optimizer,
-            mode=context.mode,
+            mode=context.next_mode(level, history),
+            fresh_views=context.frozen,
         )

@@ -25,6 +25,5 @@ class Fixed(Frozen):
 
     def decide(self, context: RunContext, history: History) -> Decision:
         """Return the level, trained jointly, by the device's own loss, or with a frozen device half."""
-        if history and context.frozen and context.repeats:
-            return Decision(self.level, "fixed", mode="cached")
-        return Decision(self.level, "fixed", mode=context.mode)
+        mode = context.next_mode(self.level, history)
+        return Decision(self.level, "fixed", mode=mode, fresh_views=context.frozen)

@@ -33,11 +33,12 @@ class LinkAware(Ladder):
         to the last epoch: a link that got slower makes all levels slower. While only one level has been measured, all
         of its link time counts as bandwidth, so that the guess errs towards the tighter level. No level is assumed to
         be faster than when it was last measured: where compute hides the link, the line does not hold for looser
-        levels. Raises ConfigError for a ladder that is not in order.
+        levels. Epochs from the server's cache say nothing about the link. Raises ConfigError for a ladder that is not
+        in order.
         """
         self.check_order(context)
-        level, reason = self._pick(context, history)
-        return Decision(level, reason, mode=context.mode)
+        level, reason = self._pick(context, [record for record in history if record.mode != "cached"])
+        return Decision(level, reason, mode=context.next_mode(level, history), fresh_views=context.frozen)
 
     def _pick(self, context: RunContext, history: History) -> tuple[Level, str]:
         if not history:

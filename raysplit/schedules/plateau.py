@@ -38,7 +38,14 @@ class Plateau(Ladder):
         self.check_order(context)
         level, reason = self._pick(history)
         moved = bool(history) and str(level) != history[-1].level
-        return Decision(level, reason, moved and self.reset_logits, moved and self.fresh_optimizer, mode=context.mode)
+        return Decision(
+            level,
+            reason,
+            moved and self.reset_logits,
+            moved and self.fresh_optimizer,
+            mode=context.next_mode(level, history),
+            fresh_views=context.frozen,
+        )
 
     def _pick(self, history: History) -> tuple[Level, str]:
         if not history:

@@ -44,4 +44,12 @@ class Prune(Frozen):
         at = phase_position(self.phases, len(history), context.epochs)
         stage, count = self.phases[at.index], len(self.phases)
         reason = "base of the family" if at.index == 0 else f"level {at.index + 1} of {count}, by transfer"
-        return Decision(stage.level, reason, ends_level=at.epoch == at.end - 1, span=at.span, lr_scale=stage.lr_scale)
+        return Decision(
+            stage.level,
+            reason,
+            mode=context.next_mode(stage.level, history),
+            fresh_views=context.frozen,
+            ends_level=at.epoch == at.end - 1,
+            span=at.span,
+            lr_scale=stage.lr_scale,
+        )

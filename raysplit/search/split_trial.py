@@ -121,7 +121,8 @@ def predict_epoch_seconds(platform: Platform, config: SplitConfig, cut: CutProfi
     """Return the seconds of an epoch's training on a platform, without validation.
 
     A backward pass counts as two forward passes. Epochs in which the server learns from cached activations cost the
-    device nothing; each step of a device that learns alone is one call without a message.
+    device nothing; each step of a device that learns alone is one call without a message. A frozen device half has no
+    backward pass (that of an encoder is not counted).
     """
     micro_batches, mode = record.steps * config.train.in_flight, record.mode
     images = config.train.batch_size // config.train.in_flight
@@ -131,7 +132,7 @@ def predict_epoch_seconds(platform: Platform, config: SplitConfig, cut: CutProfi
         up_bytes=record.bytes_up / micro_batches,
         down_bytes=record.bytes_down / micro_batches,
         forward_s=0.0 if mode == "cached" else forward_s,
-        backward_s=0.0 if mode in ("cached", "frozen") else 2 * forward_s,
+        backward_s=0.0 if mode in ("cached", "frozen") or config.train.device_half == "frozen" else 2 * forward_s,
         server_s=0.0 if mode == "alone" else server_s,
     )
     calls_s = record.steps * platform.link.call_s(0) if mode == "alone" else 0.0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
-from typing import TypeVar
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from typing_extensions import Self
 
 from raysplit.errors import ConfigError, nearest
-
-Module = TypeVar("Module", bound="PartlyFrozen")
 
 
 def match_parameters(model: nn.Module, patterns: Sequence[str], where: str) -> frozenset[str]:
@@ -56,7 +54,7 @@ class PartlyFrozen(nn.Module):
         part.requires_grad_(False)
         self._resting += (part,)
 
-    def train(self: Module, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for part in self._resting:
             part.eval()

@@ -38,8 +38,17 @@ class ActivationCache:
 
     def __init__(self) -> None:
         self._views: list[list[tuple[bytes, bytes]]] = []
+        self._level: str | None = None
         self.validation: list[tuple[bytes, bytes]] = []
         """The messages of the validation split, which do not change while the device half is frozen."""
+
+    def begin(self, level: str, fresh: bool) -> None:
+        """Prepare for an epoch whose messages are cached; `fresh` discards all earlier views."""
+        if fresh:
+            self._views = []
+        if self._level not in (None, level):
+            self.validation = []  # it crossed at another level
+        self._level = level
 
     def new_view(self) -> None:
         """Begin a pass over the training data."""
@@ -56,11 +65,12 @@ class ActivationCache:
         for first in range(0, len(order), _MIXED):
             yield [(parse(view[i][0]), parse(view[i][1])) for i in order[first : first + _MIXED]]
 
-    def state(self) -> dict[str, list[Any]]:
+    def state(self) -> dict[str, Any]:
         """Return everything that is cached, for a checkpoint."""
-        return {"views": self._views, "validation": self.validation}
+        return {"views": self._views, "validation": self.validation, "level": self._level}
 
-    def restore(self, state: dict[str, list[Any]]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state` returned."""
         self._views = [list(view) for view in state["views"]]
         self.validation = list(state["validation"])
+        self._level = state.get("level")  # the checkpoints of older runs lack it

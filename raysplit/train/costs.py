@@ -59,7 +59,7 @@ def epoch_bytes(
 
 def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int) -> RunContext:
     """Return what a schedule knows of a run of `steps` optimizer steps an epoch; `shape` as in `step_bytes`."""
-    local_loss, frozen = config.train.local_loss is not None, config.train.device_half == "frozen"
+    local_loss, frozen = config.train.local_loss is not None, config.device_rests
 
     def bound(level: Level) -> int:
         found = step_bytes(config, level, shape, channel_dim, classes)

@@ -58,8 +58,8 @@ class ServerSide:
         self._optimizer.set_span(first * steps, epochs * steps, decision.lr_scale)
         self._use_level(decision.level)
         self._feedback.begin(decision.level)
-        if self._config.device_half == "frozen" and decision.mode == "frozen":
-            self.cache.restore({"views": [], "validation": self.cache.validation})  # no later epoch uses older views
+        if decision.mode == "frozen":
+            self.cache.begin(str(decision.level), decision.fresh_views)
         if decision.mode not in ("frozen", "cached"):
             self.cache = ActivationCache()  # the device half changes: what was cached is out of date
         if decision.fresh_optimizer:

@@ -127,8 +127,3 @@ def test_a_frozen_device_half_rests_and_nothing_comes_down(file, tmp_path, augme
     )
     epochs = read_run(str(tmp_path / "run")).epochs
     assert summary.bytes_down == 0 and sum(epoch.bytes_up > 0 for epoch in epochs) == passes
-
-
-def test_a_frozen_half_leaves_nothing_untrained(file):
-    with pytest.raises(ValueError, match="leaves a bottleneck or a local head untrained"):
-        make_config(file, device_half="frozen")
