@@ -47,19 +47,19 @@ def main(argv: list[str] | None = None) -> None:
     from raysplit.ensemble.build import build_ensemble
     from raysplit.ensemble.ray_runner import RayRunner
     from raysplit.report import write_ensemble_report
+    from raysplit.utils.interrupts import Interrupts
     from raysplit.utils.progress import show_progress
     from raysplit.utils.storage import dated
 
     show_progress()
     location = args.resume or args.out or f"{config.storage}/{dated(config.name)}"
     print(f"build: {location}", flush=True)
-    try:
-        summary = build_ensemble(config, location, RayRunner(), log=partial(print, flush=True))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(location) from None
-    finally:
-        ray.shutdown()  # so that the workers' last lines precede ours
-    report = write_ensemble_report(location)
+    with Interrupts(location):
+        try:
+            summary = build_ensemble(config, location, RayRunner(), log=partial(print, flush=True))
+        finally:
+            ray.shutdown()  # so that the workers' last lines precede ours
+        report = write_ensemble_report(location)
     print(f"report: {report}")
     printed = summary.model_dump(mode="json", exclude={"confusion", "base_confusion"})
     print(json.dumps(printed, ensure_ascii=False))

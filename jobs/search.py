@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from raysplit.search.results import find_front, format_front, format_trial
     from raysplit.search.run import run_search
+    from raysplit.utils.interrupts import Interrupts
     from raysplit.utils.progress import show_progress
 
     show_progress()
@@ -58,18 +59,19 @@ def main(argv: list[str] | None = None) -> None:
         print(format_trial(trial, search), flush=True)
 
     folder = _open_folder(args, search)
-    refused = run_search(search, folder, args.concurrent, print_trial)
-    trials = folder.trials()
-    if len(trials) < search.trials:
-        print(f"{len(trials)} of {search.trials} trials: no feasible point is left; {len(refused)} were refused")
-    front = find_front(trials, search)
-    print(format_front(front, search))
-    print(f"knee: trial {front.knee.number}, {front.reason}")
-    try:
-        confirmed = None if args.no_confirm else _confirm(front.knee, search, folder)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(folder.location) from None  # the search's folder, not that of the knee's run
-    ray.shutdown()
+    with Interrupts(folder.location):
+        refused = run_search(search, folder, args.concurrent, print_trial)
+        trials = folder.trials()
+        if len(trials) < search.trials:
+            print(f"{len(trials)} of {search.trials} trials: no feasible point is left; {len(refused)} were refused")
+        front = find_front(trials, search)
+        print(format_front(front, search))
+        print(f"knee: trial {front.knee.number}, {front.reason}")
+        try:
+            confirmed = None if args.no_confirm else _confirm(front.knee, search, folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(folder.location) from None  # the search's folder, not that of the knee's run
+        ray.shutdown()
     states = [trial.state for trial in trials]
     result = {
         "search": folder.location,

@@ -53,13 +53,19 @@ def read_config(args: argparse.Namespace) -> SplitConfig:
 
 
 def train(config: SplitConfig, run_dir: str | None) -> FinishedRun:
-    """Train to the end on Ray, unless the run in `run_dir` has ended already."""
+    """Train to the end on Ray, unless the run in `run_dir` has ended already.
+
+    Raises DivergenceError for a run that has ended with NaN in its weights, as one of an earlier version may have.
+    """
     from raysplit.folders.run_dir import RunDir
 
     if run_dir is not None:
         folder = RunDir.at(run_dir)
         summary = folder.summary()
         if summary is not None:
+            from raysplit.train.divergence import require_finite_run
+
+            require_finite_run(folder)
             return FinishedRun(folder, summary)
 
     import ray

@@ -21,12 +21,15 @@ from raysplit.ensemble.runner import Log
 from raysplit.ensemble.trainer import DataParallel
 from raysplit.errors import ClusterError, ConfigError, RaysplitError
 from raysplit.folders.build_dir import BuildDir
+from raysplit.utils.interrupts import Interrupts
 from raysplit.utils.progress import show_progress
 from raysplit.utils.ray_train import WorkerFault, fit, pickle_config
 
 _log = logging.getLogger(__name__)
 _RETRIES = 2
 """How often a stage whose worker was lost starts again, from what it had written."""
+_CHECK_S = 1.0
+"""How often a Ctrl-C is looked for that Ray dropped."""
 _FAULT = "fault.json"
 """In the build's folder: the error of a worker of Ray Train, until the driver has read it."""
 _GPU_SHARE = 0.25
@@ -82,16 +85,21 @@ class RayRunner:
     ) -> None:
         """Run a task for each index on the cluster, as many at once as it has resources for."""
         call = _call.options(num_gpus=_GPU_SHARE) if _count("GPU") else _call
-        waiting = {call.remote(task, index): index for index in indices}
-        try:
-            while waiting:
-                (ready,), _ = ray.wait(list(waiting))
-                index = waiting.pop(ready)
-                _get(ready, describe(index))
-                log(f"{describe(index)} is done")
-        finally:
-            for reference in waiting:
-                ray.cancel(reference, force=True)
+        waiting: dict[Any, int] = {}
+        with Interrupts() as interrupts:
+            try:
+                for index in indices:
+                    waiting[call.remote(task, index)] = index
+                while waiting:
+                    interrupts.check()
+                    done, _ = ray.wait(list(waiting), timeout=_CHECK_S)
+                    for ready in done:
+                        index = waiting.pop(ready)
+                        _get(ready, describe(index))
+                        log(f"{describe(index)} is done")
+            finally:
+                for reference in waiting:
+                    ray.cancel(reference, force=True)
 
 
 def _count(resource: str) -> int:

@@ -110,13 +110,16 @@ class ClassifierTrainer:
         """Train the remaining epochs; DivergenceError for a loss, or weights after an epoch, that are not finite."""
         while len(self._records) < self.config.epochs:
             record = self._train_epoch(len(self._records))
-            if (weight := find_non_finite(self._objective.model)) is not None:
+            if (weight := self._find_non_finite()) is not None:
                 raise self._diverged(f"after epoch {record.epoch + 1}", f"{weight} is NaN or infinite")
             if self._evaluate is not None:
                 record = record.model_copy(update={"val_accuracy": self._evaluate()})
             self._records.append(record)
             yield record
         self._objective.eval()
+
+    def _find_non_finite(self) -> str | None:
+        return find_non_finite(self._objective.model) or self._optimizer.find_non_finite()
 
     def _train_epoch(self, epoch: int) -> ClassifierEpoch:
         start, total = time.perf_counter(), 0.0
@@ -128,13 +131,13 @@ class ClassifierTrainer:
             seed = mix(self.config.seed, "fit", number, rank)
             with seeded(seed, self._device):
                 loss = self._backward(rows[rank::world], seed)
+            where = f"in epoch {epoch + 1}/{self.config.epochs}, step {number - epoch * len(order) + 1}/{len(order)}"
             if not math.isfinite(loss):
-                step = number - epoch * self._steps_per_epoch + 1
-                raise self._diverged(
-                    f"in epoch {epoch + 1}/{self.config.epochs}, step {step}/{len(order)}", f"the loss is {loss}"
-                )
+                raise self._diverged(where, f"the loss is {loss}")
             total += loss
             self._optimizer.step(number)
+            if not self._optimizer.has_finite_weights() and (weight := self._find_non_finite()) is not None:
+                raise self._diverged(where, f"{weight} is NaN or infinite")
         return ClassifierEpoch(epoch=epoch, loss=total / len(order), seconds=time.perf_counter() - start)
 
     def _diverged(self, where: str, reason: str) -> DivergenceError:
@@ -165,6 +168,6 @@ class ClassifierTrainer:
         """Continue from a checkpoint of the same training; DivergenceError for one with weights that are not finite."""
         self._records = [ClassifierEpoch.model_validate(row) for row in state["rows"]]
         self._objective.load_state_dict(state["weights"])
-        if (weight := find_non_finite(self._objective.model)) is not None:
-            raise self._diverged("before its last checkpoint", f"{weight} is NaN or infinite there")
         self._optimizer.restore(state["optimizer"])
+        if (weight := self._find_non_finite()) is not None:
+            raise self._diverged("before its last checkpoint", f"{weight} is NaN or infinite there")

@@ -113,7 +113,7 @@ def reading(path: str, name: str) -> Iterator[None]:
     """Turn exceptions from reading a damaged file into a ConfigError that names the file."""
     try:
         yield
-    except (ValueError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as err:
         raise ConfigError(f"{name} in '{path}' cannot be read: {type(err).__name__}: {err}; restore the file") from None
 
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
@@ -46,6 +47,10 @@ class RunDir(Folder):
             raise ConfigError(f"'{self.path}' is not a run directory: it has no {name}; {NAME_A_RUN}")
         return data
 
+    def read_weights(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of a safetensors file; ConfigError where it is missing or damaged."""
+        return unpack_weights(self.read(name), f"{self.location}/{name}")
+
     def checkpoints(self) -> list[str]:
         """Return the names of the complete checkpoints, oldest first."""
         names = [name for name in self.names() if name.startswith("checkpoint_")]
@@ -53,7 +58,7 @@ class RunDir(Folder):
 
     def config(self) -> SplitConfig:
         """Return the config of the run."""
-        return loads(SplitConfig, self.read("config.json").decode(), where=f"{self.path}/config.json")
+        return loads(SplitConfig, self.read("config.json").decode(errors="replace"), where=f"{self.path}/config.json")
 
     def records(self) -> list[EpochRecord]:
         """Return the epochs of `metrics.parquet`; ConfigError if it is missing or damaged."""
@@ -93,6 +98,14 @@ def level_file(index: int) -> str:
     'levels/2.safetensors'
     """
     return f"levels/{index}.safetensors"
+
+
+def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file's content; ConfigError, which names the file, where it is damaged."""
+    try:
+        return load(data)
+    except SafetensorError as err:
+        raise ConfigError(f"{where} is damaged: {err}; restore the file") from None
 
 
 def _pack(tensors: Mapping[str, torch.Tensor]) -> bytes:

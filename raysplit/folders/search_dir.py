@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import RootModel, ValidationError
 
 from raysplit.config.search import SearchConfig
 from raysplit.errors import ConfigError
@@ -23,6 +23,10 @@ from raysplit.utils.storage import Folder
 
 SEARCH, TRIALS, TABLE = "search.json", "trials", "trials.parquet"
 REFUSED, PICTURE, RECIPES = "refused.json", "front.png", "recipes"
+
+
+class _RefusedPoints(RootModel[tuple[RefusedPoint, ...]]):
+    """What `refused.json` holds."""
 
 
 class SearchDir(Folder):
@@ -43,7 +47,7 @@ class SearchDir(Folder):
         data = self.find(SEARCH)
         if data is None:
             raise ConfigError(f"'{self.location}' is not a search's folder: it has no {SEARCH}")
-        return loads(SearchConfig, data.decode(), f"{self.location}/{SEARCH}")
+        return loads(SearchConfig, data.decode(errors="replace"), f"{self.location}/{SEARCH}")
 
     def write_trial(self, trial: TrialRecord, objectives: Sequence[str]) -> None:
         """Write the record of a trial that has ended; `objectives` are the search's."""
@@ -79,7 +83,10 @@ class SearchDir(Folder):
 
     def refused(self) -> list[RefusedPoint]:
         """Return the points that were refused so far; empty where none were written."""
-        return [RefusedPoint.model_validate(one) for one in json.loads(self.find(REFUSED) or b"[]")]
+        data = self.find(REFUSED)
+        if data is None:
+            return []
+        return list(loads(_RefusedPoints, data.decode(errors="replace"), f"{self.location}/{REFUSED}").root)
 
     def write_picture(self, png: bytes) -> None:
         """Write the picture of the front."""

@@ -8,7 +8,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from raysplit.config import EnsembleConfig, SplitConfig, describe, loads
-from raysplit.errors import ConfigError, nearest
+from raysplit.errors import ConfigError, RaysplitError, nearest
+from raysplit.utils.settings import read_text_file
 from raysplit.utils.user_code import load_function
 
 Config = TypeVar("Config", SplitConfig, EnsembleConfig)
@@ -42,14 +43,22 @@ def find(name: str, kind: type[Config]) -> Config:
     _check_name(name)
     if name.endswith(".json"):
         file = Path(name).expanduser()
-        if not file.is_file():
+        if not file.exists():
             raise ConfigError(f"recipe file {file} does not exist")
-        return loads(kind, file.read_text(encoding="utf-8"), where=str(file))
+        return loads(kind, read_text_file(file, "a recipe"), where=str(file))
     if ".py:" in name:
+        function = load_function(name)
         try:
-            config = load_function(name)()
+            config = function()
         except ValidationError as err:
             raise ConfigError(f"{name}: {describe(err)}") from None
+        except RaysplitError:
+            raise
+        except Exception as err:
+            reason = " ".join(str(err).split())
+            raise ConfigError(
+                f"{name} raised {type(err).__name__}: {reason}; a recipe is called without arguments"
+            ) from err
         if type(config) not in _JOBS:
             raise ConfigError(f"{name} returned {type(config).__name__}; a recipe returns a {kind.__name__}")
     elif name in _RECIPES:

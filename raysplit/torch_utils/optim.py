@@ -28,6 +28,10 @@ class ChainedOptimizer:
     def param_groups(self) -> list[dict[str, Any]]:
         return [group for part in self._parts for group in part.param_groups]
 
+    @property
+    def state(self) -> dict[torch.Tensor, Any]:
+        return {parameter: state for part in self._parts for parameter, state in part.state.items()}
+
     def step(self) -> None:
         for part in self._parts:
             part.step()
@@ -133,6 +137,25 @@ class HalfOptimizer:
             group["lr"] = self.lr(step)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+
+    def has_finite_weights(self) -> bool:
+        """Return whether the norm of the weights that it trains is finite: less than 1 % of a step.
+
+        Weights beyond the root of float32's range have an infinite norm although they are finite.
+        """
+        weights = [weight for group in self._optimizer.param_groups for weight in group["params"]]
+        return not weights or bool(nn.utils.get_total_norm(weights).isfinite())
+
+    def find_non_finite(self) -> str | None:
+        """Return the name of a weight and the part of its optimizer state that is NaN or infinite; None: there is none.
+
+        A squared gradient beyond float32 makes AdamW's second moment infinite: that weight never moves again.
+        """
+        for name, parameter in self._half.named_parameters():
+            for part, value in self._optimizer.state.get(parameter, {}).items():
+                if isinstance(value, torch.Tensor) and not value.sum().isfinite() and not value.isfinite().all():
+                    return f"{part} of {name}"
+        return None
 
     def state(self) -> dict[str, Any]:
         return self._optimizer.state_dict()

@@ -24,7 +24,7 @@ from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_data import DeviceData
-from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_weights
+from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
 from raysplit.train.halves import build_device_half
 from raysplit.train.local_head import flatten
 from raysplit.wire.message import Kind, Message, parse
@@ -108,8 +108,8 @@ class DeviceSide:
 
     def backward(self, gradient: bytes) -> None:
         """Take the gradient message of a pending micro-batch; WireError for any other."""
-        with self._timing():
-            message = parse(gradient)
+        message = parse(gradient)
+        with self._timing(), self._locating(message.batch):
             if message.batch not in self._pending:
                 raise WireError(f"gradient for micro-batch {message.batch}, which is not under way")
             z, penalty, mask = self._pending.pop(message.batch)
@@ -129,7 +129,7 @@ class DeviceSide:
                 number, z, penalty, labels = self._encode()
                 message = self._compress(z, number, mix(self._train.seed, "picks", number))
                 grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
-            self._apply(number, z, penalty, grad)
+                self._apply(number, z, penalty, grad)
             loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
         return LocalScore(loss, correct, count, time.perf_counter() - start)
 
@@ -179,7 +179,7 @@ class DeviceSide:
             self._head.load_state_dict(state["head"])
         if "start" in state:  # the checkpoints of older runs lack it
             self._weights, self._data.normalization = state["start"]
-        require_finite_weights(self._trained, "device")
+        require_finite_weights(self._trained, self._optimizer, "device")
 
     def _use_level(self, level: Level) -> None:
         self._level, channel_dim = level, self._cut.channel_dim
@@ -205,7 +205,7 @@ class DeviceSide:
     @torch.no_grad()
     def _encode_batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if index == 0:
-            require_finite_weights(self._trained, "device")
+            require_finite_weights(self._trained, self._optimizer, "device")
         images, labels = self._data.batch(split, index)
         with self._autocast():
             z = self._half.eval()(images)
@@ -246,12 +246,12 @@ class DeviceSide:
         if z.requires_grad:
             roots, grads = [z], [grad.to(z)]
             if penalty is not None:
-                roots.append(penalty / self._train.in_flight)
-                grads.append(torch.ones_like(penalty))
+                roots, grads = [*roots, penalty / self._train.in_flight], [*grads, torch.ones_like(penalty)]
             torch.autograd.backward(roots, grads)
         step, position = divmod(number, self._train.in_flight)
         if position == self._train.in_flight - 1:
             self._optimizer.step(step)
+            require_finite_step(self._trained, self._optimizer, "device")
 
     def _compress(self, z: torch.Tensor, number: int, seed: int | None = None) -> Message:
         """Return the message for a code; `seed` draws the random picks of training."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, SplitConfig
@@ -18,6 +18,7 @@ from raysplit.records.family import FamilyLevel, FamilyManifest
 from raysplit.records.levels import LevelRecord, level_records, summarize_level
 from raysplit.records.summary import RunSummary
 from raysplit.split import Cut
+from raysplit.train.divergence import require_finite_file
 from raysplit.train.halves import build_device_half, takes_head
 from raysplit.utils.bundle import write_bundle
 
@@ -43,7 +44,8 @@ def write_family(run_dir: str, out: str) -> str:
     It holds the model that a prune run kept at each level, or the one with which another run ended, and the run's
     record. Every run writes its own when it ends, to `RUN_DIR/family`.
 
-    Raises ConfigError for a run that has not ended, or whose network existed in memory only.
+    Raises ConfigError for a run that has not ended, or whose network existed in memory only; DivergenceError, before
+    anything is written, for a level that holds NaN.
 
     >>> from raysplit import load_family
     >>> family = load_family(write_family("run", "new_family"))
@@ -78,6 +80,7 @@ def pack_family(
             bytes_per_image=size.bytes,
             bytes_per_image_exact=size.exact,
         )
+        require_finite_file(weights, entry.file, folder.location, config.train.lr)
         levels.append(entry)
         files[entry.file] = weights
     manifest = FamilyManifest(
@@ -121,10 +124,10 @@ def _kept(
 
 def _final_weights(folder: RunDir, records: Sequence[EpochRecord]) -> bytes:
     """Return the weights that a run ended with, under the keys of a level's file."""
-    answering = load(folder.read("server.safetensors"))
+    answering = folder.read_weights("server.safetensors")
     if records[-1].mode == "alone":
-        answering = {f"body.{name}": value for name, value in load(folder.read("head.safetensors")).items()}
-    return save(_under("device", load(folder.read("device.safetensors"))) | _under("server", answering))
+        answering = {f"body.{name}": value for name, value in folder.read_weights("head.safetensors").items()}
+    return save(_under("device", folder.read_weights("device.safetensors")) | _under("server", answering))
 
 
 def _under(side: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from raysplit.schedules.base import Decision, next_decision
 from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
-from raysplit.train.divergence import diverged
+from raysplit.train.divergence import diverged, warn_of_huge_loss
 from raysplit.train.epoch import Clock, StepCallback, TrainingPass
 from raysplit.train.halves import build_server_half
 from raysplit.train.predict import predict_epoch_s_by_link
@@ -103,6 +103,7 @@ class Loop:
             if record.epoch == self.config.train.epochs - 1:
                 self.test = self._test(record.mode)
             self.records.append(record)
+            warn_of_huge_loss(record, self.config.train, len(self.facts.classes))
             yield record
 
     def _test(self, mode: Mode) -> TestResult:

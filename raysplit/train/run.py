@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import posixpath
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.family import FOLDER, Crossing, pack_family
 from raysplit.train.loop import Loop
 from raysplit.train.summary import summarize
+
+_log = logging.getLogger(__name__)
 
 
 def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable[[Loop], None]) -> RunSummary:
@@ -70,10 +73,20 @@ def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
 
 
 def read_newest_state(folder: RunDir) -> dict[str, Any] | None:
-    """Return the state in the newest checkpoint of a run that is whole, or None where there is none."""
-    for name in reversed(folder.checkpoints()):
+    """Return the state in the newest checkpoint of a run that is whole, or None where there is none.
+
+    A checkpoint that is damaged is passed over with a warning. Raises ConfigError where all of them are, and the run
+    has epochs that would be trained again.
+    """
+    names = folder.checkpoints()
+    for name in reversed(names):
         try:
             return unpack_state(folder.read(f"{name}/{STATE}"))
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
-            continue  # truncated: its writer died
+        except (RuntimeError, EOFError, pickle.UnpicklingError):  # truncated: its writer died
+            _log.warning(f"{folder.location}/{name} is damaged and left out; training goes on from the one before it")
+    if names and folder.has("metrics.parquet"):
+        raise ConfigError(
+            f"no checkpoint of the run in '{folder.location}' can be read ({', '.join(names)}); restore one, or begin "
+            "a new run"
+        )
     return None

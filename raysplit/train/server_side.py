@@ -21,7 +21,7 @@ from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.activation_cache import ActivationCache, shift_codes
 from raysplit.train.device import Score
-from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_weights
+from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
 from raysplit.train.halves import BuiltServer
 from raysplit.train.local_head import flatten, unflatten
 from raysplit.wire.message import Kind, Message
@@ -89,9 +89,6 @@ class ServerSide:
 
     def _compress_gradient(self, grad: torch.Tensor, number: int, activation: Message) -> Message:
         channels, mask = activation.channels, positions(activation)
-        # Grids of 8 bits and below have no code for NaN.
-        if self._level.down_bits > 8 and not grad.sum(dtype=torch.float32).isfinite():
-            raise DivergenceError("the gradient at the cut is NaN or infinite")
         try:
             if self._level.feedback:
                 return self._feedback.compress(self._down, grad, number, channels, mask)
@@ -99,6 +96,7 @@ class ServerSide:
         except CodecError:
             if grad.isfinite().all():
                 raise
+            # At more than 8 bits NaN has a code; the weights behind the cut show it after the step.
             raise DivergenceError("the gradient at the cut is NaN or infinite") from None
 
     def adopt_head(self, weights: Message) -> None:
@@ -142,6 +140,7 @@ class ServerSide:
         step, position = divmod(number, self._config.in_flight)
         if position == self._config.in_flight - 1:
             self._optimizer.step(step)
+            require_finite_step(self._half, self._optimizer, "server")
         return _score(loss, logits, target)
 
     @torch.no_grad()
@@ -152,7 +151,7 @@ class ServerSide:
         """
         z, target = self._receive(index, activation, labels)
         if index == 0:
-            require_finite_weights(self._half, "server")
+            require_finite_weights(self._half, self._optimizer, "server")
         self._half.eval()
         with self._autocast():
             logits = self._half(z)
@@ -170,8 +169,8 @@ class ServerSide:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
         self._half.load_state_dict(state["half"])
-        require_finite_weights(self._half, "server")
         self._optimizer.restore(state["optimizer"])
+        require_finite_weights(self._half, self._optimizer, "server")
         self._feedback.restore(state["feedback"])
         self.cache.restore(state["kept"])
 

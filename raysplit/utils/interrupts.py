@@ -51,13 +51,17 @@ class Interrupts:
             raise KeyboardInterrupt(self._text)
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, _: TracebackType | None) -> None:
-        if self._pipe is not None:
-            signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
         try:
+            if self._pipe is not None:
+                signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
             if not isinstance(err, KeyboardInterrupt):
                 self.check()
             elif not str(err):
                 raise KeyboardInterrupt(self._text) from None
+        except KeyboardInterrupt as stop:  # or a signal that arrives here
+            if str(stop) or not self._text:
+                raise
+            raise KeyboardInterrupt(self._text) from None
         finally:
             for end in self._pipe or ():
                 end.close()

@@ -29,15 +29,15 @@ def fit(trainer: TorchTrainer, location: str) -> Result:
     """
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     before = signal.getsignal(signal.SIGINT)
-    try:
-        with Interrupts(location):
+    with Interrupts(location):  # to the end: Ray Train's handler drops a Ctrl-C that comes after its own end
+        try:
             return trainer.fit()
-    except SystemExit:
-        raise KeyboardInterrupt(location) from None
-    finally:
-        # None: a handler that Python did not install and cannot restore.
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+        except SystemExit:
+            raise KeyboardInterrupt(location) from None
+        finally:
+            # None: a handler that Python did not install and cannot restore.
+            if before is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

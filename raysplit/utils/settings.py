@@ -34,17 +34,46 @@ def parse(kind: type[Config], tree: Any, where: str) -> Config:
 
 
 def loads(kind: type[Config], text: str, where: str) -> Config:
-    """Read a config from JSON text; ConfigError for what is not JSON, and as `parse`.
+    """Read a config from JSON text; ConfigError for what is not JSON, for a key that is there twice, and as `parse`.
 
     >>> from raysplit.config import TrainConfig
     >>> loads(TrainConfig, '{"epochs": 3}', where="config.json").epochs
     3
     """
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as err:
         raise ConfigError(f"{where} is not JSON: {err}") from None
+    except _TwiceError as err:
+        raise ConfigError(f"{where}: {err}") from None
     return parse(kind, tree, where)
+
+
+class _TwiceError(ValueError):
+    """A key that a JSON object has twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(key for key in found if sum(key == other for other, _ in pairs) > 1)
+        raise _TwiceError(f"the key '{name}' is there twice; leave one out")
+    return found
+
+
+def read_text_file(path: Path, what: str) -> str:
+    """Return the content of a text file; ConfigError, which says `what` was wanted, where it cannot be read.
+
+    >>> read_text_file(Path("nothing.json"), "a recipe")
+    Traceback (most recent call last):
+    raysplit.errors.ConfigError: nothing.json cannot be read: No such file or directory; give the path of a recipe
+    """
+    try:
+        return path.expanduser().read_text(encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"{path} cannot be read: {err.strerror}; give the path of {what}") from None
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path} is not UTF-8 text ({err.reason}); give the path of {what}") from None
 
 
 def read_yaml(path: str, kind: Any) -> Any:
@@ -52,11 +81,10 @@ def read_yaml(path: str, kind: Any) -> Any:
 
     Raises ConfigError, one line that names the file, where it cannot be read.
     """
+    text = read_text_file(Path(path), "a YAML file")
     try:
-        return read_as(Path(path).expanduser().read_text(encoding="utf-8"), kind)
-    except OSError as err:
-        raise ConfigError(f"{path} cannot be read: {err.strerror}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        return read_as(text, kind)
+    except yaml.YAMLError as err:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from None
 
 

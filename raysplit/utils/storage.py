@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,33 +62,44 @@ class Folder:
         return cls(filesystem, path, location.rstrip("/") if "://" in location else path)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file atomically; ConfigError if the folder cannot be written to."""
+        """Write a file atomically; ConfigError if the folder cannot be written to, or is full."""
         target = posixpath.join(self.path, name)
+        part = f"{target}.{uuid4().hex}.part"  # two writers must not share a part file
         try:
             self._fs.create_dir(posixpath.dirname(target), recursive=True)
-            part = f"{target}.{uuid4().hex}.part"  # two writers must not share a part file
-            with self._fs.open_output_stream(part) as out:
-                out.write(data)
-            self._fs.move(part, target)
+            try:
+                with self._fs.open_output_stream(part) as out:
+                    out.write(data)
+                self._fs.move(part, target)
+            except BaseException:
+                with suppress(OSError):
+                    self._fs.delete_file(part)
+                raise
         except OSError as err:
             raise ConfigError(f"cannot write {name} to '{self.location}': {err}; {self.remedy}") from None
 
     def find(self, name: str) -> bytes | None:
-        """Return a file's content, or None if it does not exist."""
-        try:
-            with self._fs.open_input_file(posixpath.join(self.path, name)) as file:
-                return bytes(file.read())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        """Return a file's content, or None if it does not exist; ConfigError if it cannot be read."""
+        with self._reading(name):
+            try:
+                with self._fs.open_input_file(posixpath.join(self.path, name)) as file:
+                    return bytes(file.read())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def has(self, name: str) -> bool:
-        """Return whether the folder has a file or folder of this name."""
-        return self._fs.get_file_info(posixpath.join(self.path, name)).type is not fs.FileType.NotFound
+        """Return whether the folder has a file or folder of this name; ConfigError if that cannot be told."""
+        with self._reading(name):
+            return self._fs.get_file_info(posixpath.join(self.path, name)).type is not fs.FileType.NotFound
 
     def names(self) -> list[str]:
-        """Return the sorted names of the files and folders in it; an empty list if the folder does not exist."""
-        infos = self._fs.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in infos)
+        """Return the sorted names of the files and folders in it; an empty list if the folder does not exist.
+
+        Raises ConfigError for a file, and for a folder that cannot be read.
+        """
+        with self._reading("."):
+            infos = self._fs.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+            return sorted(info.base_name for info in infos)
 
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with everything in it."""
@@ -97,6 +110,14 @@ class Folder:
     def copy_to(self, path: str) -> None:
         """Copy all files and folders in it to a local folder, which must exist."""
         fs.copy_files(self.path, path, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            place = self.location if name == "." else f"{self.location}/{name}"
+            raise ConfigError(f"'{place}' cannot be read: {err}; check the path and its permissions") from None
 
     @property
     def local(self) -> Path | None:

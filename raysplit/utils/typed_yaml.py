@@ -93,6 +93,10 @@ def _construct(loader: _Loader, node: yaml.Node, kind: Any) -> Any:
             if not isinstance(key, yaml.ScalarNode):
                 return loader.construct_object(node, deep=True)
             name = loader.construct_object(key, deep=True)
+            if name in found:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{name}' is there twice; leave one out", key.start_mark
+                )
             found[name] = _construct(loader, value, kind_of_entry(kind, str(name)))
         return found
     return loader.construct_object(node, deep=True)

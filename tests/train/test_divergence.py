@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from raysplit.cli import training_job
 from raysplit.config import UNCOMPRESSED, BottleneckConfig, Fixed, Prune, Stage
 from raysplit.errors import BundleError, DivergenceError
 from raysplit.family import write_family
@@ -22,6 +27,7 @@ from raysplit.train.local import train_local
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from tests.train.freezing import freezing_config
+from tests.train.recipes import plain_config
 
 WEIGHTS = ("device.safetensors", "server.safetensors", "summary.json")
 
@@ -32,7 +38,7 @@ class Planted(nn.Module):
     def __init__(self, at: int, how: str):
         super().__init__()
         self.at, self.how, self.calls = at, how, 0
-        self.scale = nn.Parameter(torch.ones(1))
+        self.scale, self.steep = nn.Parameter(torch.ones(1)), nn.Parameter(torch.zeros(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += self.training
@@ -45,6 +51,8 @@ class Planted(nn.Module):
         if self.how == "weight":
             self.scale.data.fill_(math.nan)
             return x
+        if self.how == "moment":
+            return x * self.scale + self.steep * 1e25  # a gradient whose square is beyond float32
         return x * self.scale
 
 
@@ -91,8 +99,25 @@ def test_every_level(plain, level, where):
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_gradient_that_is_no_number_while_the_loss_is_one(plain, level):
     loop = Loop(*with_device(planted(plain, level, far=2, how="gradient")))
-    with pytest.raises(DivergenceError, match="in epoch 1/2, step 2/3: the gradient at the cut is NaN or infinite"):
+    with pytest.raises(DivergenceError, match="in epoch 1/2, step 2/3: .*weight of the server half is NaN"):
         list(loop.epochs())
+
+
+@pytest.mark.parametrize(
+    ("level", "what"),
+    [
+        ("all.b32/b32", "body.0.weight of the device half is NaN or infinite"),
+        ("all.b16/b16", "body.0.weight of the device half is NaN or infinite"),
+        ("all.b4/b4", "the gradient at the cut is NaN or infinite"),
+    ],
+)
+def test_a_gradient_that_only_the_device_gets(plain, level, what):
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), Planted(2, "gradient"), nn.Flatten(), nn.Linear(512, 10)
+    )
+    config = planted(plain, level).replaced(model=model, cut="1")
+    with pytest.raises(DivergenceError, match=f"in epoch 1/2, step 2/3: {what}"):
+        list(Loop(*with_device(config)).epochs())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -102,8 +127,30 @@ def test_every_optimizer_with_a_learning_rate_beyond_all_measure(plain, optimize
     steep = plain.train.replaced(
         lr=1e30, lr_schedule="constant", optimizer=optimizer, precision=precision, in_flight=in_flight
     )
-    with pytest.raises(DivergenceError, match=r"in epoch 1/1, step [23]/3: the (loss|gradient) .* below 1e\+30$"):
+    with pytest.raises(DivergenceError, match=r"in epoch 1/1, step [123]/3: .* (nan|inf|infinite); .* below 1e\+30$"):
         list(Loop(*with_device(plain.replaced(train=steep))).epochs())
+
+
+@pytest.mark.parametrize("side", ["device", "server"])
+def test_an_optimizer_that_can_no_longer_move_a_weight(plain, side):
+    plant = {"near" if side == "device" else "far": 5}
+    with pytest.raises(
+        DivergenceError, match=rf"validation after epoch 2/2: exp_avg_sq of .*steep of the {side} half's optimizer is"
+    ):
+        list(Loop(*with_device(planted(plain, **plant, how="moment", optimizer="adamw"))).epochs())
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e6])
+def test_a_huge_loss_is_warned_of(plain, caplog, factor):
+    model = network()
+    with torch.no_grad():
+        model[-1].weight *= factor
+    config = plain.replaced(model=model, cut="2", train=plain.train.replaced(epochs=2, lr=1e-20))
+    losses = [record.val_loss for record in Loop(*with_device(config)).epochs()]
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == (2 if factor > 1 else 0)
+    text = f"the validation loss is {losses[0]:.3g}, that of a guess 2.3: training diverges"
+    assert all(text in one for one in warned[:1])
 
 
 def frozen(local: bool, near: int = 0, far: int = 0, how: str = "value"):
@@ -123,8 +170,9 @@ def frozen(local: bool, near: int = 0, far: int = 0, how: str = "value"):
         (False, {"far": 10}, "epoch 4/5, step 1/3"),
         (True, {"near": 1, "how": "evaluation"}, "the validation after epoch 1/5"),
         (True, {"far": 7, "how": "evaluation"}, "the validation after epoch 4/5"),
-        (True, {"near": 3, "how": "weight"}, "the validation after epoch 1/5"),
-        (True, {"far": 9, "how": "weight"}, "the validation after epoch 4/5"),
+        (True, {"near": 3, "how": "weight"}, "epoch 1/5, step 3/3"),
+        (False, {"near": 2, "how": "weight"}, "epoch 1/5, step 2/3"),
+        (True, {"far": 8, "how": "weight"}, "epoch 4/5, step 2/3"),
     ],
 )
 def test_every_mode(local, plant, where):
@@ -152,7 +200,7 @@ def prune(plain, **plant):
     [
         ({"far": 5}, 1, "epoch 2/3, step 2/3"),
         ({"near": 8}, 2, "epoch 3/3, step 2/3"),
-        ({"near": 6, "how": "weight"}, 1, "the validation after epoch 2/3"),
+        ({"near": 6, "how": "weight"}, 1, "epoch 2/3, step 3/3"),
         ({"far": 4, "how": "evaluation"}, 1, "the validation after epoch 2/3"),
     ],
 )
@@ -198,17 +246,33 @@ def test_a_checkpoint_with_nan_is_refused(plain, tmp_path, side):
         train_local(planted(plain, far=4), str(tmp_path))
 
 
-@pytest.mark.parametrize("side", ["device", "server"])
-def test_a_level_of_a_family_with_nan_is_not_served(plain, tmp_path, side):
-    run = str(tmp_path / "run")
-    config = prune(plain)
-    train_local(config.replaced(model=plain.model, cut=plain.cut), run)
-    file = tmp_path / "run/levels/1.safetensors"
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory):
+    """A finished prune run of three levels, and its family."""
+    place, plain = tmp_path_factory.mktemp("pruned"), plain_config()
+    run = str(place / "run")
+    train_local(prune(plain).replaced(model=plain.model, cut=plain.cut), run)
+    return place
+
+
+def spoil(file: Path, side: str) -> None:
+    """Set a weight of one side of a file to NaN."""
     tensors = load(file.read_bytes())
-    of_side = [name for name, value in tensors.items() if name.startswith(f"{side}.body") and value.is_floating_point()]
-    tensors[of_side[0]].fill_(math.nan)
+    name = next(n for n, value in tensors.items() if n.startswith(f"{side}body") and value.is_floating_point())
+    tensors[name].fill_(math.nan)
     file.write_bytes(save(tensors))
-    family = load_family(write_family(run, str(tmp_path / "family")))
+
+
+@pytest.mark.parametrize("side", ["device", "server"])
+def test_a_level_of_a_family_with_nan_is_not_served(pruned, tmp_path, side):
+    place = tmp_path / "family"
+    shutil.copytree(pruned / "run/family", place)
+    spoil(place / "levels/1.safetensors", f"{side}.")
+    manifest = json.loads((place / "manifest.json").read_text())
+    data = (place / "levels/1.safetensors").read_bytes()
+    manifest["files"]["levels/1.safetensors"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    family = load_family(str(place))
     good, bad = (family.device, family.server) if side == "server" else (family.server, family.device)
     good("c4.b8/b8"), bad("c2.b8/b8")
     message = f"^{side}.body.* in levels/1.safetensors of family .* holds NaN: its training diverged; train .* again"
@@ -216,6 +280,24 @@ def test_a_level_of_a_family_with_nan_is_not_served(plain, tmp_path, side):
         bad("c4.b8/b8")
     with pytest.raises(BundleError, match=message):
         (family.device_levels if side == "device" else family.server_levels)(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("file", "side"),
+    [("levels/1.safetensors", "device."), ("levels/2.safetensors", "server."), ("server.safetensors", "")],
+)
+def test_a_run_that_ended_with_nan_is_no_result(pruned, tmp_path, file, side):
+    """As runs did before divergence was looked for."""
+    run = tmp_path / "run"
+    shutil.copytree(pruned / "run", run)
+    spoil(run / file, side)
+    message = rf"^the run in '{run}' has diverged: {side}body.* in {file} holds NaN; begin a new run .* below 0.05$"
+    with pytest.raises(DivergenceError, match=message):
+        training_job.train(RunDir.at(str(run)).config(), str(run))
+    if side:
+        with pytest.raises(DivergenceError, match=message):
+            write_family(str(run), str(tmp_path / "family"))
+        assert not (tmp_path / "family").exists()
 
 
 def test_an_error_elsewhere_in_a_step_stays_as_it_is(plain):
