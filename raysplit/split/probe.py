@@ -80,7 +80,7 @@ _BATCH_NORMS: dict[type[nn.Module], tuple[int, ...]] = {
 """The dimensions that inputs of each class have."""
 
 
-def _is_plain_batch_norm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def is_plain_batch_norm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Return whether a call is a batch norm's that gives a tensor like its input.
 
     On the meta device torch computes one step by step in Python: two thirds of the time to trace a ResNet-50.
@@ -119,7 +119,7 @@ class Probe(fx.Interpreter):
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module = self.fetch_attr(target)
-        if _is_plain_batch_norm(module, args, kwargs):
+        if is_plain_batch_norm(module, args, kwargs):
             return torch.empty_like(args[0])
         return super().call_module(target, args, kwargs)
 

@@ -16,10 +16,11 @@ from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.models import StartWeights, build, read_start_weights
-from raysplit.split import Cut, SplitModel, list_cuts, split_at, trace
+from raysplit.split import Cut, SplitModel, list_cuts, split_at
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
 from raysplit.torch_utils.freezing import match_parameters
 from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.graphs import trace_built
 from raysplit.train.half_modules import DeviceHalf, ServerHalf
 from raysplit.train.local_head import LocalHead
 from raysplit.train.network_check import require_logits, require_trainable, require_training
@@ -193,7 +194,7 @@ def _draft(
     with seeded(mix(config.train.seed, "init"), _CPU):
         with context:
             model = build(config.model, classes, shape)
-        traced = trace(model, shape)
+        traced = trace_built(model, config.model, classes, shape)
         require_logits(traced, classes)
         split = split_at(list_cuts(traced), config.cut)
         cut, box = split.cut, config.bottleneck

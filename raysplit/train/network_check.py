@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy, softmax
 from raysplit.config import SplitConfig, TrainConfig
 from raysplit.errors import ConfigError, ModelError
 from raysplit.split import TracedModel
-from raysplit.split.probe import copy_to_meta
+from raysplit.split.probe import copy_to_meta, is_plain_batch_norm
 
 _log = logging.getLogger(__name__)
 _SIDES = ("device", "server")
@@ -70,6 +71,7 @@ def require_trainable(
     """
     name, micro = config.model.name, config.train.batch_size // config.train.in_flight
     parts = copy_to_meta(nn.ModuleList([device, server, *([] if head is None else [head])]))
+    _simplify_batch_norms(parts)
     try:
         _train_step(parts.train(), torch.empty(micro, *shape, device="meta"), classes)
     except NotImplementedError as err:
@@ -93,6 +95,20 @@ def require_trainable(
         value = last(first(torch.empty(1, *shape, device="meta")))
     if (problem := _find_problem(value, 1, classes)) is not None:
         raise ModelError(f"model {name} returns {_describe(value)} for 1 image in eval mode: {problem}")
+
+
+def _simplify_batch_norms(parts: nn.Module) -> None:
+    """Let batch norms scale alone, which has the shapes, types and gradients of the whole in a tenth of the time."""
+    for module in parts.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and module.affine:
+            module.forward = partial(_scale, module)  # type: ignore[method-assign]
+
+
+def _scale(norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d, images: Tensor) -> Tensor:
+    one_value = images.numel() == norm.num_features
+    if one_value or not is_plain_batch_norm(norm, (images,), {}):
+        return type(norm).forward(norm, images)  # which raises what training would
+    return images * norm.weight.view(-1, *[1] * (images.ndim - 2))
 
 
 def _train_step(parts: nn.Module, images: Tensor, classes: int) -> None:
