@@ -33,26 +33,48 @@ class BaseConfig(Frozen):
 
     model: ModelConfig
     weights: str | None = None
-    """A safetensors file with the model's own parameter names that is the base; None: the base is trained."""
+    """A file of weights that is the base, as `model.weights` takes it, for the data's classes; None: the base is
+    trained."""
     pretrained: str | None = None
-    """A safetensors file that training starts from; a head for another number of classes is left out. None: random
-    weights."""
+    """A file that training starts from: another name of `model.weights`."""
+    freeze: tuple[str, ...] = ()
+    """Glob patterns of parameters that are not trained, as in `TrainConfig.freeze`."""
     mean: tuple[float, ...] | None = None
-    """With `std`, of each channel, in 0..1: the normalization those files expect; None: that of the training images."""
+    """With `std`, of each channel, in 0..1: the normalization that the weights expect; None: that of the training
+    images, or with `model.normalize=auto` what the weights say."""
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     train: ClassifierFit = ClassifierFit()
     workers: Annotated[int, Field(ge=0)] = 0
     """Data-parallel workers of Ray Train that train it; 0: it is trained in this process."""
 
     @model_validator(mode="after")
-    def _starts_by_its_own_keys(self) -> BaseConfig:
-        if self.model.weights is not None:
-            raise ValueError("base.model.weights is of split training; name the file in base.pretrained")
-        if self.model.pretrained:
-            raise ValueError("base.model.pretrained is of split training; save them in a file for base.pretrained")
-        if self.model.normalize != "data":
-            raise ValueError("base.model.normalize is of split training; set base.mean and base.std")
+    def _one_start(self) -> BaseConfig:
+        given = {
+            "base.weights": self.weights is not None,
+            "base.pretrained": self.pretrained is not None,
+            "base.model.weights": self.model.weights is not None,
+            "base.model.pretrained": self.model.pretrained,
+        }
+        named = [key for key, is_set in given.items() if is_set]
+        if len(named) > 1:
+            raise ValueError(
+                f"{' and '.join(named)} are set; base.weights replaces training, the others start it: set only one"
+            )
+        if self.weights is not None and self.freeze:
+            raise ValueError("base.weights is not trained, base.freeze has no effect; set base.freeze to []")
+        if self.mean is not None and self.model.normalize == "auto":
+            raise ValueError("base.mean and base.model.normalize=auto both say how to normalize; leave one of them out")
         return self
+
+    @property
+    def start(self) -> ModelConfig:
+        """The network with the weights that it has before training."""
+        file = self.weights or self.pretrained
+        return self.model if file is None else self.model.replaced(weights=file)
+
+    def without_start(self) -> BaseConfig:
+        """Return a copy that starts from random weights: for a training that goes on from a checkpoint."""
+        return self.replaced(pretrained=None, model=self.model.without_start())
 
 
 class GroupsConfig(Frozen):
@@ -147,8 +169,6 @@ class EnsembleConfig(Frozen):
         names = [device.name for device in self.devices]
         if len(set(names)) < len(names):
             raise ValueError(f"two devices have the same name: {', '.join(sorted(names))}; rename one")
-        if self.base.weights is not None and self.base.pretrained is not None:
-            raise ValueError("base.weights replaces training, base.pretrained starts it; set only one of them")
         if (self.base.mean is None) != (self.base.std is None):
             raise ValueError("only one of base.mean and base.std is set; set both or neither")
         if self.base.mean and self.base.std and len(self.base.mean) != len(self.base.std):

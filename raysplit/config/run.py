@@ -114,6 +114,10 @@ class ModelConfig(Frozen):
         written: dict[str, object] = write(self)
         return {key: value for key, value in written.items() if key not in start or value != start[key]}
 
+    def without_start(self) -> ModelConfig:
+        """Return a copy that starts from random weights: for a training that goes on from a checkpoint."""
+        return self.replaced(weights=None, pretrained=False, normalize="data")
+
     @model_validator(mode="before")
     @classmethod
     def _from_module(cls, value: Any) -> Any:

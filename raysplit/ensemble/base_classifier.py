@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from safetensors.torch import save
@@ -17,9 +16,10 @@ from raysplit.ensemble.trainer import ClassifierTrainer, DataParallel, Objective
 from raysplit.ensemble.weights_file import unpack
 from raysplit.errors import ConfigError, DivergenceError, ModelError, nearest
 from raysplit.folders.build_dir import BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS
-from raysplit.models import build
+from raysplit.models import build, read_start_weights
 from raysplit.records.build_stages import BaseRecord
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
+from raysplit.torch_utils.freezing import match_parameters
 from raysplit.torch_utils.seeds import mix, seeded
 
 
@@ -30,36 +30,44 @@ def new_base(config: EnsembleConfig, data: Facts) -> nn.Module:
 
 
 def initial_base(config: EnsembleConfig, data: Facts) -> nn.Module:
-    """Return the base before training: with the weights of `base.weights` or `base.pretrained`, or random ones.
+    """Return the base before training: with the weights that the config names, or random ones.
 
-    A head of `base.pretrained` for another number of classes is left out. Raises ConfigError for a file that does not
-    exist, BundleError for one that is not safetensors, ModelError for weights that are not those of `base.model`.
+    A head for another number of classes is replaced, but not in `base.weights`. Raises what
+    `raysplit.models.read_start_weights` raises.
     """
     model, base = new_base(config, data), config.base
-    file = base.weights or base.pretrained
-    if file is None:
-        return model
-    path = Path(file).expanduser()
-    if not path.is_file():
-        key = "weights" if base.weights else "pretrained"
-        raise ConfigError(f"base.{key}: '{path}' does not exist; name a safetensors file of {base.model.name}")
-    tensors = unpack(path.read_bytes(), str(path))
-    if base.pretrained:
-        tensors |= _other_head(model.state_dict(), tensors, len(data.classes))
-    _load_weights(model, tensors, f"'{path}'", base.model.name)
+    key = "base.weights" if base.weights else "base.pretrained" if base.pretrained else "base.model.weights"
+    start = read_start_weights(base.start, model, len(data.classes), data.shape, key=key, new_head=base.weights is None)
+    if start is not None:
+        start.load_into(model)
+        start.log()
     return model
+
+
+def find_frozen(config: EnsembleConfig, model: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters that `base.freeze` matches; ConfigError for a pattern that matches none."""
+    frozen = match_parameters(model, config.base.freeze, "base.freeze")
+    if frozen >= {name for name, _ in model.named_parameters()}:
+        raise ConfigError("base.freeze leaves no parameter to train; leave the last layers out of it")
+    return frozen
 
 
 def train_base(context: BuildContext, log: Callable[[str], None], parallel: DataParallel | None = None) -> None:
     """Train the base, or continue from its last epoch, and write it; every process of `parallel` calls this.
 
-    `log` gets a line after each epoch. Raises DataError for data that cannot be used, ModelError for a model that
-    cannot be built, DivergenceError for a training that diverges, and as `initial_base`.
+    `log` gets a line after each epoch. One that continues needs no file of weights. Raises DataError for data that
+    cannot be used, ModelError for a model that cannot be built, DivergenceError for a training that diverges,
+    ConfigError for patterns of `base.freeze` that match nothing or all, and as `initial_base`.
     """
     config, folder, parallel = context.config, context.folder, parallel or DataParallel()
     settings = config.base.train.replaced(seed=mix(config.seed, config.base.train.seed, "base") % 2**31)
-    objective = Objective(initial_base(config, context.data), settings.label_smoothing)
-    val, writes = context.load_samples("val"), parallel.rank == 0
+    state, writes = folder.find(BASE_STATE), parallel.rank == 0
+    model = new_base(config, context.data) if state is not None else initial_base(config, context.data)
+    objective = Objective(model, settings.label_smoothing)
+    objective.freeze(model, find_frozen(config, model))
+    if writes and state is None and config.base.model.normalize == "auto":
+        folder.write_normalization(context.normalization)
+    val = context.load_samples("val")
 
     def evaluate() -> float:
         predictions = compute_outputs(objective.model, val, settings.precision).predictions
@@ -74,7 +82,7 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
         parallel,
         evaluate if writes else None,
     )
-    if (state := folder.find(BASE_STATE)) is not None:
+    if state is not None:
         trainer.restore(unpack_state(state))
     try:
         for record in trainer.epochs():
@@ -95,6 +103,8 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
 
 def import_base(context: BuildContext) -> None:
     """Write `base.weights` as the base of a build; raises as `initial_base`."""
+    if context.config.base.model.normalize == "auto":
+        context.folder.write_normalization(context.normalization)
     context.folder.write_base(_pack(initial_base(context.config, context.data)), BaseRecord())
 
 
@@ -115,16 +125,6 @@ def load_or_compute_teacher_logits(context: BuildContext, base: nn.Module) -> Te
         data = save({"logits": compute_outputs(base, train, context.config.base.train.precision).logits})
         context.folder.write(TEACHER_LOGITS, data)
     return unpack(data, TEACHER_LOGITS)["logits"]
-
-
-def _other_head(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], classes: int) -> dict[str, Tensor]:
-    """Return the model's own tensors in place of those of a head for another number of classes."""
-
-    def differs_in_classes(ours: Tensor, other: Tensor) -> bool:
-        rows, other_rows = ours.shape[:1], other.shape[:1]
-        return rows == (classes,) != other_rows and ours.shape[1:] == other.shape[1:]
-
-    return {key: value for key, value in own.items() if key in theirs and differs_in_classes(value, theirs[key])}
 
 
 def _load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str, name: str) -> None:

@@ -30,7 +30,7 @@ from raysplit.ensemble.samples import Samples
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.ensemble.summary import summarize_build
 from raysplit.errors import DataError
-from raysplit.folders.build_dir import BASE_WEIGHTS, FUSION_RECORD, TEACHER_LOGITS, BuildDir
+from raysplit.folders.build_dir import BASE_STATE, BASE_WEIGHTS, FUSION_RECORD, TEACHER_LOGITS, BuildDir
 from raysplit.records.build_stages import DataFingerprint, FusionRecord, SplitFingerprint
 from raysplit.records.ensemble_summary import EnsembleSummary
 from raysplit.torch_utils.compute import compiling
@@ -61,7 +61,8 @@ def build_ensemble(
         return summary
     context = open_build(config, location)
     if needs_base := not folder.has(BASE_WEIGHTS):
-        check_build(config, context.data)
+        begun = folder.has(BASE_STATE)  # what the base started from is not needed any more
+        check_build(config.replaced(base=config.base.without_start()) if begun else config, context.data)
     folder.claim(config)
     check_data(context)
     if needs_base:

@@ -8,7 +8,7 @@ from raysplit.config import EnsembleConfig
 from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.data import Facts, load
 from raysplit.ensemble.apoz import require_sparse_activations
-from raysplit.ensemble.base_classifier import initial_base
+from raysplit.ensemble.base_classifier import find_frozen, initial_base
 from raysplit.ensemble.plan import make_plan
 from raysplit.ensemble.prunable.base import prunable_network
 from raysplit.errors import ConfigError, DataError
@@ -25,7 +25,9 @@ def check_build(config: EnsembleConfig, data: Facts) -> EnsemblePlan:
     classes, channels = len(data.classes), data.shape[0]
     if classes < 2:
         raise DataError(f"{config.data.name} has {classes} class; a classifier needs data with at least 2")
-    network = prunable_network(initial_base(config, data), data.shape)
+    base = initial_base(config, data)
+    find_frozen(config, base)
+    network = prunable_network(base, data.shape)
     _check_training(config, network.kind)
     if config.base.mean is not None and len(config.base.mean) != channels:
         raise ConfigError(

@@ -5,29 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from raysplit import models
 from raysplit.config import EnsembleConfig
 from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.data import Facts, load, mean_std, read_facts
 from raysplit.ensemble.samples import Samples
 from raysplit.folders.build_dir import BuildDir
-
-Channels = tuple[float, ...]
-"""A number for each channel, in 0..1."""
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """What the channels of an image are normalized by."""
-
-    mean: Channels
-    std: Channels
+from raysplit.records.build_stages import Normalization
 
 
 def read_normalization(config: EnsembleConfig) -> Normalization:
-    """Return the config's normalization, or that of its training images."""
+    """Return the config's normalization, that which the base's weights expect, or that of its training images.
+
+    Raises what `raysplit.models.read_normalization` raises.
+    """
     if config.base.mean is not None and config.base.std is not None:
-        return Normalization(config.base.mean, config.base.std)
-    return Normalization(*mean_std(load(config.data, "train").images))
+        return Normalization(mean=config.base.mean, std=config.base.std)
+    images = load(config.data, "train").images
+    mean, std = models.read_normalization(config.base.start, images.shape[1]) or mean_std(images)
+    return Normalization(mean=mean, std=std)
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,8 @@ class PlannedBuild(BuildContext):
 def open_build(config: EnsembleConfig, location: str) -> BuildContext:
     """Return the context of a config's build in a folder, a path or URI, which need not exist yet.
 
-    Raises DataError for data that cannot be used.
+    Raises DataError for data that cannot be used, and what `read_normalization` raises.
     """
-    return BuildContext(BuildDir.at(location), config, read_facts(config.data), read_normalization(config))
+    folder = BuildDir.at(location)
+    kept = folder.normalization()
+    return BuildContext(folder, config, read_facts(config.data), kept or read_normalization(config))

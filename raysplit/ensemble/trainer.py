@@ -20,11 +20,12 @@ from raysplit.errors import DivergenceError
 from raysplit.records.build_stages import ClassifierEpoch
 from raysplit.torch_utils.compute import autocast, compiling, pick_device
 from raysplit.torch_utils.finite import find_non_finite
+from raysplit.torch_utils.freezing import PartlyFrozen
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 
 
-class Objective(nn.Module):
+class Objective(PartlyFrozen):
     """A classifier and its loss as one module: what data-parallel training wraps.
 
     The loss is cross-entropy; of a spiking network the mean over its time steps. With a probe, a linear layer on the

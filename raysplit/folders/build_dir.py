@@ -2,6 +2,7 @@
 
 config.json  data.json  plan.json  summary.json  report.html  bundle/
 base/        model.safetensors  record.json  logits.safetensors  state.pt (while the base is being trained)
+             normalization.json (where the weights that it starts from say what it is)
 common/K/    scores.safetensors  model.safetensors  record.json
 submodels/N/ scores.safetensors  model.safetensors  record.json
 fusion/      model.safetensors  record.json
@@ -17,13 +18,13 @@ from pydantic import BaseModel
 from raysplit.config import EnsembleConfig, loads
 from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.errors import ConfigError
-from raysplit.records.build_stages import BaseRecord, DataFingerprint, FusionRecord, SubmodelRecord
+from raysplit.records.build_stages import BaseRecord, DataFingerprint, FusionRecord, Normalization, SubmodelRecord
 from raysplit.records.ensemble_summary import EnsembleSummary
 from raysplit.utils.storage import Folder
 
 CONFIG, DATA, PLAN, SUMMARY, REPORT = "config.json", "data.json", "plan.json", "summary.json", "report.html"
 BASE_WEIGHTS, BASE_RECORD, BASE_STATE = "base/model.safetensors", "base/record.json", "base/state.pt"
-TEACHER_LOGITS = "base/logits.safetensors"
+BASE_NORMALIZATION, TEACHER_LOGITS = "base/normalization.json", "base/logits.safetensors"
 FUSION_WEIGHTS, FUSION_RECORD = "fusion/model.safetensors", "fusion/record.json"
 _BUNDLE = "bundle"
 
@@ -139,6 +140,14 @@ class BuildDir(Folder):
 
     def write_data_fingerprint(self, fingerprint: DataFingerprint) -> None:
         self.write(DATA, fingerprint.model_dump_json(indent=2).encode())
+
+    def normalization(self) -> Normalization | None:
+        """Return the normalization that the base's first weights asked for, or None where it is not kept."""
+        data = self.find(BASE_NORMALIZATION)
+        return None if data is None else self._parse(Normalization, data, BASE_NORMALIZATION)
+
+    def write_normalization(self, normalization: Normalization) -> None:
+        self.write(BASE_NORMALIZATION, normalization.model_dump_json().encode())
 
     def base_record(self) -> BaseRecord:
         return self._parse(BaseRecord, self.read(BASE_RECORD), BASE_RECORD)

@@ -22,11 +22,11 @@ _PICKLE_PREFIXES = (b"PK\x03\x04", b"\x80")
 """How files of torch.save begin, now and before version 1.6."""
 
 
-def find_weights_file(name: str) -> Path:
-    """Return the path of a weights file; ConfigError for one that does not exist."""
+def find_weights_file(name: str, key: str = "model.weights") -> Path:
+    """Return the path of a weights file; ConfigError, which names the setting `key`, for one that does not exist."""
     path = Path(name).expanduser()
     if not path.is_file():
-        raise ConfigError(f"model.weights: '{path}' is not a file here; name a .safetensors, .pth, .pt or .bin file")
+        raise ConfigError(f"{key}: '{path}' is not a file here; name a .safetensors, .pth, .pt or .bin file")
     return path
 
 

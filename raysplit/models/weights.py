@@ -47,16 +47,23 @@ class StartWeights:
 
 
 def read_start_weights(
-    config: ModelConfig, model: nn.Module, classes: int, shape: tuple[int, int, int]
+    config: ModelConfig,
+    model: nn.Module,
+    classes: int,
+    shape: tuple[int, int, int],
+    *,
+    key: str = "model.weights",
+    new_head: bool = True,
 ) -> StartWeights | None:
     """Return what `model`, built from `config`, starts from; None: its random weights.
 
-    Prefixes of wrappers are left out, and a head for other classes is replaced by the model's own. `model` may be on
-    the meta device. Raises ConfigError for a file that does not exist, and ModelError for one that cannot be read,
-    holds NaN or belongs to another network, and for weights that cannot be fetched.
+    Prefixes of wrappers are left out, and with `new_head` a head for other classes is replaced by the model's own.
+    `model` may be on the meta device; `key` is the setting that names the file. Raises ConfigError for a file that does
+    not exist, and ModelError for one that cannot be read, holds NaN or belongs to another network, and for weights that
+    cannot be fetched.
     """
     if config.weights is not None:
-        path = find_weights_file(config.weights)
+        path = find_weights_file(config.weights, key)
         where, digest, found = f"'{path}'", hash_file(path), read_tensors(path)
     elif config.pretrained:
         where, found = f"the hub's {config.name}", fetch_state(config, shape)
@@ -66,16 +73,23 @@ def read_start_weights(
     for name, tensor in found.items():
         if tensor.is_floating_point() and tensor.isnan().any():
             raise ModelError(f"{name} in {where} holds NaN: its training diverged; use other weights")
-    tensors, notes = fit_weights(model.state_dict(), found, classes, where, config.name)
+    tensors, notes = fit_weights(model.state_dict(), found, classes, where, config.name, new_head=new_head)
     return StartWeights(tensors, digest, notes)
 
 
 def fit_weights(
-    own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: int, where: str, name: str
+    own: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    classes: int,
+    where: str,
+    name: str,
+    *,
+    new_head: bool = True,
 ) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of a file under a network's own names, without a head for other classes, and a line about it.
 
-    Raises ModelError, which lists each key with its shapes, for tensors that do not fit.
+    Raises ModelError, which lists each key with its shapes, for tensors that do not fit; without `new_head` also for a
+    head for other classes.
 
     >>> own = nn.Linear(4, 2).state_dict()
     >>> theirs = {f"module.{key}": value for key, value in nn.Linear(4, 1000).state_dict().items()}
@@ -89,7 +103,7 @@ classes in place of 1000")
             f"{where} has none of the {len(own)} tensors of {name}, such as {_some(own, 2)}; it has "
             f"{_some(tensors, 3)}. Name the network that it belongs to, or its weights"
         )
-    head = _find_new_head(own, tensors, classes)
+    head = _find_new_head(own, tensors, classes) if new_head else []
     unused = [key for key in tensors if key not in own and not key.startswith(_AUXILIARY)]
     if head and unused and not any(key in tensors for key in head) and len({_module(key) for key in unused}) == 1:
         old_head, unused = unused, []  # a head of another name

@@ -26,6 +26,13 @@ class ClassifierEpoch(Record):
         return {key: value for key, value in serialize(self).items() if value is not None}
 
 
+class Normalization(Record):
+    """What the channels of an image are normalized by: a number for each, in 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class BaseRecord(Record):
     """The base's training; an imported base has no epochs."""
 

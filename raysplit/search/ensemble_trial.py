@@ -15,7 +15,7 @@ from raysplit.ensemble.base_classifier import train_base
 from raysplit.ensemble.build import build_ensemble
 from raysplit.ensemble.check import check_build
 from raysplit.ensemble.context import open_build
-from raysplit.folders.build_dir import BASE_RECORD, BASE_WEIGHTS, BuildDir
+from raysplit.folders.build_dir import BASE_NORMALIZATION, BASE_RECORD, BASE_WEIGHTS, BuildDir
 from raysplit.hardware.machine import Machine
 from raysplit.records.trial import TrialReport
 from raysplit.utils.storage import Folder
@@ -34,7 +34,8 @@ def find_ensemble_fault(search: SearchConfig, config: EnsembleConfig) -> str | N
 
     Raises RaysplitError for a config that cannot be built at all.
     """
-    submodels = check_build(config, read_facts(config.data)).submodels
+    # The base is trained before the trials; they need not find what it started from.
+    submodels = check_build(config.replaced(base=config.base.without_start()), read_facts(config.data)).submodels
     device, mib, seconds = search.device, _largest_mib(submodels), _slowest_s(submodels, search.device)
     if mib > device.memory_mib:
         return f"a sub-model needs {mib:,.1f} MiB, {device.name} has {device.memory_mib:,.1f}"
@@ -66,9 +67,9 @@ def run_ensemble_trial(search: SearchConfig, config: EnsembleConfig, folder: Fol
         build = BuildDir.at(path)
         if config.base.weights is None:
             shared = open_shared_base(config, folder)
-            _copy_missing((BASE_WEIGHTS, BASE_RECORD), shared, build)
+            _copy_missing((BASE_NORMALIZATION, BASE_WEIGHTS, BASE_RECORD), shared, build)
             summary = build_ensemble(config, path)
-            _copy_missing((BASE_RECORD, BASE_WEIGHTS), build, shared)
+            _copy_missing((BASE_NORMALIZATION, BASE_RECORD, BASE_WEIGHTS), build, shared)
         else:
             summary = build_ensemble(config, path)
         fusion_epochs, plan = build.fusion_record().epochs, build.plan()

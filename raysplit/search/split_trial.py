@@ -23,6 +23,7 @@ from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.costs import epoch_bytes, run_context
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
+from raysplit.train.start import without_start
 from raysplit.utils.storage import Folder
 
 STATES = "states"
@@ -63,12 +64,13 @@ def run_split_trial(search: SearchConfig, config: SplitConfig, folder: Folder) -
     """Train a config and report after each epoch; `folder` is the search's.
 
     Trials with a prune schedule that begin alike share their first stage: the first one keeps the state at its end,
-    later ones restore it. The weights are those of a run that trained the stage itself.
+    later ones restore it, and need no weights to start from. The weights are those of a run that trained the stage
+    itself.
     """
     plan = plan_cut(config, search.platform, search.rate)
-    loop = Loop(config, LocalDevice(config))
     stage = find_shared_stage(config)
     state = None if stage is None else folder.find(stage.file)
+    loop = Loop(config, LocalDevice(config if state is None else without_start(config)), resumed=state is not None)
     if state is not None:
         loop.restore(unpack_state(state))
     start = len(loop.records)

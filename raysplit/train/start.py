@@ -12,4 +12,4 @@ def without_start(config: SplitConfig) -> SplitConfig:
     >>> config = recipes.get("mnist5k_vgg11_prune").with_settings(["model.weights=vgg11.pth"])
     >>> without_start(config).model.weights
     """
-    return config.replaced(model=config.model.replaced(weights=None, pretrained=False, normalize="data"))
+    return config.replaced(model=config.model.without_start())

@@ -44,13 +44,15 @@ def test_an_unknown_key_is_refused_with_the_nearest_one_on_disk():
 
 
 @pytest.mark.parametrize(
-    ("setting", "remedy"),
+    ("settings", "remedy"),
     [
-        ("base.model.weights=vit.pth", "name the file in base.pretrained"),
-        ("base.model.pretrained=true", "a file for base.pretrained"),
-        ("base.model.normalize=auto", "set base.mean and base.std"),
+        (["base.weights=a.pth", "base.pretrained=b.pth"], "base.weights and base.pretrained are set; .*: set only one"),
+        (["base.weights=a.pth", "base.model.weights=b.pth"], "base.weights and base.model.weights are set"),
+        (["base.pretrained=a.pth", "base.model.pretrained=true"], "base.pretrained and base.model.pretrained are set"),
+        (["base.weights=a.pth", "base.freeze=[head.*]"], "base.freeze has no effect; set base.freeze to"),
+        (["base.model.normalize=auto", "base.mean=[0.5]", "base.std=[0.5]"], "both say how to normalize"),
     ],
 )
-def test_a_base_is_not_started_by_the_keys_of_split_training(setting, remedy):
+def test_a_base_starts_one_way(settings, remedy):
     with pytest.raises(ConfigError, match=remedy):
-        get_ensemble("mnist5k_vit_n3").with_settings([setting])
+        get_ensemble("mnist5k_vit_n3").with_settings(settings)

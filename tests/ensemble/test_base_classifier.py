@@ -27,12 +27,14 @@ from raysplit.ensemble.base_classifier import (
     load_or_compute_teacher_logits,
     train_base,
 )
+from raysplit.ensemble.check import check_build
 from raysplit.ensemble.context import open_build, read_normalization
 from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.trainer import DataParallel
 from raysplit.ensemble.weights_file import pack, unpack
 from raysplit.errors import BundleError, ConfigError, DivergenceError, ModelError
 from raysplit.folders.build_dir import BASE_RECORD, BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS
+from raysplit.records.build_stages import Normalization
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from tests.ensemble.tiny_build import config
 
@@ -86,9 +88,9 @@ def test_a_file_with_the_models_names_is_imported(alone, tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda w: w.pop("head.bias"), "lack head.bias of vit"),
-        (lambda w: w.update(extra=torch.zeros(1)), "have extra, which vit lacks; see base.model.args"),
-        (lambda w: w.update({"head.bias": torch.zeros(3)}), r"head.bias in .* has shape \(3,\), vit .* has \(10,\)"),
+        (lambda w: w.pop("head.bias"), "does not fit vit: head.bias: 10 in the network, not in the file"),
+        (lambda w: w.update(extra=torch.zeros(1)), "does not fit vit: extra: 1 in the file, not in the network"),
+        (lambda w: w.update({"head.bias": torch.zeros(3)}), "head.bias: 3 in the file, 10 in the network"),
     ],
 )
 def test_a_file_of_another_model_is_refused(alone, tmp_path, change, text):
@@ -105,7 +107,7 @@ def test_a_file_of_another_model_is_refused(alone, tmp_path, change, text):
 )
 def test_a_missing_file_is_named(tmp_path, key, use):
     given = CONFIG.replaced(base=CONFIG.base.replaced(**{key: str(tmp_path / "none.safetensors")}))
-    with pytest.raises(ConfigError, match=rf"base.{key}: '.*none.safetensors' does not exist; name a safetensors file"):
+    with pytest.raises(ConfigError, match=rf"base.{key}: '.*none.safetensors' is not a file here; name a .safetensors"):
         use(open_build(given, str(tmp_path)))
 
 
@@ -126,8 +128,69 @@ def test_training_starts_from_a_file_of_the_same_geometry_only(alone, tmp_path):
     weights = load_file(alone / BASE_WEIGHTS) | {"cls_token": torch.zeros(1, 1, 25)}
     save_file(weights, tmp_path / "theirs.safetensors")
     given = CONFIG.replaced(base=CONFIG.base.replaced(pretrained=str(tmp_path / "theirs.safetensors")))
-    with pytest.raises(ModelError, match=r"cls_token in .* has shape \(1, 1, 25\), .*give weights of that geometry"):
+    with pytest.raises(ModelError, match="cls_token: 1×1×25 in the file, 1×1×24 in the network"):
         initial_base(given, DATA)
+
+
+@pytest.mark.parametrize("key", ["base.pretrained", "base.model.weights"])
+def test_files_of_torch_save_with_prefixes_start_it_too(alone, tmp_path, key, caplog):
+    weights = load_file(alone / BASE_WEIGHTS)
+    held = {f"module.{name}": value for name, value in weights.items()} | {"module.head.bias": torch.zeros(7)}
+    held["module.head.weight"] = torch.zeros(7, 24)
+    torch.save({"state_dict": held, "epoch": 3}, tmp_path / "theirs.pth")
+    with caplog.at_level("INFO"):
+        found = initial_base(CONFIG.with_settings([f"{key}={tmp_path}/theirs.pth"]), DATA).state_dict()
+    assert all(value.equal(weights[name]) for name, value in found.items() if not name.startswith("head."))
+    assert "prefix 'module.' left out" in caplog.text and "for 10 classes in place of 7" in caplog.text
+
+
+def test_the_base_is_a_file_of_torch_save(alone, tmp_path):
+    weights = load_file(alone / BASE_WEIGHTS)
+    torch.save({f"_orig_mod.{name}": value for name, value in weights.items()}, tmp_path / "base.pth")
+    found = initial_base(CONFIG.with_settings([f"base.weights={tmp_path}/base.pth"]), DATA).state_dict()
+    assert all(value.equal(weights[name]) for name, value in found.items())
+
+
+def test_a_stopped_training_continues_without_its_file(alone, tmp_path):
+    """Frozen parameters rest, images are normalized as the file says, and the end is that of a training in one go."""
+    save_file(load_file(alone / BASE_WEIGHTS), tmp_path / "theirs.safetensors", {"mean": "[0.25]", "std": "[0.125]"})
+    settings = [f"base.model.weights={tmp_path}/theirs.safetensors", "base.model.normalize=auto"]
+    given = CONFIG.with_settings([*settings, "base.freeze=[blocks.0.*, '*.bias']"])
+
+    def build(folder, log):
+        context = open_build(given, str(tmp_path / folder))
+        assert context.normalization == Normalization(mean=(0.25,), std=(0.125,))
+        train_base(context, log)
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    build("whole", print)
+    with pytest.raises(Stop):
+        build("stopped", stop)
+    (tmp_path / "theirs.safetensors").unlink()
+    build("stopped", print)
+    whole, stopped = (load_file(tmp_path / name / BASE_WEIGHTS) for name in ("whole", "stopped"))
+    assert all(value.equal(stopped[name]) for name, value in whole.items())
+    start = load_file(alone / BASE_WEIGHTS)
+    moved = {name for name, value in whole.items() if not value.equal(start[name])}
+    assert moved == {name for name in start if not name.startswith("blocks.0.") and not name.endswith(".bias")}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("block.0.*", "base.freeze: 'block.0.*' matches none of the network's .* parameters. Nearest: blocks.0."),
+        ("head", r"'head' matches none .* Write 'head\.\*' for all of head"),
+        ("*", "base.freeze leaves no parameter to train; leave the last layers out of it"),
+    ],
+)
+def test_patterns_that_cannot_be_meant_are_found_before_a_build(pattern, text):
+    with pytest.raises(ConfigError, match=text):
+        check_build(CONFIG.replaced(base=CONFIG.base.replaced(freeze=(pattern,))), DATA)
 
 
 def test_the_teachers_logits_are_computed_once(alone):

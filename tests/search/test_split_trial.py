@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from raysplit.config import ByteBudget, Level
+import torch
+
+from raysplit.config import ByteBudget, Level, Prune, Stage
+from raysplit.data import read_facts
+from raysplit.models import build
 from raysplit.search.split_trial import STATES, find_shared_stage, forecast_split
 from raysplit.search.trial import count_epochs, find_fault, run_trial
 from raysplit.utils.storage import Folder
 from tests.search.searches import base_recipe, make_search
-from tests.train.recipes import family_config
+from tests.train.recipes import family_config, plain_config
 
 
 def test_a_schedule_that_cannot_be_met_is_a_fault(tmp_path):
@@ -32,6 +36,29 @@ def test_a_shared_stage_is_restored_and_changes_nothing(tmp_path):
     again = list(run_trial(search, family_config(), folder))
     assert len(again) < len(first) and again[0].trained == 1
     assert [one.objectives for one in again] == [one.objectives for one in first[-len(again) :]]
+
+
+def test_a_shared_stage_goes_on_without_the_weights_that_it_started_from(tmp_path):
+    """With a device half that rests: nothing is counted down, and a forecast of it is what a trial reaches."""
+    file = tmp_path / "vgg11.pth"
+    phases = tuple(Stage(level=level, share=1) for level in ("all.b8/b8", "all.b4/b4"))
+    plain = plain_config()
+    recipe = plain.replaced(
+        data=plain.data.replaced(augment="none"),
+        model=plain.model.replaced(weights=str(file)),
+        schedule=Prune(phases=phases),
+        train=plain.train.replaced(epochs=4, device_half="frozen"),
+    )
+    known = read_facts(recipe.data)
+    torch.save(build(recipe.model.without_start(), len(known.classes), known.shape).state_dict(), file)
+    search, folder = make_search(tmp_path, recipe=recipe), Folder.at(str(tmp_path / "s"))
+    first = list(run_trial(search, recipe, folder))
+    file.unlink()
+    again = list(run_trial(search, recipe, folder))
+    assert [one.epoch for one in again] == [3, 4]
+    assert [one.objectives for one in again] == [one.objectives for one in first[2:]]
+    assert first[0].objectives["bytes"] == first[1].objectives["bytes"] < first[2].objectives["bytes"]
+    assert forecast_split(search, recipe)["bytes"] == first[-1].objectives["bytes"]
 
 
 def test_only_the_first_stage_and_what_trains_it_decide_what_is_shared():
