@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from raysplit.config.run import DataConfig, ModelConfig
-from raysplit.config.training import FitConfig
+from raysplit.config.training import FitConfig, Patterns
 from raysplit.hardware.machine import Machine
 from raysplit.utils.frozen import Frozen
 from raysplit.utils.settings import with_settings
@@ -37,7 +37,7 @@ class BaseConfig(Frozen):
     trained."""
     pretrained: str | None = None
     """A file that training starts from: another name of `model.weights`."""
-    freeze: tuple[str, ...] = ()
+    freeze: Patterns = ()
     """Glob patterns of parameters that are not trained, as in `TrainConfig.freeze`."""
     mean: tuple[float, ...] | None = None
     """With `std`, of each channel, in 0..1: the normalization that the weights expect; None: that of the training

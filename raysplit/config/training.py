@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raysplit.utils.frozen import Frozen
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+"""Glob patterns; one may stand alone."""
 
 
 class LocalLoss(Frozen):
@@ -62,7 +65,7 @@ class TrainConfig(FitConfig):
     device_half: Literal["trained", "frozen"] = "trained"
     """`frozen`: the network's layers on the device rest, in eval mode. Without a bottleneck nothing comes down, and
     without augmentation codes cross once at each level and are cached; with one, its encoder is trained."""
-    freeze: tuple[str, ...] = ()
+    freeze: Patterns = ()
     """Glob patterns of parameters that are not trained, by their names in the whole network: `layer1.*`, `*.bias`.
     Batch norm that is wholly frozen keeps its statistics."""
     device_lr: Annotated[float, Field(gt=0)] | None = None

@@ -40,7 +40,8 @@ def read_setting(setting: str, text: str, kind: Any) -> Any:
         return read_as(text, kind)
     except yaml.YAMLError as err:
         reason = " ".join(str(err).split())
-        raise ConfigError(f"the value of setting '{setting}' is not YAML: {reason}") from None
+        remedy = "; put text that begins with * in quotes" if "alias" in reason else ""
+        raise ConfigError(f"the value of setting '{setting}' is not YAML: {reason}{remedy}") from None
 
 
 def read_as(text: str, kind: Any) -> Any:

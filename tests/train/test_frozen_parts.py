@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from raysplit import recipe
 from raysplit.config import BottleneckConfig, DataConfig, Fixed, LocalLoss, SplitConfig, TrainConfig
 from raysplit.errors import ConfigError
 from raysplit.train.local_device import LocalDevice
@@ -96,6 +97,25 @@ def test_a_resting_server_half_takes_what_a_device_with_its_own_loss_sends():
 def test_patterns_that_cannot_be_meant(patterns, text):
     with pytest.raises(ConfigError, match=text):
         train(make_config(freeze=patterns))
+
+
+@pytest.mark.parametrize(
+    ("setting", "patterns"),
+    [
+        ("train.freeze=layer1.*", ("layer1.*",)),
+        ("train.freeze=['*.bias', 'bn?.weight']", ("*.bias", "bn?.weight")),
+        ("train.freeze=[0.*]", ("0.*",)),
+        ("train.freeze=7.weight", ("7.weight",)),
+    ],
+)
+def test_patterns_as_settings(setting, patterns):
+    assert recipe("mnist5k_vgg11_deprune").with_settings([setting]).train.freeze == patterns
+
+
+@pytest.mark.parametrize("value", ["*.bias", "[layer1.*, *.bias]"])
+def test_patterns_that_yaml_takes_for_aliases(value):
+    with pytest.raises(ConfigError, match=r"is not YAML: .*; put text that begins with \* in quotes"):
+        recipe("mnist5k_vgg11_deprune").with_settings([f"train.freeze={value}"])
 
 
 def test_a_device_half_that_is_frozen_by_names_is_told_of_the_cheaper_way(caplog):

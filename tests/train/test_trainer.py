@@ -14,6 +14,8 @@ import torch
 from raysplit.config import ModelConfig
 from raysplit.errors import ClusterError, DataError, DivergenceError
 from raysplit.folders.run_dir import RunDir
+from raysplit.models import build
+from raysplit.models.checkpoint_file import hash_file
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import name_node
@@ -110,6 +112,25 @@ def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, 
         assert place.read(f"{half}.safetensors") == RunDir.at(local.run_dir).read(f"{half}.safetensors")
     timeless = ("recipe", "accuracy", "bytes_up", "bytes_down", "bytes_evaluation", "times_less", "val_accuracy")
     assert all(getattr(local, key) == result.metrics[key] for key in timeless)
+
+
+def test_frozen_parts_of_weights_that_exist_rest_on_ray_as_in_one_process(on_ray, tmp_path):
+    file = tmp_path / "vgg11.pth"
+    torch.save(build(on_ray.model, 10, (1, 8, 8)).state_dict(), file)
+    config = on_ray.replaced(
+        data=on_ray.data.replaced(augment="none"),
+        model=on_ray.model.replaced(weights=str(file)),
+        train=on_ray.train.replaced(epochs=2, device_half="frozen", freeze=("classifier.1.*",)),
+    )
+    place = RunDir.at(SplitTrainer(config).fit().path)
+    local = RunDir.at(train_local(config, run_dir=str(tmp_path / "local")).run_dir)
+    for half in ("device", "server"):
+        assert place.read(f"{half}.safetensors") == local.read(f"{half}.safetensors")
+    assert [(row.mode, row.bytes_down, row.bytes_up > 0) for row in place.records()] == [
+        ("frozen", 0, True),
+        ("cached", 0, False),
+    ]
+    assert place.summary().weights == local.summary().weights == hash_file(file)
 
 
 def test_lost_processes_change_no_weight(on_ray, tmp_path):
