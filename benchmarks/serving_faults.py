@@ -44,6 +44,8 @@ _START_S, _RECOVER_S = 600, 120
 _TOLERANCE = 2e-2
 """Larger batches add in a different order, in bf16; predictions of another bundle differ by more."""
 _PAUSE_S = 0.05
+_TEXT = 300
+"""Characters kept of a response that was no answer."""
 
 
 def main() -> None:
@@ -104,7 +106,7 @@ def inject(
 
     `fault` returns the process id of the replica that it killed, if any.
     """
-    before = clients.start()
+    before, lost_before = clients.start(), clients.lost_so_far()
     time.sleep(seconds / 2)
     injected_at = time.monotonic()
     replicas = cluster.application_pids(APP)
@@ -125,6 +127,7 @@ def inject(
         "fault": name,
         "requests": total["requests"],
         "lost": total["lost"],
+        "lost_because": clients.losses_since(lost_before),
         "wrong": total["wrong"],
         "repeated": total["repeated"],
         "degraded": during["degraded"],
@@ -144,6 +147,8 @@ class Clients:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _losses: list[str] = field(default_factory=list)
+    """Why each of the lost requests was lost: what both attempts met."""
     _last_problem_at: float = 0.0
     """When an answer was last degraded, repeated, lost or wrong."""
 
@@ -160,6 +165,16 @@ class Clients:
         """Return what was counted since an earlier count."""
         with self._lock:
             return Counter({key: self._counts[key] - before[key] for key in self._counts})
+
+    def lost_so_far(self) -> int:
+        """Return the number of requests that were lost so far."""
+        with self._lock:
+            return len(self._losses)
+
+    def losses_since(self, count: int) -> list[str]:
+        """Return why the requests after the first `count` lost ones were lost."""
+        with self._lock:
+            return self._losses[count:]
 
     def wait_until_healthy(self, timeout_s: float) -> float:
         """Wait for three seconds without a problem, and return when the last one was; TimeoutError if they go on."""
@@ -191,18 +206,24 @@ class Clients:
         """Send a request, repeat it once if that fails, and count what happened."""
         tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
         counts = Counter(requests=1)
+        attempts = []
         for attempt in range(2):
             try:
                 response = session.post(self.url, json={"inputs": [tensor]}, timeout=30)
+                attempts.append(f"{response.status_code} {response.text[:_TEXT]}")
                 if response.status_code < 500:
                     break
                 pause_s = float(response.headers.get("Retry-After", 0))
-            except requests.RequestException:
+                attempts[-1] += f" (Retry-After: {pause_s:g})"
+            except requests.RequestException as err:
                 response, pause_s = None, 0.0
+                attempts.append(f"{type(err).__name__}: {err}"[:_TEXT])
             if attempt == 0:
                 counts["repeated"] += 1
                 time.sleep(pause_s)
         if response is None or response.status_code != 200:
+            with self._lock:
+                self._losses.append("; then ".join(attempts))
             return counts + Counter(lost=1)
         answer = response.json()
         missing = [int(index) for index in answer["parameters"]["missing"].split(",") if index]
@@ -217,7 +238,7 @@ class Clients:
 
 def format_table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a text table."""
-    keys = [key for key in rows[0] if key not in ("mode", "fault")]
+    keys = [key for key in rows[0] if key not in ("mode", "fault", "lost_because")]
     lines = [f"{'mode':12}{'fault':22}" + "".join(f"{key:>16}" for key in keys)]
     for row in rows:
         lines.append(f"{row['mode']:12}{row['fault']:22}" + "".join(f"{row[key]:>16.4g}" for key in keys))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-import time
 from contextlib import contextmanager
 
 import pytest
-import uvicorn
+
+from tests.listening import listening
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -29,23 +28,16 @@ def browser():
 @contextmanager
 def opened(browser, asgi, script: str = ""):
     """Serve an application, open its page, and close both; an error in the page's script fails the test."""
-    server = uvicorn.Server(uvicorn.Config(asgi, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.05)
-    page, errors = browser.new_page(), []
-    page.on("pageerror", lambda error: errors.append(error))
-    page.add_init_script(script)
-    page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
-    try:
-        yield page
-        assert not errors
-    finally:
-        page.close()
-        server.should_exit = True
-        thread.join()
+    with listening(asgi) as url:
+        page, errors = browser.new_page(), []
+        page.on("pageerror", lambda error: errors.append(error))
+        page.add_init_script(script)
+        page.goto(f"{url}/")
+        try:
+            yield page
+            assert not errors
+        finally:
+            page.close()
 
 
 def assert_fits(page, name: str) -> None:

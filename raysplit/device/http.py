@@ -8,6 +8,8 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -223,10 +225,25 @@ def _describe(err: Exception) -> str:
 
 
 def _retry_after_s(reply: Reply) -> float | None:
-    """Return how long the server asks to wait; None if it does not say so in seconds."""
-    text = reply.headers.get("retry-after", "")
+    """Return how long the server asks to wait, in seconds or until a date; None if it does not say so."""
+    text = reply.headers.get("retry-after", "").strip()
     # Digits are counted first: Python refuses to read numbers of thousands of them.
-    return min(int(text), _MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() and len(text) < 9 else None
+    if text.isascii() and text.isdigit() and len(text) < 9:
+        return min(int(text), _MAX_RETRY_AFTER_S)
+    if (until := _parse_date(text)) is None:
+        return None
+    # By the server's own clock, as a device's may be wrong.
+    now = _parse_date(reply.headers.get("date", "")) or datetime.now(timezone.utc)
+    return min(max((until - now).total_seconds(), 0.0), _MAX_RETRY_AFTER_S)
+
+
+def _parse_date(text: str) -> datetime | None:
+    """Return an HTTP date in any of its three formats; None for anything else."""
+    try:
+        date = parsedate_to_datetime(text[:64])
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date
 
 
 def _error_of(url: str, reply: Reply) -> RequestError | ServerError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -43,7 +45,36 @@ def test_a_busy_server_is_asked_again_when_it_says(status):
     assert len(transport.asked) == 2
 
 
-@pytest.mark.parametrize("after", ["soon", "9" * 5000, "²", ""])
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        (DATE, 0),
+        ("Sun, 06 Nov 1994 08:49:40 GMT", 3),
+        ("Sunday, 06-Nov-94 08:49:41 GMT", 4),
+        ("Sun Nov  6 08:49:42 1994", 5),
+        ("Sun, 06 Nov 1994 09:49:40 +0100", 3),
+        ("Sun, 06 Nov 1994 08:49:30 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 60),
+    ],
+)
+def test_a_time_to_wait_may_be_a_date_of_the_servers_clock(after, seconds):
+    asked, _ = session(Reply(503, {"retry-after": after, "date": DATE}, b"full"))
+    assert asked.request(GET).total_s == seconds
+
+
+def test_without_the_servers_clock_a_date_is_of_this_machine():
+    soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
+    asked, _ = session(Reply(429, {"retry-after": soon}, b"full"))
+    assert 0 < asked.request(GET).total_s <= 30
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["soon", "9" * 5000, "²", "", "-1", "1.5", "Sun, 99 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 99999 08:49:37 GMT"],
+)
 def test_a_time_to_wait_that_is_none(after):
     asked, transport = session(Reply(503, {"retry-after": after}, b"full"))
     with pytest.raises(ServerError, match="failed with 503: full"):

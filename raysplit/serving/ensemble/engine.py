@@ -15,18 +15,21 @@ from raysplit.ensemble.weights_file import compute_dtype
 from raysplit.errors import RequestError
 from raysplit.serving.args import EnsembleArgs
 from raysplit.serving.ensemble.batching import Batcher
-from raysplit.serving.ensemble.fan_out import DeploymentFanOut, DeploymentResult, Handle, MissingReason
+from raysplit.serving.ensemble.bundles import Bundles
+from raysplit.serving.ensemble.fan_out import DeploymentFanOut, DeploymentResult, FanOutResult, Handle, MissingReason
 
 _CONCURRENT_BATCHES = 2
 """While sub-models compute one batch, the next is decoded and packed."""
-_REPLACED_AFTER_S = 5
-"""`Retry-After` of an ingress whose sub-models have another bundle already."""
+_STARTED_AFTER_S = 10
+"""`Retry-After` if replicas of sub-models are being started: about what that takes on a busy machine."""
 
 
 @dataclass(frozen=True)
 class FusedPrediction:
     """What an ensemble predicts for some images, and how long each stage took."""
 
+    ensemble: Ensemble
+    """That all of it comes from: another than the application's own at times while a new bundle is rolled out."""
     probabilities: np.ndarray
     """float32 (B, classes)."""
     submodel_probabilities: dict[int, np.ndarray]
@@ -74,8 +77,7 @@ class Engine:
     ):
         self.ensemble, self._deployments, self._on_results = ensemble, deployments, on_results
         self._fail = args.missing == "fail"
-        self._fan_out = DeploymentFanOut(handles, ensemble.id, args.missing, args.branch_timeout_s)
-        self._dtype = compute_dtype(ensemble.manifest.precision)
+        self._fan_out = DeploymentFanOut(handles, Bundles(ensemble), args.missing, args.branch_timeout_s)
         self._batcher = Batcher(
             self._predict_batch,
             lambda request: len(request.images),
@@ -91,19 +93,18 @@ class Engine:
         """
         prediction = await self._batcher(_Request(images, time.perf_counter()))
         missing = prediction.missing
-        if len(missing) == len(self.ensemble.manifest.submodels) or (missing and self._fail):
+        if len(missing) == len(prediction.ensemble.manifest.submodels) or (missing and self._fail):
             reasons = ", ".join(f"{index} is {reason}" for index, reason in missing.items())
-            # Sub-models of another bundle: this ingress is about to be replaced, which takes some seconds.
-            pause_s = _REPLACED_AFTER_S if "other bundle" in missing.values() else None
+            pause_s = None if set(missing.values()) <= {"overloaded", "failed"} else _STARTED_AFTER_S
             raise RequestError(f"sub-models do not answer: {reasons}; try again soon", 503, pause_s)
         return prediction
 
     async def _predict_batch(self, requests: list[_Request]) -> list[FusedPrediction]:
         start = time.perf_counter()
         images = np.concatenate([request.images for request in requests])
-        results = await self._fan_out.query(images.tobytes(), len(images))
-        self._on_results(results)
-        whole = await asyncio.to_thread(self._fuse, results, len(images))
+        result = await self._fan_out.query(images.tobytes(), len(images))
+        self._on_results(result.deployments)
+        whole = await asyncio.to_thread(self._fuse, result, len(images))
         predictions, first = [], 0
         for request in requests:
             rows = slice(first, first + len(request.images))
@@ -111,28 +112,32 @@ class Engine:
             first = rows.stop
         return predictions
 
-    def _fuse(self, results: Sequence[DeploymentResult], count: int) -> FusedPrediction:
-        start, manifest = time.perf_counter(), self.ensemble.manifest
-        missing = {
-            index: result.missing
-            for result in results
-            if result.missing
-            for index in self._deployments[result.deployment]
+    def _fuse(self, result: FanOutResult, count: int) -> FusedPrediction:
+        start, ensemble, results = time.perf_counter(), result.ensemble, result.deployments
+        manifest = ensemble.manifest
+        reasons = {
+            index: each.missing for each in results if each.missing for index in self._deployments[each.deployment]
         }
-        outputs = {output.index: output for result in results for output in result.outputs}
+        outputs = {output.index: output for each in results for output in each.outputs}
+        missing: dict[int, MissingReason] = {
+            # A sub-model that the application has no deployment for belongs to another bundle.
+            index: reasons.get(index, "other bundle")
+            for index in range(len(manifest.submodels))
+            if index not in outputs
+        }
+        dtype = compute_dtype(manifest.precision)
         features = [
-            torch.frombuffer(bytearray(outputs[index].features), dtype=self._dtype).view(count, part.features)
+            torch.frombuffer(bytearray(outputs[index].features), dtype=dtype).view(count, part.features)
             if index in outputs
             else None
             for index, part in enumerate(manifest.submodels)
         ]
         if outputs:
-            probabilities = self.ensemble.fuse(features).numpy()
+            probabilities = ensemble.fuse(features).numpy()
         else:
             probabilities = np.full((count, len(manifest.classes)), np.nan, np.float32)
         own = {
             index: np.frombuffer(output.probabilities, np.float32).reshape(count, -1)
             for index, output in sorted(outputs.items())
         }
-        fusion_s = time.perf_counter() - start
-        return FusedPrediction(probabilities, own, dict(sorted(missing.items())), tuple(results), fusion_s)
+        return FusedPrediction(ensemble, probabilities, own, missing, results, time.perf_counter() - start)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 
+from raysplit.ensemble.bundle import Ensemble
+from raysplit.serving.ensemble.bundles import Bundles
 from raysplit.serving.ensemble.submodels import SubmodelOutput, SubmodelReply
 
 MissingReason = Literal["late", "overloaded", "dead", "other bundle", "failed"]
@@ -70,37 +73,102 @@ class DeploymentResult:
         return max(0.0, self.total_s - self.queue_s - sum(output.compute_s for output in self.outputs))
 
 
+@dataclass(frozen=True)
+class FanOutResult:
+    """What querying all deployments for a batch led to."""
+
+    ensemble: Ensemble
+    """That all outputs come from."""
+    deployments: tuple[DeploymentResult, ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A deployment's reply, or why there is none."""
+
+    reply: SubmodelReply | None
+    missing: MissingReason | None
+    total_s: float
+
+    def is_from(self, ensemble: Ensemble) -> bool:
+        return self.reply is None or self.reply.bundle_id == ensemble.id
+
+    def result(self, deployment: str, ensemble: Ensemble) -> DeploymentResult:
+        if self.reply is None:
+            return DeploymentResult(deployment, (), self.missing, self.total_s, 0.0)
+        if not self.is_from(ensemble):
+            return DeploymentResult(deployment, (), "other bundle", self.total_s, self.reply.queue_s)
+        return DeploymentResult(deployment, self.reply.outputs, None, self.total_s, self.reply.queue_s)
+
+
 class DeploymentFanOut:
     """The deployments of an ensemble, each queried for every batch.
 
+    While a new bundle is rolled out, some deployments have it already and others do not yet. The result is of the
+    bundle that most sub-models answer with; deployments with another one are queried again, then they are missing.
+
     Args:
         handles: of the deployments, by name.
-        bundle_id: of the ensemble; replies from any other are discarded.
+        bundles: the ensembles that an answer may be of; the application's own is preferred if as many sub-models
+            answer with another.
         missing: what happens to deployments that do not answer, as in `EnsembleArgs`.
         timeout_s: how long a deployment may take, retries included; ignored with `missing="wait"`.
     """
 
     def __init__(
-        self, handles: Mapping[str, Handle], bundle_id: str, missing: Literal["wait", "drop", "fail"], timeout_s: float
+        self,
+        handles: Mapping[str, Handle],
+        bundles: Bundles,
+        missing: Literal["wait", "drop", "fail"],
+        timeout_s: float,
     ):
-        self._handles, self._bundle_id = handles, bundle_id
+        self._handles, self._bundles = handles, bundles
         self._wait = missing == "wait"
         self._timeout_s = None if self._wait else timeout_s
 
-    async def query(self, images: bytes, count: int) -> list[DeploymentResult]:
+    async def query(self, images: bytes, count: int) -> FanOutResult:
         """Return the result of every deployment for packed uint8 images (count, C, H, W).
 
         A deployment that does not answer is a result too, not an exception.
         """
-        return await asyncio.gather(*(self._query_deployment(name, images, count) for name in self._handles))
+        start, attempts, pause_s = time.perf_counter(), 1, _FIRST_PAUSE_S
+        answers = await self._query_deployments(self._handles, images, count, start)
+        while True:
+            ensemble = await self._choose_ensemble(answers.values())
+            others = [name for name, answer in answers.items() if not answer.is_from(ensemble)]
+            if not others or (not self._wait and attempts == _MAX_ATTEMPTS):
+                results = tuple(answer.result(name, ensemble) for name, answer in answers.items())
+                return FanOutResult(ensemble, results)
+            await asyncio.sleep(pause_s)
+            attempts, pause_s = attempts + 1, min(2 * pause_s, _MAX_PAUSE_S)
+            # Replicas of the bundle that most had may be gone by now, so who waits for all asks all of them.
+            again = await self._query_deployments(self._handles if self._wait else others, images, count, start)
+            answers |= {name: answer for name, answer in again.items() if answer.reply is not None}
 
-    async def _query_deployment(self, name: str, images: bytes, count: int) -> DeploymentResult:
-        start = time.perf_counter()
+    async def _choose_ensemble(self, answers: Iterable[_Answer]) -> Ensemble:
+        """Return the ensemble that most of the sub-models that answered belong to."""
+        own = self._bundles.own
+        ensembles, counts = {own.id: own}, Counter({own.id: 0})
+        for reply in (answer.reply for answer in answers):
+            if reply and (ensemble := await self._bundles.find(reply.bundle_id, reply.location)):
+                ensembles[ensemble.id] = ensemble
+                counts[ensemble.id] += len(reply.outputs)
+        return ensembles[max(counts, key=lambda bundle_id: (counts[bundle_id], bundle_id == own.id))]
+
+    async def _query_deployments(
+        self, names: Iterable[str], images: bytes, count: int, start: float
+    ) -> dict[str, _Answer]:
+        names = tuple(names)
+        answers = await asyncio.gather(*(self._query_deployment(name, images, count, start) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    async def _query_deployment(self, name: str, images: bytes, count: int, start: float) -> _Answer:
         reply: SubmodelReply | None = None
         missing: MissingReason | None = None
         query = asyncio.ensure_future(self._query_with_retries(name, images, count))
+        left_s = None if self._timeout_s is None else start + self._timeout_s - time.perf_counter()
         try:
-            await asyncio.wait({query}, timeout=self._timeout_s)
+            await asyncio.wait({query}, timeout=left_s)
         finally:
             in_time = query.done()
             query.cancel()
@@ -110,10 +178,7 @@ class DeploymentFanOut:
             missing = "failed"
         else:
             reply, missing = query.result()
-        total_s = time.perf_counter() - start
-        if reply is None:
-            return DeploymentResult(name, (), missing, total_s, 0.0)
-        return DeploymentResult(name, reply.outputs, missing, total_s, reply.queue_s)
+        return _Answer(reply, missing, time.perf_counter() - start)
 
     async def _query_with_retries(
         self, name: str, images: bytes, count: int
@@ -147,8 +212,6 @@ class DeploymentFanOut:
         except Exception:
             _log.exception("deployment %s failed", name)
             return None, "failed"
-        if reply.bundle_id != self._bundle_id:
-            return None, "other bundle"
         if invalid := [output.index for output in reply.outputs if not output.is_finite]:
             _log.error("sub-model %s of deployment %s computes probabilities that are not finite", invalid[0], name)
             return None, "failed"

@@ -75,7 +75,6 @@ class Prediction(Frozen):
 
 def build_response(
     model: ServedModel,
-    manifest: EnsembleManifest,
     deployments: Mapping[str, tuple[int, ...]],
     prediction: FusedPrediction,
     files: Sequence[str | None],
@@ -88,7 +87,6 @@ def build_response(
 
     Args:
         model: as its clients see it.
-        manifest: of the ensemble.
         deployments: indices of the sub-models in each deployment, by its name.
         prediction: for the images of the request.
         files: the images' filenames.
@@ -96,6 +94,7 @@ def build_response(
         decode_s: seconds from the request until its images were decoded.
         total_s: seconds from the request until the prediction was there.
     """
+    manifest = prediction.ensemble.manifest
     branches = tuple(
         BranchTiming(
             deployment=result.deployment,

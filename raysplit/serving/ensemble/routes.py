@@ -9,18 +9,22 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 
+from raysplit.ensemble.bundle import Ensemble
 from raysplit.errors import RequestError
 from raysplit.serving.args import EnsembleArgs
 from raysplit.serving.ensemble.engine import Engine
+from raysplit.serving.ensemble.openapi import describe_predict_request
 from raysplit.serving.ensemble.response import Prediction, build_response
 from raysplit.serving.http.body import parse_uploads
 from raysplit.serving.http.images import Upload, decode_images
+from raysplit.serving.http.openapi import errors, key_dependencies
 from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
+from raysplit.serving.oip.openapi import describe_infer_request, describe_infer_response
 from raysplit.serving.oip.protocol import (
     HEADER_LENGTH,
     ModelMetadata,
@@ -33,10 +37,12 @@ from raysplit.serving.oip.protocol import (
 )
 from raysplit.serving.oip.request import parse_infer_request
 from raysplit.serving.oip.response import Parameter, build_infer_response
+from raysplit.serving.oip.schema import InferResponse
 
 _PAGE = Path(__file__).with_name("page.html")
 _NAMED = 20
 """Classes that the page names."""
+_POST_ERRORS = (400, 408, 413, 500, 503)
 _READINESS_TTL_S = 1.0
 """How long the result of a readiness probe is reused."""
 
@@ -51,23 +57,54 @@ class EnsembleRoutes:
         self._engine, self._args, self._deployments, self._telemetry = engine, args, deployments, telemetry
         self._manifest = engine.ensemble.manifest
         self._pipeline = RequestPipeline(args, telemetry)
-        self._model = ServedModel(args.name, engine.ensemble.id[:12], self._manifest.classes, self._manifest.shape)
+        self._model = self._serve(engine.ensemble)
         self._probe_lock, self._probed_at = asyncio.Lock(), -_READINESS_TTL_S
         self._probe_error: RequestError | None = None
         self.app = self._create_app()
 
+    def _serve(self, ensemble: Ensemble) -> ServedModel:
+        """Return an ensemble as clients see it."""
+        manifest = ensemble.manifest
+        return ServedModel(self._args.name, ensemble.id[:12], manifest.classes, manifest.shape)
+
     def _create_app(self) -> FastAPI:
+        access = self._args.access
         app = create_app("raysplit ensemble", self._args.cors, [HEADER_LENGTH])
         app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
-        app.add_api_route("/v1/predict", self._predict, name="predict", methods=["POST"], response_model=Prediction)
-        app.add_api_route("/v1/recent", self._recent, name="recent")
         app.add_api_route("/v2", self._server_metadata, name="server_metadata")
         app.add_api_route("/v2/health/live", self._live, name="live")
-        app.add_api_route("/v2/health/ready", self._ready, name="ready")
+        app.add_api_route("/v2/health/ready", self._ready, name="ready", responses=errors(503))
+        private = APIRouter(dependencies=key_dependencies(access))
+        private.add_api_route("/v1/recent", self._recent, name="recent", responses=errors(access=access))
+        private.add_api_route(
+            "/v1/predict",
+            self._predict,
+            name="predict",
+            methods=["POST"],
+            response_model=Prediction,
+            responses=errors(*_POST_ERRORS, 415, access=access),
+            openapi_extra=describe_predict_request(),
+        )
+        infer = describe_infer_request(self._model if access.api_key_env is None else None)
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-            app.add_api_route(path, self._model_metadata, name="model_metadata")
-            app.add_api_route(f"{path}/ready", self._model_ready, name="model_ready")
-            app.add_api_route(f"{path}/infer", self._infer, name="infer", methods=["POST"])
+            app.add_api_route(f"{path}/ready", self._model_ready, name="model_ready", responses=errors(404, 503))
+            private.add_api_route(
+                path,
+                self._model_metadata,
+                name="model_metadata",
+                response_model_exclude_none=True,
+                responses=errors(404, access=access),
+            )
+            private.add_api_route(
+                f"{path}/infer",
+                self._infer,
+                name="infer",
+                methods=["POST"],
+                response_model=InferResponse,
+                responses=describe_infer_response() | errors(*_POST_ERRORS, 404, 415, access=access),
+                openapi_extra=infer,
+            )
+        app.include_router(private)
         return app
 
     async def _page(self) -> Response:
@@ -84,7 +121,7 @@ class EnsembleRoutes:
 
     async def _server_metadata(self) -> ServerMetadata:
         """Name, version and protocol extensions of the server."""
-        return server_metadata()
+        return server_metadata("binary_tensor_data", "classification")
 
     async def _live(self) -> ServerLive:
         """200 if the application is running."""
@@ -131,12 +168,14 @@ class EnsembleRoutes:
             parsed = await asyncio.to_thread(parse_infer_request, body, length, self._model, self._args.limits)
             images = await self._decode(parsed.files) if parsed.images is None else parsed.images
             prediction = await self._engine.predict(images)
+            model = self._serve(prediction.ensemble)
+            model.check(name, version)
             degraded = bool(prediction.missing)
             parameters: dict[str, Parameter] = {
                 "degraded": degraded,
                 "missing": ",".join(map(str, prediction.missing)),
             }
-            response = build_infer_response(self._model, parsed, prediction.probabilities, parameters)
+            response = build_infer_response(model, parsed, prediction.probabilities, parameters)
             return HandlerResult(Response(response.body, headers=response.headers), degraded)
 
         return await self._pipeline.handle("infer", request, handle)
@@ -152,8 +191,7 @@ class EnsembleRoutes:
             decode_s = time.perf_counter() - start
             prediction = await self._engine.predict(images)
             response = build_response(
-                self._model,
-                self._manifest,
+                self._serve(prediction.ensemble),
                 self._deployments,
                 prediction,
                 [file.name for file in files],

@@ -37,6 +37,8 @@ class SubmodelReply:
 
     bundle_id: str
     """Id of the bundle that the sub-models belong to."""
+    location: str
+    """The path or URI that it was loaded from."""
     outputs: tuple[SubmodelOutput, ...]
     queue_s: float
     """Seconds spent waiting for other batches in this replica."""
@@ -92,7 +94,7 @@ class SubmodelDeployment:
         pixels = torch.frombuffer(bytearray(images), dtype=torch.uint8).view(count, *self._shape)
         x = self._ensemble.normalize(pixels)
         outputs = tuple(self._run_submodel(index, x) for index in self._indices)
-        return SubmodelReply(self._ensemble.id, outputs, queue_s)
+        return SubmodelReply(self._ensemble.id, self._ensemble.location, outputs, queue_s)
 
     def _run_submodel(self, index: int, x: torch.Tensor) -> SubmodelOutput:
         start = time.perf_counter()

@@ -18,6 +18,7 @@ from raysplit.errors import RequestError
 from raysplit.serving.args import AppArgs
 from raysplit.serving.http.authenticator import Authenticator
 from raysplit.serving.http.body import read_body
+from raysplit.serving.http.docs import create_documented_app
 from raysplit.serving.http.head import HeadMiddleware
 from raysplit.serving.http.telemetry import Telemetry
 from raysplit.wire.split_api import KEY_HEADER
@@ -44,14 +45,14 @@ Handler = Callable[[bytes], Awaitable[HandlerResult]]
 
 
 def create_app(title: str, cors: Sequence[str] = (), headers: Sequence[str] = ()) -> FastAPI:
-    """Return an empty ASGI application that answers errors as `{"error": text}`.
+    """Return an ASGI application that answers errors as `{"error": text}`, with its OpenAPI as a page at `/docs`.
 
     Web pages of the origins `cors` may send requests, with a key and with `headers`, and read them in responses.
 
     >>> create_app("raysplit ensemble").openapi()["info"]["title"]
     'raysplit ensemble'
     """
-    app = FastAPI(title=title, description='Errors are `{"error": text}` with a status of 400 or more.')
+    app = create_documented_app(title)
     app.add_middleware(HeadMiddleware)
     if cors:  # the preflight carries no key, so it is answered before keys are checked
         app.add_middleware(

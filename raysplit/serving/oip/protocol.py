@@ -23,14 +23,16 @@ class TensorMetadata(Frozen):
     name: str
     datatype: str
     shape: tuple[int, ...]
+    parameters: dict[str, str] | None = None
+    """What else a client must know to send it."""
 
 
 class ModelMetadata(Frozen):
-    """Response to `GET /v2/models/NAME`. A request has one of the inputs."""
+    """Response to `GET /v2/models/NAME`. A request to infer has one of the inputs."""
 
     name: str
     versions: tuple[str, ...]
-    platform: str
+    platform: str = "raysplit"
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
 
@@ -63,23 +65,11 @@ class ModelReady(Frozen):
 
 
 @dataclass(frozen=True)
-class ServedModel:
-    """A model as its clients see it.
-
-    >>> model = ServedModel("digits", "0123456789ab", ("zero", "one"), (1, 8, 8))
-    >>> model.metadata().outputs[0]
-    TensorMetadata(name='probabilities', datatype='FP32', shape=(-1, 2))
-    >>> model.check("letters")
-    Traceback (most recent call last):
-    ...
-    raysplit.errors.RequestError: unknown model 'letters'; this server has 'digits'
-    """
+class ModelVersion:
+    """Name and version of the model that an application serves."""
 
     name: str
     version: str
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """Channels, height and width of its images."""
 
     def check(self, name: str, version: str | None = None) -> None:
         """Raise RequestError, 404, if a URL names another model or version."""
@@ -87,6 +77,24 @@ class ServedModel:
             raise RequestError(f"unknown model {name[:80]!r}; this server has '{self.name}'", 404)
         if version not in (None, self.version):
             raise RequestError(f"unknown version {version[:80]!r} of '{name}'; this server has '{self.version}'", 404)
+
+
+@dataclass(frozen=True)
+class ServedModel(ModelVersion):
+    """An ensemble as its clients see it.
+
+    >>> model = ServedModel("digits", "0123456789ab", ("zero", "one"), (1, 8, 8))
+    >>> model.metadata().outputs[0].shape
+    (-1, 2)
+    >>> model.check("letters")
+    Traceback (most recent call last):
+    ...
+    raysplit.errors.RequestError: unknown model 'letters'; this server has 'digits'
+    """
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of its images."""
 
     def metadata(self) -> ModelMetadata:
         """Return the response to `GET /v2/models/NAME`."""
@@ -97,20 +105,15 @@ class ServedModel:
         return ModelMetadata(
             name=self.name,
             versions=(self.version,),
-            platform="raysplit",
             inputs=(tensors[IMAGES], tensors[FILES]),
             outputs=(tensors[PROBABILITIES], tensors[LABELS]),
         )
 
 
-def server_metadata() -> ServerMetadata:
+def server_metadata(*extensions: str) -> ServerMetadata:
     """Return the response to `GET /v2`.
 
-    >>> server_metadata().extensions
-    ('binary_tensor_data', 'classification')
+    >>> server_metadata("binary_tensor_data").extensions
+    ('binary_tensor_data',)
     """
-    return ServerMetadata(
-        name="raysplit",
-        version=importlib.metadata.version("raysplit"),
-        extensions=("binary_tensor_data", "classification"),
-    )
+    return ServerMetadata(name="raysplit", version=importlib.metadata.version("raysplit"), extensions=extensions)

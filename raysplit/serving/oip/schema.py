@@ -1,4 +1,4 @@
-"""The JSON of an inference request of the Open Inference Protocol v2: its keys and their types."""
+"""The JSON of inference requests and responses of the Open Inference Protocol v2: keys and their types."""
 
 from __future__ import annotations
 
@@ -68,6 +68,36 @@ class Request(_RequestModel):
     inputs: Annotated[list[Input], Field(min_length=1, max_length=_MAX_ITEMS)]
     outputs: Annotated[list[Output], Field(max_length=_MAX_ITEMS)] | None = None
     parameters: RequestParameters | None = None
+
+
+class OutputTensor(BaseModel):
+    """An output of a response; its data is in row-major order, or follows the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] | None = None
+    """`binary_data_size` for a tensor that follows the JSON."""
+    data: list[float] | list[str] | None = None
+
+
+class ResponseParameters(BaseModel):
+    """Parameters of a response."""
+
+    degraded: bool
+    """Some sub-models did not answer and their features were filled in."""
+    missing: str
+    """Numbers of these sub-models, with commas between them."""
+
+
+class InferResponse(BaseModel):
+    """An inference response."""
+
+    id: str | None = None
+    model_name: str
+    model_version: str
+    parameters: ResponseParameters
+    outputs: list[OutputTensor]
 
 
 def parse_json(text: bytes) -> Request:

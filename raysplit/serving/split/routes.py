@@ -5,18 +5,28 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from ray.serve import metrics
 
-from raysplit.errors import ModelError
+from raysplit.errors import ModelError, RequestError
 from raysplit.records.family import FamilyManifest
 from raysplit.serving.args import SplitArgs
+from raysplit.serving.http.openapi import errors, key_dependencies
 from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
-from raysplit.serving.oip.protocol import ServerLive, ServerReady
+from raysplit.serving.oip.protocol import (
+    ModelMetadata,
+    ModelReady,
+    ModelVersion,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    server_metadata,
+)
 from raysplit.serving.serial_executor import HUNG_AFTER_S, SerialExecutor
+from raysplit.serving.split.metadata import TOP, describe_split_model, describe_split_request
 from raysplit.serving.split.server_halves import ServerHalves, ServerPrediction
 from raysplit.wire.split_api import (
     FAMILY_HEADER,
@@ -30,8 +40,6 @@ from raysplit.wire.split_api import (
 )
 
 _PAGE = Path(__file__).with_name("page.html")
-_TOP = 3
-"""Number of classes listed per image."""
 
 
 class FamilyDescription(FamilyManifest):
@@ -50,16 +58,47 @@ class SplitRoutes:
         self._pipeline = RequestPipeline(args, self._telemetry)
         self._images = metrics.Counter("raysplit_level_images", "Images answered at each level.", tag_keys=("level",))
         self._executor = SerialExecutor()
+        self._model = ModelVersion(args.name, halves.family.id[:12])
+        self._metadata = describe_split_model(self._model, halves.family)
         self.app = self._create_app(args)
 
     def _create_app(self, args: SplitArgs) -> FastAPI:
+        access = args.access
         app = create_app("raysplit split", args.cors, [LEVEL_HEADER, FAMILY_HEADER])
         app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
-        app.add_api_route(SPLIT_PATH, self._split, name="split", methods=["POST"], response_model=SplitResponse)
-        app.add_api_route(FAMILY_PATH, self._family, name="family")
-        app.add_api_route("/v1/recent", self._recent, name="recent")
+        app.add_api_route("/v2", self._server_metadata, name="server_metadata")
         app.add_api_route("/v2/health/live", self._live, name="live")
         app.add_api_route("/v2/health/ready", self._ready, name="ready")
+        private = APIRouter(dependencies=key_dependencies(access))
+        private.add_api_route(FAMILY_PATH, self._family, name="family", responses=errors(access=access))
+        private.add_api_route("/v1/recent", self._recent, name="recent", responses=errors(access=access))
+        private.add_api_route(
+            SPLIT_PATH,
+            self._split,
+            name="split",
+            methods=["POST"],
+            response_model=SplitResponse,
+            responses=errors(400, 404, 408, 409, 413, 415, 500, 503, access=access),
+            openapi_extra=describe_split_request(self._halves.family if access.api_key_env is None else None),
+        )
+        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            app.add_api_route(f"{path}/ready", self._model_ready, name="model_ready", responses=errors(404))
+            private.add_api_route(
+                path,
+                self._model_metadata,
+                name="model_metadata",
+                response_model_exclude_none=True,
+                responses=errors(404, access=access),
+            )
+            private.add_api_route(
+                f"{path}/infer",
+                self._infer,
+                name="infer",
+                methods=["POST"],
+                status_code=501,
+                responses=errors(404, 501, access=access),
+            )
+        app.include_router(private)
         return app
 
     async def check_health(self) -> None:
@@ -83,6 +122,31 @@ class SplitRoutes:
     async def _ready(self) -> ServerReady:
         """200 if the application is running: it starts with all halves loaded."""
         return ServerReady(ready=True)
+
+    async def _server_metadata(self) -> ServerMetadata:
+        """Name and version of the server."""
+        return server_metadata()
+
+    async def _model_metadata(self, request: Request, name: str, version: str | None = None) -> ModelMetadata:
+        """What a device sends, at which levels, and what it gets."""
+        self._pipeline.authenticate(request)
+        self._model.check(name, version)
+        return self._metadata
+
+    async def _model_ready(self, name: str, version: str | None = None) -> ModelReady:
+        """200 if the application is running."""
+        self._model.check(name, version)
+        return ModelReady(name=name, ready=True)
+
+    async def _infer(self, request: Request, name: str, version: str | None = None) -> Response:
+        """Refused: devices send messages of activations to `/v1/split` in place of images."""
+        self._pipeline.authenticate(request)
+        self._model.check(name, version)
+        raise RequestError(
+            f"'{name}' is the server half of a split network; a device sends messages to {SPLIT_PATH}, as "
+            f"/v2/models/{name} says (`raysplit device FAMILY IMAGE --url URL`)",
+            501,
+        )
 
     async def _family(self, request: Request) -> FamilyDescription:
         """The family's manifest and its id."""
@@ -110,7 +174,7 @@ class SplitRoutes:
 
     def _build_response(self, prediction: ServerPrediction, queue_s: float) -> SplitResponse:
         classes = self._manifest.classes
-        best = prediction.probabilities.topk(min(_TOP, len(classes)))
+        best = prediction.probabilities.topk(min(TOP, len(classes)))
         images = tuple(
             tuple(ClassProbability(name=classes[i], probability=value) for value, i in zip(*row, strict=True))
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,12 +39,25 @@ class Scripted:
         return reply
 
 
-def query(missing="drop", timeout_s=5.0, **handles) -> list[DeploymentResult]:
-    return asyncio.run(DeploymentFanOut(handles, "id", missing, timeout_s).query(b"", 1))
+class Known:
+    """Ensembles that can be loaded: the application's own, `id`, and `new`."""
+
+    own = SimpleNamespace(id="id")
+
+    async def find(self, bundle_id, location):
+        return SimpleNamespace(id=bundle_id) if bundle_id in ("id", "new") else None
+
+
+def query_all(missing="drop", timeout_s=5.0, **handles):
+    return asyncio.run(DeploymentFanOut(handles, Known(), missing, timeout_s).query(b"", 1))
+
+
+def query(*args, **more) -> tuple[DeploymentResult, ...]:
+    return query_all(*args, **more).deployments
 
 
 def reply(bundle_id="id", output=OUTPUT):
-    return SubmodelReply(bundle_id, (output,), queue_s=0.5)
+    return SubmodelReply(bundle_id, f"bundles/{bundle_id}", (output,), queue_s=0.5)
 
 
 def test_results_come_in_the_order_of_the_deployments():
@@ -59,7 +73,7 @@ def test_results_come_in_the_order_of_the_deployments():
         (BackPressureError(1, 1), "overloaded"),
         (ValueError("injected"), "failed"),
         (reply(output=INVALID), "failed"),
-        (reply("other"), "other bundle"),
+        (reply("unknown"), "other bundle"),
     ],
 )
 def test_a_deployment_is_queried_twice(fault, reason):
@@ -71,6 +85,35 @@ def test_a_deployment_is_queried_twice(fault, reason):
     handle = Scripted(fault, fault, fault, reply())
     [result] = query("wait", a=handle)
     assert result.missing is None and handle.calls == 4
+
+
+OLD, NEW = reply(), reply("new")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "bundle", "reasons"),
+    [
+        ([NEW], [NEW], [NEW], "new", [None, None, None]),
+        ([OLD], [NEW, NEW], [OLD], "id", [None, "other bundle", None]),
+        ([NEW], [OLD, OLD], [NEW], "new", [None, "other bundle", None]),
+        ([NEW], [OLD, NEW], [NEW], "new", [None, None, None]),
+        ([NEW, NEW], [OLD], [ActorDiedError()] * 2, "id", ["other bundle", None, "dead"]),
+        ([OLD, BackPressureError(1, 1), OLD], [NEW], [NEW], "new", ["other bundle", None, None]),
+        ([reply("unknown")] * 2, [reply("unknown")] * 2, [OLD], "id", ["other bundle", "other bundle", None]),
+    ],
+)
+def test_an_answer_is_of_the_bundle_that_most_sub_models_have(a, b, c, bundle, reasons):
+    handles = {"a": Scripted(*a), "b": Scripted(*b), "c": Scripted(*c)}
+    result = query_all(**handles)
+    assert result.ensemble.id == bundle and [each.missing for each in result.deployments] == reasons
+    assert [len(each.outputs) for each in result.deployments] == [int(reason is None) for reason in reasons]
+    assert not any(handle.replies for handle in handles.values())
+
+
+def test_who_waits_for_all_sub_models_gets_one_bundle():
+    handles = {"a": Scripted(OLD, OLD, NEW), "b": Scripted(NEW, NEW, NEW), "c": Scripted(OLD, NEW, NEW)}
+    result = query_all("wait", **handles)
+    assert result.ensemble.id == "new" and [each.missing for each in result.deployments] == [None] * 3
 
 
 def test_a_late_call_is_cancelled():

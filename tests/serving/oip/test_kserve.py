@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import uvicorn
 
+from tests.listening import listening
 from tests.serving.apps import App
 
 CLIENT = Path(__file__).with_name("kserve_client.py")
@@ -37,18 +35,9 @@ def python(tmp_path_factory):
 @pytest.mark.slow
 def test_kserve(tiny_ensemble, python):
     app = App(str(tiny_ensemble / "bundle"))
-    server = uvicorn.Server(uvicorn.Config(app.asgi, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.05)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    with listening(app.asgi) as url:
         done = subprocess.run([python, CLIENT, url, "raysplit"], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-    finally:
-        server.should_exit = True
-        thread.join()
+    assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["live"] is said["ready"] is said["model"] is True
     expected = app.ensemble.predict(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).numpy()

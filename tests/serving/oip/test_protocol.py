@@ -10,7 +10,7 @@ from tests.serving.oip.samples import MODEL
 
 
 def test_metadata():
-    metadata = MODEL.metadata().model_dump(mode="json")
+    metadata = MODEL.metadata().model_dump(mode="json", exclude_none=True)
     assert metadata == {
         "name": "digits",
         "versions": ["0123456789ab"],
@@ -24,7 +24,7 @@ def test_metadata():
             {"name": "labels", "datatype": "BYTES", "shape": [-1]},
         ],
     }
-    server = server_metadata().model_dump(mode="json")
+    server = server_metadata("binary_tensor_data", "classification").model_dump(mode="json")
     assert server["extensions"] == ["binary_tensor_data", "classification"]
     assert server.keys() == {"name", "version", "extensions"}
 
