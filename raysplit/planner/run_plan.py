@@ -61,7 +61,7 @@ class RunPlan:
         decisions = foresee(config.schedule, self.context())
         lines += [self._format_level(level, decisions) for level in config.levels()]
         lines.append(self._format_traffic(decisions))
-        minutes = self.step_seconds * self.steps * config.train.epochs / 60
+        minutes = self.step_seconds * self.steps * self._count_epochs(decisions) / 60
         lines.append(f"time     about {minutes:,.1f} min of compute on this machine, without the link")
         return "\n".join(lines)
 
@@ -86,6 +86,16 @@ class RunPlan:
         shape, channel_dim, classes = self.halves.code_shape, self.halves.cut.channel_dim, len(self.facts.classes)
         epochs = (epoch_bytes(self.config, one, shape, channel_dim, classes, self.steps) for one in decisions)
         return sum(epoch.up + epoch.down for epoch in epochs)
+
+    def _count_epochs(self, decisions: Sequence[Decision] | None) -> float:
+        """Return the run's epochs, those in which one half rests counted by the other's share of the operations."""
+        if decisions is None:
+            return self.config.train.epochs
+        passes = 1 if self.config.train.device_half == "frozen" else 3  # a backward pass is two forward passes' work
+        device, server = passes * self.profile.device_gflops, 3 * self.profile.server_gflops
+        share = server / (device + server or 1.0)
+        shares: dict[Mode, float] = {"cached": share, "alone": 1 - share}
+        return sum(shares.get(one.mode, 1.0) for one in decisions)
 
     def _step_bytes(self, level: Level, shape: Sequence[int]) -> StepBytes:
         return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))

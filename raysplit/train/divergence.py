@@ -43,7 +43,10 @@ train.lr below 0.05
 
 def diverged(config: TrainConfig, where: str, reason: DivergenceError) -> DivergenceError:
     """Return the error for a training that diverges somewhere, with its remedy."""
-    return DivergenceError(f"training has diverged in {where}: {reason}; begin again with train.lr below {config.lr:g}")
+    own = f" and train.device_lr below {config.device_lr:g}" if config.device_lr else ""
+    return DivergenceError(
+        f"training has diverged in {where}: {reason}; begin again with train.lr below {config.lr:g}{own}"
+    )
 
 
 def require_finite_loss(loss: float) -> None:

@@ -175,6 +175,16 @@ def test_the_plan_knows_that_nothing_comes_down_and_codes_cross_once(kind, monke
     assert "trained  0 of 48 parameters on the device, 591 of 591 parameters on the server at lr 0.05" in text
 
 
+def test_the_plan_expects_less_work_of_epochs_from_the_cache(monkeypatch):
+    monkeypatch.setattr("raysplit.planner.run_plan._time_step", lambda *_: 60.0)
+    cached, sent = (make_run_plan(frozen(SCHEDULES["fixed"], augment)) for augment in ("none", "crop"))
+    server = 3 * cached.profile.server_gflops
+    share = server / (cached.profile.device_gflops + server)
+    assert 0 < share < 1
+    assert f"time     about {4 * sent.steps:,.1f} min" in str(sent)
+    assert f"time     about {(1 + 3 * share) * cached.steps:,.1f} min" in str(cached)
+
+
 @pytest.mark.parametrize("kind", ["plateau", "link_aware"])
 def test_the_bound_of_what_measurements_decide_has_no_gradients(kind, monkeypatch):
     monkeypatch.setattr("raysplit.planner.run_plan._time_step", lambda *_: 0.0)

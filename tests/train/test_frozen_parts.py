@@ -8,7 +8,7 @@ from torch import nn
 
 from raysplit import recipe
 from raysplit.config import BottleneckConfig, DataConfig, Fixed, LocalLoss, SplitConfig, TrainConfig
-from raysplit.errors import ConfigError
+from raysplit.errors import ConfigError, DivergenceError
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 
@@ -121,6 +121,11 @@ def test_patterns_that_yaml_takes_for_aliases(value):
 def test_a_device_half_that_is_frozen_by_names_is_told_of_the_cheaper_way(caplog):
     train(make_config(freeze=["[01].*"]))
     assert "set train.device_half=frozen, and none come down" in caplog.text
+
+
+def test_a_rate_that_is_too_high_is_named_for_both_halves():
+    with pytest.raises(DivergenceError, match=r"begin again with train.lr below 0.05 and train.device_lr below 1e\+30"):
+        train(make_config(device_lr=1e30, lr_schedule="constant"))
 
 
 @pytest.mark.parametrize("bottleneck", [None, BottleneckConfig()])
