@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 WIDTHS = (400, 1200)
 """Of a phone and of a desk, in CSS pixels."""
+_FAULTS = Path(__file__).with_name("page_faults.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +29,49 @@ def browser():
 
 @contextmanager
 def opened(browser, asgi, script: str = ""):
-    """Serve an application, open its page, and close both; an error in the page's script fails the test."""
-    with listening(asgi) as url:
-        page, errors = browser.new_page(), []
-        page.on("pageerror", lambda error: errors.append(error))
+    """Serve an application, open its page, and close both; the page is watched as `watched` does."""
+    with listening(asgi) as url, watched(browser, f"{url}/") as page:
         page.add_init_script(script)
         page.goto(f"{url}/")
-        try:
-            yield page
-            assert not errors
-        finally:
-            page.close()
+        yield page
+
+
+@contextmanager
+def watched(browser, host: str):
+    """Open an empty page; an error in its script or on its console fails the test, and so does a request elsewhere.
+
+    The console may say that the page's own server refused a request: the page tells its reader.
+    """
+    page, faults = browser.new_page(), []
+
+    def asked(request):
+        if not request.url.startswith((host, "data:", "blob:")):
+            faults.append(request.url)
+
+    def said(message):
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            faults.append(message.text)
+
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", said)
+    page.on("request", asked)
+    try:
+        yield page
+        assert not faults
+    finally:
+        page.close()
 
 
 def assert_fits(page, name: str) -> None:
-    """Fail if a page is wider than a window; keep a picture of it where `RAYSPLIT_SCREENSHOT` says."""
+    """Fail if a page is wider than a window, cut off, pale or without names for what it shows, at each of WIDTHS.
+
+    Text is checked against light and dark grounds. A picture is kept where `RAYSPLIT_SCREENSHOT` says.
+    """
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
         if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
             page.screenshot(path=f"{path}-{name}-{width}.png", full_page=True)
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            faults = page.evaluate(_FAULTS)
+            assert not faults, (name, width, scheme, faults)

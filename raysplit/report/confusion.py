@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from raysplit.report.plots import INK, WIDTH, new_figure, plain
+from raysplit.report.axes import INK
+from raysplit.report.plots import WIDTH, new_figure, plain
 
 _MAX_NUMBERED, _MAX_NAMED = 12, 30
 """Largest numbers of classes with a number in each cell, and with names on the axes."""

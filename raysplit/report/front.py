@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from raysplit.records.trial import TrialRecord
-from raysplit.report.plots import INK
+from raysplit.report.axes import INK, draw_grid
 
 _GREY, _BLUE, _RED = "0.72", "#0072B2", "#D55E00"
 _NUMBER = "number"
@@ -59,9 +59,7 @@ def _draw_panel(axes: Axes, trials: Sequence[TrialRecord], first: str, name: str
             axes.annotate(str(trial.number), at, (5, 5), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlabel(_label(name), color=INK)
     axes.set_ylabel(_label(first), color=INK)
-    axes.grid(color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    draw_grid(axes)
 
 
 def _value(trial: TrialRecord, name: str) -> float:

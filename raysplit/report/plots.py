@@ -13,17 +13,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy import linspace
 
 from raysplit.folders.reader import RunRecord, labels
 from raysplit.report.annotations import annotate, move_apart
+from raysplit.report.axes import INK, format_thousands, set_log_axis, set_percent_axis, set_row_axis
 from raysplit.report.seeds import count_runs
 from raysplit.utils.text_table import megabytes, number, percent, times
 
 WIDTH, DPI = 6.4, 180
 """In inches, and dots per inch; text stays readable when a phone shrinks the image."""
-INK, _FAINT, _GRID = "#222222", "#666666", "#dddddd"
+_FAINT = "#666666"
 # The palette of Okabe and Ito, with gray in place of yellow, which is hard to see on white.
 _RUN_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
 # One fewer than colors, so that 56 runs look different.
@@ -38,7 +39,7 @@ def plot_accuracy_by_traffic(runs: Sequence[RunRecord]) -> Figure:
     figure, ax, legend = _new_panels("Accuracy against training traffic", runs, 3.2, 0.23 * (len(runs) + 1))
     ends = []
     for run, name, color, marker in _assign_styles(runs):
-        x = [_on_log_axis(size / 1e6) for size in run.traffic]
+        x = [size / 1e6 for size in run.traffic]
         _draw_curve(ax, x, run, color, marker)
         for _, start, _ in run.phases[1:]:
             _draw_level_mark(ax, x[start], 100 * run.epochs[start].val_accuracy, color)
@@ -54,15 +55,14 @@ def plot_accuracy_by_traffic(runs: Sequence[RunRecord]) -> Figure:
         at: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "ha": "center"}
         ax.annotate(text, (size / 1e6, 1), (0, 4 + 12 * i), fontsize=9, color=_FAINT, **at)
     points = [size / 1e6 for size in uploads] + [size / 1e6 for run in runs for size in run.traffic]
-    _set_log_axis(ax, points, margin=1.8)
+    set_log_axis(ax, points, margin=1.8)
     ax.set_xlabel("cumulative training traffic, both directions (MB, log scale)", color=INK)
-    _set_percent_axis(ax, "validation accuracy (%), ★ test")
-    _draw_legend(legend, ends, empty_rows=1)
-    _draw_level_mark(legend, 0.02, len(ends), _FAINT)
-    explained = "first epoch at a new level"
-    if any(run.traffic[0] == 0 for run in runs):
-        explained += "; epochs before anything crosses are not shown"
-    legend.text(0.055, len(ends), explained, va="center", fontsize=9, color=_FAINT)
+    set_percent_axis(ax, "validation accuracy (%), ★ test")
+    has_marks = any(len(run.phases) > 1 for run in runs)
+    _draw_legend(legend, ends, empty_rows=int(has_marks))
+    if has_marks:
+        _draw_level_mark(legend, 0.02, len(ends), _FAINT)
+        legend.text(0.055, len(ends), "first epoch at a new level", va="center", fontsize=9, color=_FAINT)
     return figure
 
 
@@ -71,21 +71,17 @@ def plot_families(runs: Sequence[RunRecord]) -> Figure:
     figure, ax, legend = _new_panels("Families: accuracy against bytes per image", runs, 3.2, 0.23 * len(runs))
     ends, texts = [], []
     for run, name, color, marker in _assign_styles(runs):
-        x = [_on_log_axis(level.bytes_per_sample) for level in run.levels]
+        x = [level.bytes_per_sample for level in run.levels]
         y = [100 * level.test_accuracy for level in run.levels]
         ax.plot(x, y, color=color, marker=marker, markersize=8, markeredgecolor="white", linewidth=1.2, zorder=3)
         for level, point in zip(run.levels, zip(x, y, strict=True), strict=True):
-            if all(map(math.isfinite, point)):
+            if math.isfinite(point[1]):
                 texts.append(annotate(ax, plain(level.level), point, color))
         ends.append((name, color, marker, _compare_levels(run)))
-    _set_log_axis(ax, [level.bytes_per_sample for run in runs for level in run.levels], margin=2.5)
+    set_log_axis(ax, [level.bytes_per_sample for run in runs for level in run.levels], margin=2.5)
     ax.set_xlabel("training traffic per image, both directions (bytes, log scale)", color=INK)
     ax.margins(y=0.2)
-    low, high = ax.get_ylim()
-    # At least four points high, so that differences of a tenth of a point, which are noise, look small.
-    padding = max(0.0, 4 - (high - low)) / 2
-    ax.set_ylim(low - padding, high + padding)
-    _set_percent_axis(ax, "test accuracy (%)")
+    set_percent_axis(ax, "test accuracy (%)")
     _draw_legend(legend, ends)
     move_apart(figure, ax, texts)
     return figure
@@ -122,8 +118,8 @@ def plot_accuracy_by_epoch(runs: Sequence[RunRecord]) -> Figure:
     ax.set_xlim(0.5, longest + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
     ax.tick_params(labelbottom=False)
-    _set_percent_axis(ax, "validation accuracy (%), ★ test")
-    _set_row_axis(strip, len(runs))
+    set_percent_axis(ax, "validation accuracy (%), ★ test")
+    set_row_axis(strip, len(runs))
     strip.set_xlabel("epoch", color=INK)
     _move_to_legend(figure, strip, bands, fills)
     return figure
@@ -151,17 +147,12 @@ def plot_time(runs: Sequence[RunRecord]) -> Figure:
         ax.annotate(f"{number(left)} s{progress}", (left, row), (5, 0), fontsize=9, color=INK, **at)
         _label_row(ax, row, name)
     ax.set_xlim(0, 1.32 * longest)
-    _set_row_axis(ax, len(runs))
-    ax.xaxis.set_major_formatter(_format_thousands)
+    set_row_axis(ax, len(runs))
+    ax.xaxis.set_major_formatter(format_thousands)
     ax.set_xlabel("seconds of training and validation", color=INK)
     handles = [Patch(color=color, label=part) for part, color in _TIME_COLORS.items()]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=10, handlelength=1)
     return figure
-
-
-def _on_log_axis(value: float) -> float:
-    """Return a value, or NaN, which is not drawn, for one that a log axis cannot show."""
-    return value if value > 0 else math.nan
 
 
 def _or_zero(value: float) -> float:
@@ -183,10 +174,6 @@ def png(figure: Figure) -> bytes:
 
 
 _CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "color": "black"}
-
-
-def _format_thousands(x: float, _: float) -> str:
-    return f"{x:,.10g}"
 
 
 def new_figure(title: str, height: float) -> Figure:
@@ -239,30 +226,6 @@ def _draw_star(ax: Axes, x: float, accuracy: float, color: str) -> None:
 
 def _draw_level_mark(ax: Axes, x: float, y: float, color: str) -> None:
     ax.plot(x, y, "D", markersize=8, markerfacecolor="white", markeredgecolor=color, markeredgewidth=1.8, zorder=4)
-
-
-def _set_log_axis(ax: Axes, points: Sequence[float], margin: float) -> None:
-    """Give the x axis a log scale over the positive points, with a factor `margin` on either side."""
-    positive = [point for point in points if point > 0] or [1.0]
-    low, high = min(positive) / margin, max(positive) * margin
-    ax.set_xscale("log")
-    ax.set_xlim(low, high)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 3e3 else (1,)))
-    ax.xaxis.set_major_formatter(_format_thousands)
-    ax.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _set_percent_axis(ax: Axes, label: str) -> None:
-    ax.set_ylim(top=min(ax.get_ylim()[1], 101))
-    ax.set_ylabel(label, color=INK)
-    ax.grid(color=_GRID, linewidth=0.8)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _set_row_axis(ax: Axes, count: int) -> None:
-    ax.set_ylim(count - 0.6, -0.75)
-    ax.set_yticks([])
-    ax.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _label_row(ax: Axes, row: int, name: str, color: str = INK, marker: str = "") -> None:

@@ -49,10 +49,20 @@ def test_nothing_crosses_at_first(epochs):
     run = make_run("freeze_and_cache", local_loss=True, epochs=max(2, epochs), ended=epochs > 1)
     run = replace(run, epochs=run.epochs[:epochs])
     figure = plot_accuracy_by_traffic([run])
-    assert any("before anything crosses" in text.get_text() for text in figure.axes[1].texts)
-    curve = figure.axes[0].lines[0].get_xdata()
-    assert math.isnan(curve[0]) and all(x > 0 for x in curve if not math.isnan(x))
     png(figure)
+    ax = figure.axes[0]
+    curve = ax.lines[0].get_xdata()
+    assert curve[0] == 0 and list(curve) == [size / 1e6 for size in run.traffic]
+    assert ax.get_xscale() == "symlog" and ax.get_xticks()[0] == 0 and ax.get_xticklabels()[0].get_text() == "0"
+    left, right = (ax.transData.transform((x, 0))[0] for x in (0, 0.9 * ax.get_xlim()[1]))
+    assert ax.bbox.x0 < left < right <= ax.bbox.x1
+
+
+@pytest.mark.parametrize("plot", [plot_accuracy_by_traffic, plot_accuracy_by_epoch])
+def test_little_noise_looks_little(plot):
+    flat = with_epochs(make_run("plateau"), val_accuracy=0.995)
+    low, high = plot([flat]).axes[0].get_ylim()
+    assert 3.5 < high - low < 5 and low < 98.5 and high <= 101
 
 
 def test_nothing_ever_crosses(tmp_path, capsys):
@@ -63,7 +73,8 @@ def test_nothing_ever_crosses(tmp_path, capsys):
     assert main(["report", write(silent, tmp_path / "run"), "-o", str(tmp_path / "r.html")]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("digits_prune"))
     assert row.split()[2:6] == ["0", "0", "–", "–"]
-    assert "nothing crosses" in [text.get_text() for text in plot_families([silent]).axes[1].texts][1]
+    ax, legend = plot_families([silent]).axes
+    assert "nothing crosses" in legend.texts[1].get_text() and len(ax.texts) == 2 and not any(ax.lines[0].get_xdata())
 
 
 @pytest.mark.parametrize("value", [math.nan, None])
