@@ -63,14 +63,19 @@ def watched(browser, host: str):
 
 
 def assert_fits(page, name: str) -> None:
-    """Fail if a page is wider than a window, cut off, pale or without names for what it shows, at each of WIDTHS.
-
-    Text is checked against light and dark grounds. A picture is kept where `RAYSPLIT_SCREENSHOT` says.
-    """
+    """Fail if a page is wider than a window; keep a picture of it where `RAYSPLIT_SCREENSHOT` says."""
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
         if path := os.environ.get("RAYSPLIT_SCREENSHOT"):
             page.screenshot(path=f"{path}-{name}-{width}.png", full_page=True)
+
+
+def assert_readable(page, name: str) -> None:
+    """Fail if a page does not fit, is cut off or pale, or shows what has no name, on light and on dark ground."""
+    assert_fits(page, name)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
             faults = page.evaluate(_FAULTS)

@@ -8,7 +8,7 @@ import pytest
 
 from raysplit.planner.render import format_page
 from raysplit.report import write_ensemble_report, write_report
-from tests.browser import assert_fits, browser, needs_chromium, watched
+from tests.browser import assert_readable, browser, needs_chromium, watched
 from tests.planner.test_static_plan import make_plan
 from tests.report.builds import build_record
 from tests.report.schedules import SCHEDULES, make_run, write
@@ -55,13 +55,13 @@ def test_a_page_fits_and_can_be_read(make, browser, tmp_path):
     with watched(browser, file) as page:
         page.goto(file)
         page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
-        assert_fits(page, make.__name__)
+        assert_readable(page, make.__name__)
 
 
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
-        ('<div style="width: 1300px">wide</div>', "wider than 400 px"),
+        ('<div style="width: 1300px">wide</div>', "400"),
         ('<div style="position: absolute; left: -40px">hidden</div>', "beyond the edge"),
         ('<div style="width: 40px; overflow: hidden; white-space: nowrap">a long sentence</div>', "cut off"),
         ('<p style="color: #999">pale</p>', "contrast 2.85"),
@@ -78,7 +78,7 @@ def test_faults_of_a_page_are_found(body, fault, browser, tmp_path):
     with watched(browser, file) as page:
         page.goto(file)
         with pytest.raises(AssertionError, match=fault):
-            assert_fits(page, "fault")
+            assert_readable(page, "fault")
 
 
 @pytest.mark.parametrize(

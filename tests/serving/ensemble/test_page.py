@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser import assert_fits, browser, needs_chromium, opened, playwright
+from tests.browser import assert_readable, browser, needs_chromium, opened, playwright
 from tests.serving.apps import App
 
 _RECORDER = """
@@ -58,14 +58,14 @@ def test_a_picked_image_is_answered(browser, bundle, photo):
         times = page.locator("#times tr").all_inner_texts()
         assert len(times) == 3 and all(" ms" in line for line in times)
         assert page.is_hidden("#degraded") and page.is_hidden("#error") and page.is_visible("#preview")
-        assert_fits(page, "ensemble-answer")
+        assert_readable(page, "ensemble-answer")
         playwright.expect(page.locator("#traffic")).to_contain_text("1 requests")
 
 
 def test_the_empty_page_says_what_to_drop(browser, bundle):
     with opened(browser, App(bundle).asgi, _RECORDER) as page:
         assert "8 × 8 pixels" in page.inner_text("#expected")
-        assert_fits(page, "ensemble")
+        assert_readable(page, "ensemble")
 
 
 def test_a_dropped_image_is_answered(browser, bundle):

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 from raysplit.serving.args import Limits, SplitArgs
 from raysplit.serving.split.routes import SplitRoutes
 from raysplit.serving.split.server_halves import ServerHalves
-from tests.browser import assert_fits, browser, needs_chromium, opened, playwright
+from tests.browser import assert_readable, browser, needs_chromium, opened, playwright
 
 __all__ = ["browser"]
 pytestmark = needs_chromium
@@ -31,7 +31,7 @@ def test_the_page_describes_the_family_and_how_to_ask_it(browser, family):
         assert command == f"raysplit device FAMILY photo.jpg \\\n  --url {page.url.rstrip('/')}"
         playwright.expect(page.locator("#traffic")).to_contain_text("0 requests")
         assert page.is_hidden("#error") and page.is_hidden("#key-prompt")
-        assert_fits(page, "split")
+        assert_readable(page, "split")
         page.set_viewport_size({"width": 400, "height": 800})
         assert page.evaluate("(table => table.scrollWidth - table.clientWidth)(document.querySelector('.wide'))") == 0
 
@@ -45,7 +45,7 @@ def test_details_are_shown_to_who_has_the_key(browser, family, monkeypatch):
         page.wait_for_selector("#key", state="visible")
         playwright.expect(page.locator("#error")).to_contain_text("401: ")
         assert page.is_hidden("#family") and "--key-env NAME" in page.inner_text("#command")
-        assert_fits(page, "split-key")
+        assert_readable(page, "split-key")
         page.fill("#key", "sesame")
         page.locator("#key").blur()
         page.wait_for_selector("#family", state="visible")
