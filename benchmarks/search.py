@@ -44,7 +44,6 @@ from raysplit.search.space import Space
 from raysplit.search.split_trial import SharedStage, find_shared_stage
 from raysplit.search.state import NoTrial, SearchState
 from raysplit.search.trial import run_trial
-from raysplit.utils.storage import Folder
 
 SPACE = str(Path(__file__).with_name("search_space.py"))
 CONCURRENT = 2
@@ -120,7 +119,7 @@ def search_exhaustively(search: SearchConfig, work: Path) -> Table:
         file = work / f"{number:03}.json"
         if not file.is_file():
             with tempfile.TemporaryDirectory() as folder:
-                rows = [report.to_row() for report in run_trial(search, config, Folder.at(folder))]
+                rows = [report.to_row() for report in run_trial(search, number, config, SearchDir.at(folder))]
             file.write_text(json.dumps({"config": key, "reports": rows}))
             print(f"point {number + 1} of {len(configs)}: {rows[-1]['accuracy']:.3f}", flush=True)
         saved = json.loads(file.read_text())

@@ -4,9 +4,10 @@
     python jobs/search.py --space tune_spaces.ensemble --recipe mnist5k_vit_n3 --objectives accuracy,mib --trials 6
     python jobs/search.py --resume DIR
 
-A stopped search resumes after the trials that had ended. Trials are compared on the validation split; the recipe at the
-front's knee is trained once more on Ray, unless --no-confirm. The last line is a JSON object: search (its folder),
-trials, finished, stopped, failed, refused (infeasible points), epochs (that were trained), front, knee, confirmed.
+A stopped search resumes after the trials that had ended. Trials are compared on the validation split; each on the front
+leaves its network, which is served as it is. The recipe at the front's knee is trained once more on Ray, unless
+--no-confirm. The last line is a JSON object: search (its folder), trials, finished, stopped, failed, refused
+(infeasible points), epochs (that were trained), front (recipe, network, objectives), knee, confirmed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import ray
 
-    from raysplit.search.results import find_front, format_front, format_trial
+    from raysplit.search.results import find_front, format_commands, format_front, format_trial
     from raysplit.search.run import run_search
     from raysplit.utils.interrupts import Interrupts
     from raysplit.utils.progress import show_progress
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         front = find_front(trials, search)
         print(format_front(front, search))
         print(f"knee: trial {front.knee.number}, {front.reason}")
+        print(format_commands(front, search, folder))
         try:
             confirmed = None if args.no_confirm else _confirm(front.knee, search, folder)
         except KeyboardInterrupt:
@@ -80,7 +82,11 @@ def main(argv: list[str] | None = None) -> None:
         "refused": len(refused),
         "epochs": sum(trial.trained for trial in trials),
         "front": [
-            {"recipe": folder.recipe_file(trial), **{name: trial.objectives[name] for name in search.objectives}}
+            {
+                "recipe": folder.recipe_file(trial),
+                "network": folder.network(trial),
+                **{name: trial.objectives[name] for name in search.objectives},
+            }
             for trial in front.trials
         ],
         "knee": folder.recipe_file(front.knee),

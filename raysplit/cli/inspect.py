@@ -55,7 +55,8 @@ def family_to_json(family: Family) -> dict[str, Any]:
     """Return a family's manifest as JSON data, with `kind` and `id`."""
     from raysplit.train.family import KIND
 
-    return {"kind": KIND, "id": family.id} | family.manifest.model_dump(mode="json")
+    code = {"code": list(family.code)} if family.code else {}
+    return {"kind": KIND, "id": family.id} | code | family.manifest.model_dump(mode="json")
 
 
 def format_family(family: Family) -> str:
@@ -63,6 +64,8 @@ def format_family(family: Family) -> str:
     manifest = family.manifest
     facts = _common_facts(family.id, manifest.classes, manifest.shape)
     facts |= {"cut": manifest.cut, "crosses": "×".join(map(str, manifest.code_shape))}
+    if family.code:
+        facts["code"] = f"{', '.join(family.code)} (runs when the network is loaded)"
     table = align_table(_LEVELS, [_level_cells(level) for level in family.levels], 2)
     return "\n".join(["family", *_format_facts(facts), "", table])
 

@@ -18,12 +18,14 @@ from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, Prune, SplitConfig, describe, loads
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.shared_levels import SharedLevels
+from raysplit.folders.search_dir import NETWORKS, SEARCH
 from raysplit.records.family import FamilyLevel, FamilyManifest
 from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan
 from raysplit.train.family import FOLDER, KIND
 from raysplit.train.half_modules import DeviceHalf, ServerHalf
 from raysplit.train.halves import build_device_half, build_server_half
+from raysplit.train.user_files import CODEC_FILE, MODEL_FILE, use_copies
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle
 from raysplit.utils.storage import Folder
 
@@ -48,12 +50,17 @@ def require_prune_schedule(config: SplitConfig) -> Prune:
 def find_family(location: str) -> str:
     """Return where the family is at a path or URI: a family, or a run that has written its own.
 
-    Raises BundleError for a run that has none.
+    Raises BundleError for a run that has none, and for a search, which has several.
 
     >>> find_family("family")
     'family'
     """
     folder = Folder.at(location)
+    if folder.has(SEARCH):
+        networks = [posixpath.join(location, NETWORKS, name) for name in Folder.at(f"{location}/{NETWORKS}").names()]
+        raise BundleError(
+            f"'{location}' is a search; name a point of its front: {', '.join(networks) or 'it has none'}"
+        )
     if folder.has(MANIFEST) or not folder.has("config.json"):
         return location
     inner = posixpath.join(location, FOLDER)
@@ -130,12 +137,18 @@ class Family:
     def __init__(self, bundle: Bundle, manifest: FamilyManifest, config: SplitConfig):
         self.manifest, self.config = manifest, config
         self._bundle = bundle
-        self._ended = config.replaced(schedule=_KeptLevels(manifest))
+        copies = {name: bundle.path(name) for name in self.code}
+        self._ended = use_copies(config.replaced(schedule=_KeptLevels(manifest)), copies)
 
     @property
     def id(self) -> str:
         """sha256 of the canonical manifest, in hex."""
         return self._bundle.id
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The user's own files in the bundle, which run when a half or a codec is built."""
+        return tuple(name for name in (MODEL_FILE, CODEC_FILE) if name in self._bundle.files)
 
     @property
     def levels(self) -> tuple[FamilyLevel, ...]:
@@ -163,7 +176,7 @@ class Family:
 
     def codec(self, level: str) -> Codec:
         """Return the codec for activations at a level."""
-        return build_codec(self.config.codec, self.level(level), "up", self.manifest.channel_dim)
+        return build_codec(self._ended.codec, self.level(level), "up", self.manifest.channel_dim)
 
     def level(self, level: str) -> Level:
         """Return a level of the family, given as it prints; BundleError for one that is not in the family."""

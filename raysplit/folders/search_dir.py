@@ -1,13 +1,13 @@
 """A search's folder: what was searched for, every trial as it ended, and the results.
 
-search.json  trials/N.json  trials.parquet  refused.json  front.png  recipes/N.json  states/  base/  tune/
+search.json  trials/N.json  trials.parquet  refused.json  front.png  recipes/N.json  front/N/  states/  base/  tune/
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,12 +17,13 @@ from pydantic import RootModel, ValidationError
 from raysplit.config.search import SearchConfig
 from raysplit.errors import ConfigError
 from raysplit.records.trial import RefusedPoint, TrialRecord
+from raysplit.utils.bundle import MANIFEST
 from raysplit.utils.frozen import describe
 from raysplit.utils.settings import loads
 from raysplit.utils.storage import Folder
 
 SEARCH, TRIALS, TABLE = "search.json", "trials", "trials.parquet"
-REFUSED, PICTURE, RECIPES = "refused.json", "front.png", "recipes"
+REFUSED, PICTURE, RECIPES, NETWORKS = "refused.json", "front.png", "recipes", "front"
 
 
 class _RefusedPoints(RootModel[tuple[RefusedPoint, ...]]):
@@ -68,6 +69,29 @@ class SearchDir(Folder):
             self.delete(RECIPES)
         for trial in trials:
             self.write(f"{RECIPES}/{trial.number:04}.json", trial.recipe.encode())
+
+    def network(self, trial: TrialRecord) -> str | None:
+        """Return the location of the bundle of a trial on the front; None where a search of old kept none."""
+        name = f"{NETWORKS}/{trial.number:04}"
+        return f"{self.location}/{name}" if self.has(f"{name}/{MANIFEST}") else None
+
+    def network_bytes(self) -> int:
+        """Return the bytes of all bundles of trials."""
+        return self.size(NETWORKS)
+
+    def clear_network(self, number: int) -> str:
+        """Return where a trial's bundle belongs; what is there is deleted."""
+        name = f"{NETWORKS}/{number:04}"
+        if self.has(name):
+            self.delete(name)
+        return f"{self.location}/{name}"
+
+    def drop_networks(self, kept: Collection[int], ended: Collection[int] | None = None) -> None:
+        """Delete the bundles of all trials but those in `kept`; with `ended`, only of these."""
+        for name in Folder.at(f"{self.location}/{NETWORKS}").names():
+            number = int(name)
+            if number not in kept and (ended is None or number in ended):
+                self.delete(f"{NETWORKS}/{name}")
 
     def write_table(self, trials: Sequence[TrialRecord], objectives: Sequence[str]) -> None:
         """Write `trials.parquet`: a row for each trial, with the point's keys as columns `point.KEY` of text."""

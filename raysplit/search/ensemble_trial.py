@@ -13,11 +13,15 @@ from raysplit.config.search import SearchConfig
 from raysplit.data import read_facts
 from raysplit.ensemble.base_classifier import train_base
 from raysplit.ensemble.build import build_ensemble
+from raysplit.ensemble.bundle import KIND
 from raysplit.ensemble.check import check_build
 from raysplit.ensemble.context import open_build
 from raysplit.folders.build_dir import BASE_NORMALIZATION, BASE_RECORD, BASE_WEIGHTS, BuildDir
+from raysplit.folders.search_dir import SearchDir
 from raysplit.hardware.machine import Machine
 from raysplit.records.trial import TrialReport
+from raysplit.search.pareto import joins_front
+from raysplit.utils.bundle import copy_bundle
 from raysplit.utils.storage import Folder
 
 BASE = "base"
@@ -61,8 +65,11 @@ def open_shared_base(config: EnsembleConfig, folder: Folder) -> Folder:
     return Folder.at(f"{folder.location}/{BASE}/{hashlib.sha256(text.encode()).hexdigest()[:16]}")
 
 
-def run_ensemble_trial(search: SearchConfig, config: EnsembleConfig, folder: Folder) -> TrialReport:
-    """Build an ensemble in a temporary folder and report once; `folder` is the search's."""
+def run_ensemble_trial(search: SearchConfig, number: int, config: EnsembleConfig, folder: SearchDir) -> TrialReport:
+    """Build an ensemble in a temporary folder and report once.
+
+    `folder` is the search's, where a trial on the front leaves its bundle.
+    """
     with tempfile.TemporaryDirectory() as path:
         build = BuildDir.at(path)
         if config.base.weights is None:
@@ -72,9 +79,17 @@ def run_ensemble_trial(search: SearchConfig, config: EnsembleConfig, folder: Fol
             _copy_missing((BASE_NORMALIZATION, BASE_RECORD, BASE_WEIGHTS), build, shared)
         else:
             summary = build_ensemble(config, path)
-        fusion_epochs, plan = build.fusion_record().epochs, build.plan()
+        report = _report(search, config, build, summary.bytes_per_sample)
+        if joins_front(search, folder, report):
+            copy_bundle(summary.bundle, KIND, folder.clear_network(number))
+    return report
+
+
+def _report(search: SearchConfig, config: EnsembleConfig, build: BuildDir, size: int) -> TrialReport:
+    """Return what a build has reached; `size` is that of the features of an image, in bytes."""
+    fusion_epochs, plan = build.fusion_record().epochs, build.plan()
     assert plan is not None
-    submodels, size, epochs = plan.submodels, summary.bytes_per_sample, count_submodel_epochs(config)
+    epochs = count_submodel_epochs(config)
     return TrialReport(
         epoch=epochs,
         trained=epochs,
@@ -82,8 +97,8 @@ def run_ensemble_trial(search: SearchConfig, config: EnsembleConfig, folder: Fol
         objectives={
             "accuracy": max(epoch.val_accuracy for epoch in fusion_epochs),
             "bytes": size,
-            "seconds": _slowest_s(submodels, search.device) + search.link.call_s(size),
-            "mib": _largest_mib(submodels),
+            "seconds": _slowest_s(plan.submodels, search.device) + search.link.call_s(size),
+            "mib": _largest_mib(plan.submodels),
         },
     )
 

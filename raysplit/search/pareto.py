@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raysplit.config.search import Objectives
+from raysplit.config.search import Objectives, SearchConfig
 from raysplit.errors import ConfigError
+from raysplit.folders.search_dir import SearchDir
+from raysplit.records.trial import TrialReport
 
 Array = npt.NDArray[np.float64]
 
@@ -49,6 +51,12 @@ def pareto_front(trials: Sequence[Mapping[str, Any]], objectives: Objectives) ->
         if np.isfinite(row).all() and not any((costs[other] <= row).all() for other in front):
             front.append(int(index))
     return front
+
+
+def joins_front(search: SearchConfig, folder: SearchDir, report: TrialReport) -> bool:
+    """Return whether no finished trial in a search's folder is as good as one with this last report."""
+    finished = [trial.objectives for trial in folder.trials() if trial.state == "finished"]
+    return len(finished) in pareto_front([*finished, report.objectives], search.directions)
 
 
 def hypervolume(trials: Sequence[Mapping[str, Any]], objectives: Objectives, worst: Mapping[str, float]) -> float:

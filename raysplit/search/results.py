@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raysplit.config import SplitConfig
 from raysplit.config.search import SearchConfig
-from raysplit.folders.search_dir import SearchDir
+from raysplit.folders.search_dir import NETWORKS, SearchDir
 from raysplit.records.trial import RefusedPoint, TrialRecord
 from raysplit.report.front import plot_front
 from raysplit.search.pareto import knee_point, pareto_front
@@ -37,7 +38,7 @@ def find_front(trials: Sequence[TrialRecord], search: SearchConfig) -> FrontResu
 def write_results(folder: SearchDir, refused: Sequence[RefusedPoint] = ()) -> FrontResult:
     """Write table, picture, recipes and refused points in place of older ones, and return the front.
 
-    Raises ConfigError if no trial has finished.
+    The networks of trials that are not on it are deleted. Raises ConfigError if no trial has finished.
     """
     search, trials = folder.config(), folder.trials()
     front = find_front(trials, search)
@@ -45,6 +46,7 @@ def write_results(folder: SearchDir, refused: Sequence[RefusedPoint] = ()) -> Fr
     folder.write_refused(refused)
     folder.write_recipes(front.trials)
     numbers = {trial.number for trial in front.trials}
+    folder.drop_networks(numbers)
     folder.write_picture(plot_front(trials, search.directions, numbers, front.knee.number))
     return front
 
@@ -72,6 +74,21 @@ def format_front(front: FrontResult, search: SearchConfig) -> str:
         for trial in front.trials
     ]
     return align_table(header, rows, 1 + len(keys))
+
+
+def format_commands(front: FrontResult, search: SearchConfig, folder: SearchDir) -> str:
+    """Return the command that serves each network on a front, and what the networks take on disk, as text."""
+    split = isinstance(search.recipe, SplitConfig)
+    builder = "raysplit.serving.split:build family" if split else "raysplit.serving.ensemble:build bundle"
+    lines = []
+    for trial in front.trials:
+        recipe, network = folder.recipe_file(trial), folder.network(trial)
+        job = f"python jobs/{'train_split' if split else 'build_ensemble'}.py --recipe {recipe}"
+        lines.append(job if network is None else f"serve run {builder}={network}")
+    verbs = "inspect, predict, export, device" if split else "inspect, predict"
+    size = number(folder.network_bytes() / 2**20)
+    title = f"{NETWORKS}/ has their networks, {size} MiB, for serve run and raysplit {verbs}:"
+    return "\n  ".join([title, *lines])
 
 
 def _format_objective(name: str, value: float) -> str:

@@ -7,24 +7,28 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from tempfile import TemporaryDirectory
 
 from raysplit.compress.bottleneck import code_shape
 from raysplit.config import Prune, SplitConfig
 from raysplit.config.search import SearchConfig
 from raysplit.data import read_facts
+from raysplit.folders.run_dir import RunDir
+from raysplit.folders.search_dir import SearchDir
 from raysplit.hardware.link import MicroBatchCost, train_seconds
 from raysplit.hardware.platform import Platform
 from raysplit.planner.static_plan import plan_cut
 from raysplit.records.epoch import EpochRecord, total_traffic
 from raysplit.records.trial import TrialReport
 from raysplit.schedules import foresee, phase_starts
+from raysplit.search.pareto import joins_front
 from raysplit.split import CutProfile
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.costs import epoch_bytes, run_context
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
+from raysplit.train.run import write_end, write_ended_level, write_start
 from raysplit.train.start import without_start
-from raysplit.utils.storage import Folder
 
 STATES = "states"
 
@@ -60,19 +64,30 @@ def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float
     return {"bytes": traffic, "seconds": seconds, "image_bytes": plan.row.bytes_up, "answer_s": plan.row.total_s}
 
 
-def run_split_trial(search: SearchConfig, config: SplitConfig, folder: Folder) -> Iterator[TrialReport]:
-    """Train a config and report after each epoch; `folder` is the search's.
+def run_split_trial(search: SearchConfig, number: int, config: SplitConfig, folder: SearchDir) -> Iterator[TrialReport]:
+    """Train a config and report after each epoch.
+
+    `folder` is the search's, where a trial on the front leaves its family.
 
     Trials with a prune schedule that begin alike share their first stage: the first one keeps the state at its end,
     later ones restore it, and need no weights to start from. The weights are those of a run that trained the stage
     itself.
     """
+    with TemporaryDirectory() as path:
+        yield from _train_trial(search, number, config, folder, RunDir.at(path))
+
+
+def _train_trial(
+    search: SearchConfig, number: int, config: SplitConfig, folder: SearchDir, run_dir: RunDir
+) -> Iterator[TrialReport]:
     plan = plan_cut(config, search.platform, search.rate)
     stage = find_shared_stage(config)
     state = None if stage is None else folder.find(stage.file)
     loop = Loop(config, LocalDevice(config if state is None else without_start(config)), resumed=state is not None)
+    write_start(loop, run_dir)
     if state is not None:
         loop.restore(unpack_state(state))
+        write_ended_level(loop, run_dir)
     start = len(loop.records)
     predict = partial(predict_epoch_seconds, search.platform, config, plan.profile)
     traffic, seconds = total_traffic(loop.records), sum(map(predict, loop.records))
@@ -80,9 +95,10 @@ def run_split_trial(search: SearchConfig, config: SplitConfig, folder: Folder) -
         epoch = record.epoch + 1
         traffic += record.traffic
         seconds += predict(record)
+        write_ended_level(loop, run_dir)
         if stage is not None and not start and epoch == stage.epochs:
             folder.write(stage.file, pack_state(loop.state()))
-        yield TrialReport(
+        report = TrialReport(
             epoch=epoch,
             trained=epoch - start,
             last=epoch == config.train.epochs,
@@ -94,6 +110,10 @@ def run_split_trial(search: SearchConfig, config: SplitConfig, folder: Folder) -
                 "answer_s": plan.row.total_s,
             },
         )
+        if report.last and joins_front(search, folder, report):
+            location = folder.clear_network(number)
+            write_end(loop, run_dir, location, location)
+        yield report
 
 
 @dataclass(frozen=True)

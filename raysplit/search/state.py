@@ -10,6 +10,7 @@ from enum import Enum, auto
 from raysplit.config.search import Recipe, SearchConfig
 from raysplit.folders.search_dir import SearchDir
 from raysplit.records.trial import TrialRecord, TrialReport, TrialState
+from raysplit.search.pareto import pareto_front
 from raysplit.search.pareto_asha import ParetoASHA
 from raysplit.search.sampler import Candidate, Sampler
 from raysplit.search.space import Space
@@ -119,9 +120,16 @@ class SearchState:
         )
         self.folder.write_trial(trial, self.search.objectives)
         self.trials.append(trial)
+        self._drop_networks()
         self.sampler.tell(trial.point, extrapolate_objectives(trial, count_epochs(running.config)))
         if self._on_trial is not None:
             self._on_trial(trial)
+
+    def _drop_networks(self) -> None:
+        """Delete the bundles of trials that have left the front."""
+        finished = [trial for trial in self.trials if trial.state == "finished"]
+        front = pareto_front([trial.objectives for trial in finished], self.search.directions) if finished else []
+        self.folder.drop_networks({finished[i].number for i in front}, {trial.number for trial in self.trials})
 
 
 def extrapolate_objectives(trial: TrialRecord, epochs: int) -> dict[str, float] | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from raysplit.config import SplitConfig
 from raysplit.config.search import Recipe, SearchConfig
 from raysplit.errors import RaysplitError
+from raysplit.folders.search_dir import SearchDir
 from raysplit.records.trial import TrialReport
 from raysplit.search.split_trial import find_split_fault, forecast_split, run_split_trial
 from raysplit.utils.storage import Folder
@@ -52,14 +53,15 @@ def prepare_trials(search: SearchConfig, folder: Folder) -> None:
         train_shared_base(search.recipe, folder)
 
 
-def run_trial(search: SearchConfig, config: Recipe, folder: Folder) -> Iterator[TrialReport]:
+def run_trial(search: SearchConfig, number: int, config: Recipe, folder: SearchDir) -> Iterator[TrialReport]:
     """Train a config and report after each epoch; an ensemble reports once.
 
-    `folder` is the search's. Raises what training raises.
+    `folder` is the search's. A trial that no finished one beats leaves its bundle there before its last report. Raises
+    what training raises.
     """
     if isinstance(config, SplitConfig):
-        yield from run_split_trial(search, config, folder)
+        yield from run_split_trial(search, number, config, folder)
     else:
         from raysplit.search.ensemble_trial import run_ensemble_trial
 
-        yield run_ensemble_trial(search, config, folder)
+        yield run_ensemble_trial(search, number, config, folder)

@@ -14,10 +14,10 @@ from ray import tune
 
 from raysplit.config.search import SearchConfig
 from raysplit.errors import RaysplitError
+from raysplit.folders.search_dir import SearchDir
 from raysplit.records.trial import TrialReport
 from raysplit.search.trial import run_trial
 from raysplit.utils.settings import loads
-from raysplit.utils.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TrialActor(tune.Trainable):
         self._start_s: float | None = None
         search = loads(SearchConfig, task.search, "the trial's search")
         recipe = type(search.recipe).model_validate_json(task.recipe)
-        self._reports = run_trial(search, recipe, Folder.at(task.location))
+        self._reports = run_trial(search, task.number, recipe, SearchDir.at(task.location))
 
     def step(self) -> dict[str, Any]:
         if self._start_s is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import torch
@@ -20,7 +22,9 @@ from raysplit.records.summary import RunSummary
 from raysplit.split import Cut
 from raysplit.train.divergence import require_finite_file
 from raysplit.train.halves import build_device_half, takes_head
+from raysplit.train.user_files import kept_user_files, use_copies
 from raysplit.utils.bundle import write_bundle
+from raysplit.utils.storage import Folder
 
 KIND = "family"
 FOLDER = "family"
@@ -41,8 +45,8 @@ class Crossing:
 def write_family(run_dir: str, out: str) -> str:
     """Write the bundle of a finished run to a path or URI and return its location.
 
-    It holds the model that a prune run kept at each level, or the one with which another run ended, and the run's
-    record. Every run writes its own when it ends, to `RUN_DIR/family`.
+    It holds the model that a prune run kept at each level, or the one with which another run ended, the run's record,
+    and the user's own model and codec files. Every run writes its own when it ends, to `RUN_DIR/family`.
 
     Raises ConfigError for a run that has not ended, or whose network existed in memory only; DivergenceError, before
     anything is written, for a level that holds NaN.
@@ -56,8 +60,14 @@ def write_family(run_dir: str, out: str) -> str:
     config, summary = folder.config(), folder.summary()
     if summary is None:
         raise ConfigError(f"run '{run_dir}' has not ended; continue it with --resume {run_dir}")
-    built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
-    return pack_family(folder, out, config, summary, folder.records(), Crossing(built.cut, built.code_shape))
+    with TemporaryDirectory() as path:
+        copies = Folder.at(path)
+        code = kept_user_files(folder, config)
+        for name, data in code.items():
+            copies.write(name, data)
+        config = use_copies(config, {name: Path(path, name) for name in code})
+        built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
+        return pack_family(folder, out, config, summary, folder.records(), Crossing(built.cut, built.code_shape))
 
 
 def pack_family(
@@ -69,7 +79,7 @@ def pack_family(
     crossing: Crossing,
 ) -> str:
     """Write the family of a run from its folder and what is known of it; return the bundle's location."""
-    files = {name: folder.read(name) for name in _RECORD}
+    files = {name: folder.read(name) for name in _RECORD} | kept_user_files(folder, config)
     levels = []
     for index, (record, weights) in enumerate(_kept(folder, config, summary, records)):
         codec = build_codec(config.codec, Level(record.level), "up", crossing.cut.channel_dim)
@@ -108,12 +118,18 @@ def _kept(
 ) -> list[tuple[LevelRecord, bytes]]:
     """Return each level that a run kept, with its weights.
 
-    Of a run that did not end with one that it kept, or whose device learned alone to the end, it is the last one only.
+    Of a run that did not end with one that it kept, or whose device learned alone to the end, it is the last one only;
+    a level that ended while the device learned alone has no server half.
     """
     kept = level_records(records, config.train.batch_size)
+    modes = [record.mode for record in records if record.test_accuracy is not None]
     if kept and records[-1].test_accuracy is not None and records[-1].mode != "alone":
         # A schedule may return to a level: its last model counts.
-        newest = {record.level: (record, folder.read(level_file(index))) for index, record in enumerate(kept)}
+        newest = {
+            record.level: (record, folder.read(level_file(index)))
+            for index, (record, mode) in enumerate(zip(kept, modes, strict=True))
+            if mode != "alone"
+        }
         return list(newest.values())
     level = records[-1].level
     stage = list(records)

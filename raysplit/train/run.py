@@ -16,6 +16,7 @@ from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.family import FOLDER, Crossing, pack_family
 from raysplit.train.loop import Loop
 from raysplit.train.summary import summarize
+from raysplit.train.user_files import read_user_files
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
     text = loop.config.model_dump_json(indent=2)
     if folder.has("config.json") and folder.config() != loads(SplitConfig, text, "this run's config"):
         raise ConfigError(f"'{folder.path}' holds a run of another config; give each run its own directory")
-    folder.write("config.json", text.encode())
+    write_start(loop, folder)
     if start is None:
         save(loop)
     else:
@@ -42,11 +43,7 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
         when = f"after epoch {done}" if done else "before the first epoch"
         newest = f"{folder.location}/{folder.checkpoints()[-1]}"
         raise DivergenceError(f"{err}. The last good checkpoint, {when}, is {newest}") from None
-    summary = summarize(loop, folder.location)
-    folder.write_summary(summary)
-    crossing = Crossing(loop.cut, loop.code_shape)
-    pack_family(folder, posixpath.join(folder.location, FOLDER), loop.config, summary, loop.records, crossing)
-    return summary
+    return write_end(loop, folder, folder.location, posixpath.join(folder.location, FOLDER))
 
 
 def _restore(loop: Loop, folder: RunDir, state: dict[str, Any]) -> None:
@@ -59,17 +56,40 @@ def _restore(loop: Loop, folder: RunDir, state: dict[str, Any]) -> None:
         ) from None
 
 
-def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
-    for record in loop.epochs():
-        folder.write_records(loop.records)
-        if record.test_accuracy is not None:
-            # Before the checkpoint: a run that resumes from it must not lack the level.
-            kept = sum(record.test_accuracy is not None for record in loop.records)
-            weights = loop.weights()
-            folder.write_level(kept - 1, {side: weights[side] for side in ("device", "server")})
-        save(loop)
+def write_start(loop: Loop, folder: RunDir) -> None:
+    """Write the config, and the user's files that the network needs."""
+    folder.write("config.json", loop.config.model_dump_json(indent=2).encode())
+    for name, data in read_user_files(loop.config).items():
+        folder.write(name, data)
+
+
+def write_ended_level(loop: Loop, folder: RunDir) -> None:
+    """Write the model of a level that the last epoch has ended, if it has."""
+    ended = sum(record.test_accuracy is not None for record in loop.records)
+    if loop.records and loop.records[-1].test_accuracy is not None:
+        weights = loop.weights()
+        folder.write_level(ended - 1, {side: weights[side] for side in ("device", "server")})
+
+
+def write_end(loop: Loop, folder: RunDir, location: str, family: str) -> RunSummary:
+    """Write what a loop that has come to its end leaves: record, weights, summary, and the family to `family`.
+
+    `location` is the run's, for its summary.
+    """
     folder.write_records(loop.records)
     folder.write_weights(loop.weights())
+    summary = summarize(loop, location)
+    folder.write_summary(summary)
+    crossing = Crossing(loop.cut, loop.code_shape)
+    pack_family(folder, family, loop.config, summary, loop.records, crossing)
+    return summary
+
+
+def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
+    for _ in loop.epochs():
+        folder.write_records(loop.records)
+        write_ended_level(loop, folder)  # before the checkpoint: a run that resumes from it must not lack the level
+        save(loop)
 
 
 def read_newest_state(folder: RunDir) -> dict[str, Any] | None:

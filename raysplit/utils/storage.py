@@ -107,6 +107,11 @@ class Folder:
         is_folder = self._fs.get_file_info(target).type is fs.FileType.Directory
         (self._fs.delete_dir if is_folder else self._fs.delete_file)(target)
 
+    def size(self, name: str) -> int:
+        """Return the bytes of all files in a folder of this name; 0 where there is none."""
+        below = fs.FileSelector(posixpath.join(self.path, name), allow_not_found=True, recursive=True)
+        return sum(info.size or 0 for info in self._fs.get_file_info(below))
+
     def copy_to(self, path: str) -> None:
         """Copy all files and folders in it to a local folder, which must exist."""
         fs.copy_files(self.path, path, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import cached_property
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -129,11 +130,21 @@ def create(factory: Callable[..., Created], name: str, *positional: Any, **named
         raise ConfigError(f"{name} cannot be constructed: {type(err).__name__}: {reason}") from err
 
 
+def split_spec(spec: str) -> tuple[Path, str]:
+    """Return the absolute path of the file in `path.py:name`, and the name.
+
+    >>> path, name = split_spec("mine.py:Half")
+    >>> path.name, name
+    ('mine.py', 'Half')
+    """
+    file, _, name = spec.rpartition(":")
+    return Path(file).expanduser().resolve(), name
+
+
 def _load(spec: str, kind: str, is_kind: Callable[[object], bool]) -> Any:
     form = "path.py:Class" if kind == "class" else f"path.py:{kind}"
-    file, _, name = spec.rpartition(":")
-    path = Path(file).expanduser().resolve()
-    if not file.endswith(".py") or not name:
+    path, name = split_spec(spec)
+    if path.suffix != ".py" or not name:
         raise ConfigError(f"'{spec}' is not of the form {form}")
     if not path.is_file():
         raise ConfigError(f"{spec}: there is no file {path}")
@@ -149,12 +160,14 @@ def _load(spec: str, kind: str, is_kind: Callable[[object], bool]) -> Any:
 def _run(path: Path, spec: str) -> ModuleType:
     # Two files called model.py must not share one entry in sys.modules.
     unique = f"{USER_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    module_spec = importlib.util.spec_from_file_location(unique, path)
-    assert module_spec and module_spec.loader
+    loader = SourceFileLoader(unique, str(path))
+    module_spec = importlib.util.spec_from_file_location(unique, path, loader=loader)
+    assert module_spec
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[unique] = module
     try:
-        module_spec.loader.exec_module(module)
+        # Compiled here: bytecode beside the file may be of another source.
+        exec(loader.source_to_code(path.read_bytes(), str(path)), vars(module))
     except Exception as err:
         del sys.modules[unique]
         raise ConfigError(f"{spec}: running {path.name} raised {type(err).__name__}: {err}") from err

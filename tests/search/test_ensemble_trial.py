@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from raysplit.config import (
     BaseConfig,
@@ -18,12 +19,13 @@ from raysplit.config import (
     RetrainConfig,
 )
 from raysplit.config.search import SearchConfig
+from raysplit.ensemble.bundle import load_ensemble
 from raysplit.folders.build_dir import BASE_WEIGHTS
+from raysplit.folders.search_dir import SearchDir
 from raysplit.hardware.machine import NAMED
 from raysplit.search import ensemble_trial
 from raysplit.search.ensemble_trial import open_shared_base
 from raysplit.search.trial import find_fault, prepare_trials, run_trial
-from raysplit.utils.storage import Folder
 from tests.search.searches import PLATFORM
 
 FIT = {"epochs": 1, "batch_size": 32, "device": "cpu"}
@@ -60,7 +62,7 @@ def test_an_infeasible_config_is_refused_before_it_is_trained(changes, settings,
 
 
 def test_trials_that_train_a_base_alike_share_it(tmp_path, monkeypatch):
-    search, folder = make_search(), Folder.at(str(tmp_path))
+    search, folder = make_search(), SearchDir.at(str(tmp_path))
     prepare_trials(search, folder)
     kept = (tmp_path / "base").glob(f"*/{BASE_WEIGHTS}")
     assert len(list(kept)) == 1
@@ -72,11 +74,13 @@ def test_trials_that_train_a_base_alike_share_it(tmp_path, monkeypatch):
             ensemble_trial.train_base(context, log),
         ),
     )
-    [report] = run_trial(search, CONFIG.with_settings(["fusion.layers=1"]), folder)
+    [report] = run_trial(search, 0, CONFIG.with_settings(["fusion.layers=1"]), folder)
     assert trained == [] and report.last
+    ensemble = load_ensemble(str(tmp_path / "front/0000"))
+    assert ensemble.predict(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)).shape == (1, 10)
     assert 0 <= report.objectives["accuracy"] <= 1 and report.objectives["mib"] > 0
     longer = CONFIG.with_settings(["base.train.epochs=2"])
-    list(run_trial(search, longer, folder))
-    list(run_trial(search, longer.with_settings(["groups.n=5"]), folder))
+    list(run_trial(search, 1, longer, folder))
+    list(run_trial(search, 2, longer.with_settings(["groups.n=5"]), folder))
     assert trained == [2] and open_shared_base(longer, folder).has(BASE_WEIGHTS)
     assert open_shared_base(longer, folder).location != open_shared_base(CONFIG, folder).location

@@ -7,7 +7,7 @@ import pytest
 
 from raysplit.errors import ConfigError
 from raysplit.folders.search_dir import SearchDir
-from raysplit.search.results import find_front, format_front, format_trial, write_results
+from raysplit.search.results import find_front, format_commands, format_front, format_trial, write_results
 from tests.search.searches import make_search, make_trial
 
 GOOD = make_trial(0, 0.9)
@@ -55,3 +55,12 @@ def test_a_front_as_a_table(tmp_path):
     assert header.split() == ["trial", "cut", "bits", "accuracy", "bytes", "seconds"]
     assert first.split()[:5] == ["0", "features.3", "–", "0.9000", "10.0"]
     assert sum("← knee" in line for line in (first, second)) == 1
+
+
+def test_each_point_has_its_command(tmp_path):
+    folder, search = SearchDir.at(str(tmp_path / "s")), make_search(tmp_path)
+    folder.write("front/0000/manifest.json", b"{}")
+    title, first, second = format_commands(find_front(TRIALS, search), search, folder).splitlines()
+    assert title.startswith("front/ has their networks, ") and "export" in title
+    assert first.strip() == f"serve run raysplit.serving.split:build family={tmp_path}/s/front/0000"
+    assert second.strip() == f"python jobs/train_split.py --recipe {tmp_path}/s/recipes/0002.json"  # it kept none

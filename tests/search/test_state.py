@@ -103,3 +103,26 @@ def test_it_starts_with_points_that_are_on_the_front_whatever_their_accuracy(tmp
     assert forecast["bytes"] == min(
         forecast_objectives(search, state.space.build_config(point))["bytes"] for point in state.space.points()
     )
+
+
+def test_only_the_front_keeps_its_networks(tmp_path):
+    folder, search = SearchDir.at(str(tmp_path / "s")), make_search(tmp_path)
+    folder.claim(search)
+    state = SearchState(search, folder)
+
+    def kept():
+        return sorted(path.name for path in (tmp_path / "s/front").iterdir())
+
+    numbers = [state.next_trial().number for _ in range(4)]
+    for number in numbers:
+        folder.write(f"front/{number:04}/manifest.json", b"12345")
+    state.end_trial(0, "finished", make_report(0.5))
+    assert kept() == ["0000", "0001", "0002", "0003"]  # those that are running may have written theirs
+    state.end_trial(1, "finished", make_report(0.7))
+    assert kept() == ["0001", "0002", "0003"]
+    state.end_trial(2, "stopped", make_report(0.9))
+    state.end_trial(3, "finished", make_report(0.6, bytes=5))
+    assert kept() == ["0001", "0003"] and folder.network_bytes() == 10
+    folder.write("front/0007/levels/0.safetensors", b"of a trial that was lost")
+    write_results(folder)
+    assert kept() == ["0001", "0003"]
