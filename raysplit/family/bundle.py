@@ -16,6 +16,7 @@ from torch import Tensor
 from raysplit.compress.codec import Codec
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, Prune, SplitConfig, describe, loads
+from raysplit.config.in_memory import PREFIX
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.shared_levels import SharedLevels
 from raysplit.folders.search_dir import NETWORKS, SEARCH
@@ -28,6 +29,7 @@ from raysplit.train.halves import build_device_half, build_server_half
 from raysplit.train.user_files import CODEC_FILE, MODEL_FILE, use_copies
 from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle
 from raysplit.utils.storage import Folder
+from raysplit.utils.user_code import ObjectRecord
 
 _EARLIER_KIND = "prune_family"
 KINDS = (KIND, _EARLIER_KIND)
@@ -150,6 +152,21 @@ class Family:
         """The user's own files in the bundle, which run when a half or a codec is built."""
         return tuple(name for name in (MODEL_FILE, CODEC_FILE) if name in self._bundle.files)
 
+    def require_parts(self) -> None:
+        """Raise ConfigError for a network or codec that existed in memory only and was not given again."""
+        model, codec = self.config.model, self.config.codec
+        if model.module is None and model.name.startswith(PREFIX):
+            raise self._lost("model", model.name.removeprefix(PREFIX), "path.py:function")
+        if isinstance(codec, ObjectRecord):
+            raise self._lost("codec", codec.name, "path.py:Class")
+
+    def _lost(self, part: str, name: str, file: str) -> ConfigError:
+        return ConfigError(
+            f"the {part} of family '{self._bundle.location}' was an object in memory ({name}), which no file holds: "
+            f"pass it again in Python, load_run(…, config=config.replaced({part}=…)), export takes config= too; to "
+            f"serve it, train it as {file}"
+        )
+
     @property
     def levels(self) -> tuple[FamilyLevel, ...]:
         """Every level, loosest first."""
@@ -176,6 +193,7 @@ class Family:
 
     def codec(self, level: str) -> Codec:
         """Return the codec for activations at a level."""
+        self.require_parts()
         return build_codec(self._ended.codec, self.level(level), "up", self.manifest.channel_dim)
 
     def level(self, level: str) -> Level:
@@ -183,10 +201,12 @@ class Family:
         return Level(self._find(level).level)
 
     def _build_device(self) -> DeviceHalf:
+        self.require_parts()
         classes, shape = len(self.manifest.classes), self.manifest.shape
         return build_device_half(self._ended, classes, shape, init_weights=False).half.eval()
 
     def _build_server(self) -> ServerHalf:
+        self.require_parts()
         classes, shape = len(self.manifest.classes), self.manifest.shape
         if self.manifest.answered_by == "head":
             head = build_device_half(self._ended, classes, shape, init_weights=False).head

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError, MissingExtra
 from raysplit.family.bundle import Family, load_family
 from raysplit.family.network import SplitNetwork
@@ -109,7 +110,14 @@ class WholeProgram(nn.Module):
         return logits
 
 
-def export(location: str, part: Part, out: str, level: str | None = None, opset: int | None = None) -> ProgramInfo:
+def export(
+    location: str,
+    part: Part,
+    out: str,
+    level: str | None = None,
+    opset: int | None = None,
+    config: SplitConfig | None = None,
+) -> ProgramInfo:
     """Write a half of a family or run, or the whole, at a level, and return what the file says about itself.
 
     The file name decides the format: `.pt2` for torch.export (`torch.export.load`), `.onnx` for ONNX. Both take any
@@ -123,6 +131,7 @@ def export(location: str, part: Part, out: str, level: str | None = None, opset:
     Args:
         level: as it prints; default: the loosest.
         opset: of ONNX; default: torch's own.
+        config: of the run, for a network that existed in memory only; its program needs it no more.
 
     Raises BundleError for a level that the family does not have, ConfigError for another file name or a network that
     cannot be exported, MissingExtra when the packages for ONNX are missing.
@@ -139,7 +148,7 @@ def export(location: str, part: Part, out: str, level: str | None = None, opset:
         raise ConfigError(f"'{part}' is not a part of a network; choose device, server or whole")
     if opset is not None and ending != "onnx":
         raise ConfigError(f"an opset is of ONNX, '{out}' is not; leave it out")
-    family = load_family(location)
+    family = load_family(location, config)
     name = str(family.level(level or family.levels[0].level))
     device = DeviceProgram(family, name).eval()
     inputs = torch.zeros(2, *family.manifest.shape, dtype=torch.uint8)

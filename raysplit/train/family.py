@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,18 +14,21 @@ from safetensors.torch import save
 
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, SplitConfig
+from raysplit.config.in_memory import PREFIX
 from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir, level_file
 from raysplit.records.epoch import EpochRecord
 from raysplit.records.family import FamilyLevel, FamilyManifest
 from raysplit.records.levels import LevelRecord, level_records, summarize_level
 from raysplit.records.summary import RunSummary
+from raysplit.schedules.user import UserSchedule
 from raysplit.split import Cut
 from raysplit.train.divergence import require_finite_file
 from raysplit.train.halves import build_device_half, takes_head
 from raysplit.train.user_files import kept_user_files, use_copies
-from raysplit.utils.bundle import write_bundle
+from raysplit.utils.bundle import copy_bundle, read_kind, write_bundle
 from raysplit.utils.storage import Folder
+from raysplit.utils.user_code import ObjectRecord
 
 KIND = "family"
 FOLDER = "family"
@@ -48,8 +52,8 @@ def write_family(run_dir: str, out: str) -> str:
     It holds the model that a prune run kept at each level, or the one with which another run ended, the run's record,
     and the user's own model and codec files. Every run writes its own when it ends, to `RUN_DIR/family`.
 
-    Raises ConfigError for a run that has not ended, or whose network existed in memory only; DivergenceError, before
-    anything is written, for a level that holds NaN.
+    Raises ConfigError for a run that has not ended; DivergenceError, before anything is written, for a level that holds
+    NaN.
 
     >>> from raysplit import load_family
     >>> family = load_family(write_family("run", "new_family"))
@@ -60,6 +64,9 @@ def write_family(run_dir: str, out: str) -> str:
     config, summary = folder.config(), folder.summary()
     if summary is None:
         raise ConfigError(f"run '{run_dir}' has not ended; continue it with --resume {run_dir}")
+    own = posixpath.join(folder.location, FOLDER)
+    if _needs_more(config) and Folder.at(out).location != own and read_kind(own) == KIND:
+        return copy_bundle(own, KIND, out)
     with TemporaryDirectory() as path:
         copies = Folder.at(path)
         code = kept_user_files(folder, config)
@@ -68,6 +75,12 @@ def write_family(run_dir: str, out: str) -> str:
         config = use_copies(config, {name: Path(path, name) for name in code})
         built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
         return pack_family(folder, out, config, summary, folder.records(), Crossing(built.cut, built.code_shape))
+
+
+def _needs_more(config: SplitConfig) -> bool:
+    """Return whether a run's folder lacks what its family is made from: objects in memory, a user's schedule."""
+    parts = config.schedule, config.codec
+    return config.model.name.startswith(PREFIX) or any(isinstance(part, ObjectRecord | UserSchedule) for part in parts)
 
 
 def pack_family(

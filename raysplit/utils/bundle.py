@@ -118,10 +118,10 @@ def open_bundle(location: str, kind: str, earlier: str | None = None) -> Bundle:
     return Bundle(folder.location, bundle_id, manifest.about, manifest.files, root, copy)
 
 
-def copy_bundle(location: str, kind: str, to: str) -> None:
-    """Write a bundle again elsewhere; raises what `open_bundle` and `write_bundle` raise."""
+def copy_bundle(location: str, kind: str, to: str) -> str:
+    """Write a bundle again elsewhere and return where; raises what `open_bundle` and `write_bundle` raise."""
     bundle = open_bundle(location, kind)
-    write_bundle(to, kind, bundle.about, {name: bundle.path(name).read_bytes() for name in bundle.files})
+    return write_bundle(to, kind, bundle.about, {name: bundle.path(name).read_bytes() for name in bundle.files})
 
 
 def read_kind(location: str) -> str | None:

@@ -95,7 +95,7 @@ def _open_bundle(builder: _Builder, args: AppArgs) -> int | None:
             raise _UnusableBundle(f"there is no folder '{path}'{origin}; build the bundle first or correct the path")
         if isinstance(args, EnsembleArgs):
             return len(load_ensemble(location).manifest.submodels)
-        load_family(location)
+        load_family(location).require_parts()
     except BundleError as err:
         inner = f"{location.rstrip('/')}/bundle"  # where the folder of a build has its bundle
         hint = f". Nearest: {inner}" if Folder.at(inner).has(MANIFEST) else ""

@@ -39,8 +39,11 @@ class Server:
 
 
 def build(args: SplitArgs) -> Application:
-    """Return the Serve application of a family; BundleError for a damaged bundle."""
-    load_family(args.family)
+    """Return the Serve application of a family.
+
+    Raises BundleError for a damaged bundle, ConfigError for a network that existed in memory only.
+    """
+    load_family(args.family).require_parts()
     server = Server.options(  # type: ignore[attr-defined]
         max_ongoing_requests=_MAX_MESSAGES,
         max_queued_requests=_MAX_MESSAGES,
