@@ -89,8 +89,8 @@ class SearchDir(Folder):
     def drop_networks(self, kept: Collection[int], ended: Collection[int] | None = None) -> None:
         """Delete the bundles of all trials but those in `kept`; with `ended`, only of these."""
         for name in Folder.at(f"{self.location}/{NETWORKS}").names():
-            number = int(name)
-            if number not in kept and (ended is None or number in ended):
+            number = int(name) if name.isdecimal() else None
+            if number is not None and number not in kept and (ended is None or number in ended):
                 self.delete(f"{NETWORKS}/{name}")
 
     def write_table(self, trials: Sequence[TrialRecord], objectives: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from raysplit import recipes
+from raysplit.family import load_run
 from raysplit.folders.search_dir import SearchDir
 from raysplit.search.results import find_front
 
@@ -111,8 +112,12 @@ def test_failing_trials_are_counted_and_the_front_is_right(files):
     front = find_front(trials, folder.config())
     assert [one["recipe"] for one in result["front"]] == [folder.recipe_file(trial) for trial in front.trials]
     assert result["knee"] == folder.recipe_file(front.knee) and f"knee: trial {front.knee.number}, " in done.stdout
-    for one in result["front"]:
+    (files / "model.py").rename(files / "gone.py")  # a network on the front needs no other file
+    for trial, one in zip(front.trials, result["front"], strict=True):
         assert recipes.get(one["recipe"]).train.epochs == 2
+        assert f"serve run raysplit.serving.split:build family={one['network']}" in done.stdout
+        [level] = load_run(one["network"]).family.levels
+        assert level.val_accuracy == trial.objectives["accuracy"]
     assert (files / "out" / "front.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -123,6 +123,7 @@ def test_only_the_front_keeps_its_networks(tmp_path):
     state.end_trial(2, "stopped", make_report(0.9))
     state.end_trial(3, "finished", make_report(0.6, bytes=5))
     assert kept() == ["0001", "0003"] and folder.network_bytes() == 10
+    folder.write("front/.hidden", b"of a file manager")
     folder.write("front/0007/levels/0.safetensors", b"of a trial that was lost")
     write_results(folder)
-    assert kept() == ["0001", "0003"]
+    assert kept() == [".hidden", "0001", "0003"]
