@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _read_config(args: argparse.Namespace) -> EnsembleConfig:
-    if args.resume:
+    if args.resume is not None:
         if args.set or args.devices or args.out:
             raise ConfigError("--resume continues with the build's own config; leave out --set, --devices and --out")
 

@@ -45,6 +45,8 @@ _DEFAULTS: dict[str, Any] = {
 
 def main(argv: list[str] | None = None) -> None:
     args = _make_parser().parse_args(argv)
+    if args.concurrent is not None and args.concurrent < 1:
+        raise ConfigError(f"--concurrent must be at least 1, got {args.concurrent}")
     search = _read_search(args)
 
     import ray
@@ -125,7 +127,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _read_search(args: argparse.Namespace) -> SearchConfig:
     """Return the search that the arguments describe, or that of the folder to resume."""
-    if args.resume:
+    if args.resume is not None:
         own = ("set", "space", "out", *_DEFAULTS)
         if given := [f"--{name}" for name in own if getattr(args, name) not in (None, [])]:
             raise ConfigError(f"--resume continues with the search's own config; leave out {', '.join(given)}")

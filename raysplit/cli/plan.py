@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from raysplit.planner.verdict import recommend, verdict
     from raysplit.utils.storage import write_file
 
-    data = DataConfig(name=args.data or "cifar10", size=args.size)
+    data = parse(DataConfig, {"name": args.data or "cifar10", "size": args.size}, where="--data and --size")
     if args.input is not None:
         images = PlannedImages("images", parse_shape(args.input), args.classes or 10)
     else:

@@ -22,6 +22,8 @@ def add_parser(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the table or the JSON object."""
     shape = parse_shape(args.input)
+    if args.classes < 1:
+        raise ConfigError(f"--classes must be at least 1, got {args.classes}")
 
     from raysplit.config import ModelConfig
     from raysplit.models import build
@@ -39,6 +41,6 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     (3, 224, 224)
     """
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(f"--input '{text}' is not a shape; write channels x height x width, like 3x32x32")
     return int(parts[0]), int(parts[1]), int(parts[2])

@@ -42,7 +42,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def read_config(args: argparse.Namespace) -> SplitConfig:
     """Return the config that the arguments name: a recipe's, or that of the run to resume."""
-    if not args.resume:
+    if args.resume is None:
         return recipes.get(args.recipe).with_settings(args.set)
     if args.set:
         raise ConfigError("--resume continues with the run's own config; leave out --set")

@@ -47,7 +47,7 @@ class DataConfig(Frozen):
     """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` in memory."""
     root: str | None = None
     """Where downloads are kept; None: the user's cache."""
-    size: Annotated[int, Field(ge=8)] | None = None
+    size: Annotated[int, Field(ge=8, le=8192)] | None = None
     """Height and width in pixels to resize to; None: as stored."""
     channels: Literal[1, 3] | None = None
     """Grey (1) or RGB (3); None: as stored."""

@@ -61,7 +61,7 @@ class SearchConfig(Frozen):
     """Images per second that device, link and server must sustain at inference."""
     max_loss: Annotated[float, Field(ge=0)] | None = 0.05
     """Accuracy, in 0..1, that the knee may lose against the best trial; None: any."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @property
     def directions(self) -> dict[str, Direction]:

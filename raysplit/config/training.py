@@ -32,7 +32,7 @@ class FitConfig(Frozen):
     0.1
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     """muon: for transformers; Muon for the matrices in their blocks, AdamW for everything else."""
@@ -70,7 +70,7 @@ class TrainConfig(FitConfig):
     Batch norm that is wholly frozen keeps its statistics."""
     device_lr: Annotated[float, Field(gt=0)] | None = None
     """Learning rate of the device half; None: `lr`."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Torch threads of each half under Ray; None: all cores of its node in lock-step, otherwise half of them."""
 
     @model_validator(mode="after")

@@ -30,6 +30,8 @@ def folder_part(path: Path, split: Source) -> Part:
     ignored: Counter[str] = Counter()
     by_class = _images_by_class(train, ignored)
     classes = tuple(by_class)
+    if not classes:
+        raise DataError(f"{train} has no class folder with an image; expected {train}/CLASS/*.png or *.jpg")
     folder = train
     if split == "test":
         ignored.clear()
@@ -37,6 +39,11 @@ def folder_part(path: Path, split: Source) -> Part:
         for name in by_class:
             if name not in classes:
                 raise DataError(f"{folder / name}: no such class in {train}, which has {len(classes)} classes")
+        if lacking := [name for name in classes if name not in by_class]:
+            warn_once(
+                f"{folder} has no image of {len(lacking)} of {len(classes)} classes ({', '.join(lacking[:10])}"
+                f"{', …' if len(lacking) > 10 else ''}), so the accuracy says nothing of them"
+            )
     if ignored:
         warn_once(f"{folder}: ignored " + ", ".join(f"{count} {what}" for what, count in sorted(ignored.items())))
     files = [(file, label) for label, name in enumerate(classes) for file in by_class.get(name, ())]
@@ -53,7 +60,9 @@ def folder_part(path: Path, split: Source) -> Part:
 def _images_by_class(split: Path, ignored: Counter[str]) -> dict[str, list[Path]]:
     """Return the images of each class that has some, in order; count in `ignored` what is left out."""
     found: dict[str, list[Path]] = {}
-    for entry in sorted(split.iterdir()):
+    for entry in _entries(split):
+        if not _is_text(entry.name):
+            raise DataError(f"{split}: the folder name {entry.name!a} is not UTF-8; rename it, it names a class")
         if _is_hidden(entry.name):
             ignored[f"hidden ({entry.name})"] += 1
         elif not entry.is_dir():
@@ -73,6 +82,13 @@ def _images_by_class(split: Path, ignored: Counter[str]) -> dict[str, list[Path]
             else:
                 ignored[f"class folder without images ({entry.name})"] += 1
     return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as err:
+        raise DataError(f"{folder} cannot be read ({err.strerror}); check its permissions") from None
 
 
 def _images_below(folder: Path, ignored: Counter[str]) -> list[Path]:
@@ -96,6 +112,15 @@ def _images_below(folder: Path, ignored: Counter[str]) -> list[Path]:
             else:
                 images.append(Path(parent, name))
     return sorted(images)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8: Python holds bytes that are not as lone surrogates, which no record can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_hidden(name: str) -> bool:

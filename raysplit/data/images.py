@@ -15,7 +15,7 @@ from raysplit.data.decode import decode
 from raysplit.data.folders import folder_part
 from raysplit.data.memory import data_in_memory, decode_memory, memory_part
 from raysplit.data.named import imagenet100_folder, named_part
-from raysplit.data.schema import BadRow, Part, Source
+from raysplit.data.schema import BadRow, Part, Source, warn_once
 from raysplit.data.sources import parquet_part
 from raysplit.errors import DataError, nearest
 from raysplit.torch_utils.seeds import generator
@@ -70,9 +70,13 @@ def read_facts(config: DataConfig) -> Facts:
         shape = (config.channels or known.channels, size, size)
         classes, rows, test_rows = known.classes, known.train_rows, known.test_rows
     else:
-        part = _part(config, "train")
-        shape, classes, rows = _first_shape(part, config), part.classes, part.count
-        test_rows = _part(config, "test").count
+        part, test = _part(config, "train"), _part(config, "test")
+        for one in (part, test):
+            if not one.count:
+                raise DataError(f"{one.where} has no rows")
+        shape, classes, rows, test_rows = _first_shape(part, config), part.classes, part.count, test.count
+        if len(classes) == 1:
+            warn_once(f"{part.where} has one class, '{classes[0]}': every answer is right, and nothing is learned")
     train_rows, val_rows = _cut(rows, config)
     return Facts(config.name, classes, shape, train_rows, val_rows, test_rows)
 

@@ -17,7 +17,7 @@ from raysplit.config.search import Recipe
 from raysplit.errors import ConfigError
 from raysplit.search.space_file import find_space_file
 from raysplit.utils.frozen import describe
-from raysplit.utils.user_code import load_function
+from raysplit.utils.user_code import create, load_function
 
 Point = dict[str, Any]
 """A value for each key of a space."""
@@ -40,7 +40,7 @@ class Space:
         self._recipe_args: set[str] = set()
         if self._make_recipe is not None:
             self._recipe_args = set(list(inspect.signature(self._make_recipe).parameters)[1:])
-        self.domains: dict[str, Domain] = function(base)
+        self.domains: dict[str, Domain] = create(function, f"space '{name}'", base)
         self._check()
 
     def build_config(self, point: Point) -> Recipe:

@@ -17,7 +17,7 @@ Normalization = tuple[Literal["data", "weights"], tuple[float, ...], tuple[float
 def choose_normalization(config: ModelConfig, images: torch.Tensor) -> Normalization:
     """Return what the config's weights expect, or what the training images uint8 (N, C, H, W) have.
 
-    Raises what `raysplit.models.read_normalization` raises.
+    A constant channel is warned of in both cases. Raises what `raysplit.models.read_normalization` raises.
     """
-    expected = read_normalization(config, images.shape[1])
-    return ("data", *mean_std(images)) if expected is None else ("weights", *expected)
+    expected, own = read_normalization(config, images.shape[1]), mean_std(images)
+    return ("data", *own) if expected is None else ("weights", *expected)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import posixpath
 from collections.abc import Callable
 from typing import Any
@@ -100,10 +99,14 @@ def read_newest_state(folder: RunDir) -> dict[str, Any] | None:
     """
     names = folder.checkpoints()
     for name in reversed(names):
+        data = folder.read(f"{name}/{STATE}")
         try:
-            return unpack_state(folder.read(f"{name}/{STATE}"))
-        except (RuntimeError, EOFError, pickle.UnpicklingError):  # truncated: its writer died
-            _log.warning(f"{folder.location}/{name} is damaged and left out; training goes on from the one before it")
+            state = unpack_state(data)
+        except Exception:  # torch raises nearly anything on bytes that are no checkpoint: its writer died
+            state = {}
+        if state.keys() >= {"rows", "device", "server"}:
+            return state
+        _log.warning(f"{folder.location}/{name} is damaged and left out; training goes on from the one before it")
     if names and folder.has("metrics.parquet"):
         raise ConfigError(
             f"no checkpoint of the run in '{folder.location}' can be read ({', '.join(names)}); restore one, or begin "

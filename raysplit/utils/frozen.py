@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from typing_extensions import Self
 
 from raysplit.errors import nearest
+from raysplit.utils.typed_yaml import takes
 
 
 class Frozen(BaseModel):
@@ -32,6 +33,14 @@ class Frozen(BaseModel):
             for key in value:
                 if key not in known and key not in cls.model_fields:
                     raise ValueError(f"unknown key '{key}'. {nearest(str(key), known)}")
+            for name, field in cls.model_fields.items():
+                given = value.get(name, value.get(field.alias or name))
+                if (
+                    isinstance(given, bool)
+                    and takes(field.annotation, int, float)
+                    and not takes(field.annotation, bool)
+                ):
+                    raise ValueError(f"{name}: expected a number (got {given})")
         return value
 
 

@@ -17,7 +17,11 @@ from raysplit.errors import ConfigError
 
 
 def locate(location: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a local path or a URI, and the path on it; ConfigError for an invalid URI."""
+    """Return the file system of a local path or a URI, and the path on it; ConfigError for an invalid one."""
+    try:
+        location.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the path {location!a} is not UTF-8; rename it") from None
     if "://" not in location:
         return fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
     try:

@@ -34,7 +34,7 @@ def read_setting(setting: str, text: str, kind: Any) -> Any:
     ('1', '1', 0.001)
     """
     plain = text.strip()
-    if _takes(kind, str) and plain[:1] not in ("'", '"'):
+    if takes(kind, str) and plain[:1] not in ("'", '"'):
         return None if _is_null(plain, kind) else plain
     try:
         return read_as(text, kind)
@@ -54,6 +54,8 @@ def read_as(text: str, kind: Any) -> Any:
     try:
         node = loader.get_single_node()
         return None if node is None else _construct(loader, node, kind)
+    except RecursionError:
+        raise yaml.YAMLError("an alias is part of what it stands for; write it out") from None
     finally:
         loader.dispose()
 
@@ -84,7 +86,7 @@ def kind_of_entry(kind: Any, key: str) -> Any:
 
 def _construct(loader: _Loader, node: yaml.Node, kind: Any) -> Any:
     if isinstance(node, yaml.ScalarNode):
-        if _takes(kind, str) and node.style is None:
+        if takes(kind, str) and node.style is None:
             return None if _is_null(node.value, kind) else node.value
     elif isinstance(node, yaml.SequenceNode):
         return [_construct(loader, item, kind_of_entry(kind, str(at))) for at, item in enumerate(node.value)]
@@ -105,11 +107,16 @@ def _construct(loader: _Loader, node: yaml.Node, kind: Any) -> Any:
 
 def _is_null(text: str, kind: Any) -> bool:
     """Return whether text stands for no value; empty text does everywhere, for there is nothing to name."""
-    return text == "" or (text in _NULL and _takes(kind, types.NoneType))
+    return text == "" or (text in _NULL and takes(kind, types.NoneType))
 
 
-def _takes(kind: Any, wanted: type) -> bool:
-    return wanted in _choices(kind)
+def takes(kind: Any, *wanted: type) -> bool:
+    """Return whether a kind is one of the wanted types, or a union with one of them.
+
+    >>> takes(int | None, int, float), takes(list[int], int)
+    (True, False)
+    """
+    return any(one in _choices(kind) for one in wanted)
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:

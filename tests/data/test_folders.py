@@ -1,11 +1,12 @@
 """Class folders as people have them: nothing is ignored without a word."""
 
 import logging
+import shutil
 
 import pytest
 
 from raysplit.config import DataConfig
-from raysplit.data import load
+from raysplit.data import load, read_facts
 from raysplit.data.folders import folder_part
 from raysplit.errors import DataError
 
@@ -94,3 +95,38 @@ def test_a_dangling_link_is_a_bad_row(photos, target):
         load(data, "train")
     train = load(data.replaced(on_bad_rows="skip"), "train")
     assert train.skipped == 1 and len(train.labels) == 3
+
+
+def test_a_class_without_test_images_is_said(photos, caplog):
+    for file in (photos / "test" / "bee").iterdir():
+        file.unlink()
+    with caplog.at_level(logging.WARNING):
+        folder_part(photos, "test")
+    assert f"{photos}/test has no image of 1 of 2 classes (bee), so the accuracy says nothing of them" in caplog.text
+
+
+def test_one_class_is_said(photos, caplog):
+    for split in ("train", "test"):
+        shutil.rmtree(photos / split / "bee")
+    with caplog.at_level(logging.WARNING):
+        read_facts(DataConfig(name=f"folder:{photos}", val_fraction=0.4))
+    assert f"{photos}/train has one class, 'ant': every answer is right, and nothing is learned" in caplog.text
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_images_is_found_before_anything_is_trained(photos, split):
+    shutil.rmtree(photos / split)
+    (photos / split).mkdir()
+    with pytest.raises(DataError, match=f"{photos}/{split} has no (rows|class folder with an image)"):
+        read_facts(DataConfig(name=f"folder:{photos}"))
+
+
+def test_a_class_whose_name_is_no_text_is_refused(photos):
+    (photos / "train" / "ant").rename(photos / "train" / "ant\udcff")
+    with pytest.raises(DataError, match=r"train: the folder name 'ant.udcff' is not UTF-8; rename it"):
+        folder_part(photos, "train")
+
+
+def test_an_image_whose_name_is_no_text_is_read(photos):
+    (photos / "train" / "ant" / "0.png").rename(photos / "train" / "ant" / "0\udcff.png")
+    assert len(load(DataConfig(name=f"folder:{photos}", val_fraction=0.4), "train").labels) == 4

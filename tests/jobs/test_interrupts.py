@@ -63,6 +63,7 @@ def search(monkeypatch, tmp_path, run_job):
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr("raysplit.utils.progress.show_progress", lambda: None)  # for the rest of the process
     monkeypatch.setattr("raysplit.search.results.plot_front", lambda *_, **__: b"png")  # seconds
     (tmp_path / "space.py").write_text(SPACE)
     words = ["--space", tmp_path / "space.py", "--recipe", "cifar10_vgg11_fixed", "--set", "train.epochs=2"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from raysplit.errors import ConfigError
@@ -33,3 +35,28 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
     with pytest.raises(ConfigError, match=rf"cannot write a to '{tmp_path}/file': .*; choose another location"):
         Folder.at(str(tmp_path / "file")).write("a", b"")
     assert not list(tmp_path.glob("**/*.part"))
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path):
+    """Files may have 100 bytes, as a disk that fills up while one is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        Folder.at(str(tmp_path)).write("small", b"1")
+        with pytest.raises(ConfigError, match="cannot write large to .*; choose another location"):
+            Folder.at(str(tmp_path)).write("large", bytes(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=f"^'{tmp_path}/inner' cannot be read: .*check the path and its permissions$"):
+        Folder.at(str(tmp_path)).find("inner")
+    with pytest.raises(ConfigError, match=f"^'{tmp_path}/file' cannot be read: "):
+        Folder.at(str(tmp_path / "file")).names()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ConfigError, match=f"^'{tmp_path}/loop' cannot be read: "):
+        Folder.at(str(tmp_path)).find("loop")
