@@ -25,10 +25,15 @@ def annotate(ax: Axes, text: str, point: tuple[float, float], color: str) -> Ann
     return ax.annotate(text, point, (0, 13), color=color, zorder=6, path_effects=halo, **style)
 
 
-def move_apart(figure: Figure, ax: Axes, texts: Sequence[Annotation]) -> None:
-    """Move each text to where it overlaps no point, no line and no earlier text, as near to its point as can be."""
+def move_apart(
+    figure: Figure, ax: Axes, texts: Sequence[Annotation], points: Sequence[tuple[float, float]] = ()
+) -> None:
+    """Move each text to where it overlaps no point, no line and no earlier text, as near to its point as can be.
+
+    `points` are those without texts.
+    """
     FigureCanvasAgg(figure).draw()
-    taken = [Bbox([at - 8, at + 8]) for at in (ax.transData.transform(text.xy) for text in texts)]
+    taken = [Bbox([at - 8, at + 8]) for at in ax.transData.transform([*points, *(text.xy for text in texts)])]
     taken += [Bbox([at - 1, at + 1]) for at in _along(ax)]
     for text in texts:
         for offset in _OFFSETS:

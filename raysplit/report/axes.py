@@ -16,13 +16,6 @@ _LEAST_POINTS = 4.0
 """Height of a percent axis, at least: differences of a tenth of a point, which are noise, look small."""
 
 
-def draw_grid(ax: Axes) -> None:
-    """Draw a light grid, and axes on the left and at the bottom alone."""
-    ax.grid(color=_GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
 def set_log_axis(ax: Axes, points: Sequence[float], margin: float) -> None:
     """Give the x axis a log scale over the positive points, with a factor `margin` on either side.
 
@@ -49,8 +42,15 @@ def set_percent_axis(ax: Axes, label: str) -> None:
     low, high = ax.get_ylim()
     padding = max(0.0, _LEAST_POINTS - (high - low)) / 2
     ax.set_ylim(max(low - padding, -1), min(high + padding, 101))
+    label_y_axis(ax, label)
+
+
+def label_y_axis(ax: Axes, label: str) -> None:
+    """Label the y axis, and draw a light grid, and axes on the left and at the bottom alone."""
     ax.set_ylabel(label, color=INK)
-    draw_grid(ax)
+    ax.grid(color=_GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def set_row_axis(ax: Axes, count: int) -> None:

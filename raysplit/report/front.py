@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import MaxNLocator
 
 from raysplit.records.trial import TrialRecord
-from raysplit.report.axes import INK, draw_grid
+from raysplit.report.annotations import annotate, move_apart
+from raysplit.report.axes import INK, format_thousands, label_y_axis, set_log_axis, set_percent_axis
+from raysplit.report.plots import new_figure, png
 
 _GREY, _BLUE, _RED = "0.72", "#0072B2", "#D55E00"
 _NUMBER = "number"
 """The horizontal axis of a search with a single objective."""
+_LABELS = {
+    "accuracy": "validation accuracy (%)",
+    "bytes": "training traffic (bytes)",
+    "seconds": "training on the given machines (s)",
+    "image_bytes": "traffic per image (bytes)",
+    "answer_s": "from image to answer (s)",
+    "mib": "sub-models (MiB)",
+    _NUMBER: "trial",
+}
+"""Of axes, by objective."""
+_LOG_FROM = 20
+"""An axis with such a ratio of its largest to its smallest positive value is logarithmic."""
 
 
 def plot_front(trials: Sequence[TrialRecord], objectives: Mapping[str, str], front: set[int], knee: int) -> bytes:
-    """Return a PNG: the first objective over each other one.
+    """Return a PNG: the first objective over each other one, panels below each other.
 
     `objectives` are names with their directions; `front` and `knee` are numbers of trials. Stopped trials are hollow,
     at the values that they had reached; those on the front have their numbers.
     """
     first, *others = objectives
     others = others or [_NUMBER]
-    figure = Figure(figsize=(4.6 * len(others), 4.2), layout="constrained")
     seeds = "one seed" + (" each" if len(trials) > 1 else "")
     title = f"{len(trials)} trial{'s' if len(trials) > 1 else ''} of a search, {seeds}"
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure = new_figure(title, 3.4 * len(others) + 0.9)
     shown = [trial for trial in trials if trial.state != "failed"]
-    for axes, name in zip(figure.subplots(1, len(others), squeeze=False)[0], others, strict=True):
-        _draw_panel(axes, shown, first, name, front, knee)
-    figure.axes[0].legend(loc="lower right", fontsize=8)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=120)
-    return sink.getvalue()
+    panels = list(zip(figure.subplots(len(others), 1, squeeze=False)[:, 0], others, strict=True))
+    numbers = [_draw_panel(ax, shown, first, name, front, knee) for ax, name in panels]
+    handles, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    for (ax, name), texts in zip(panels, numbers, strict=True):
+        move_apart(figure, ax, texts, [(_value(trial, name), _value(trial, first)) for trial in shown])
+    return png(figure)
 
 
-def _draw_panel(axes: Axes, trials: Sequence[TrialRecord], first: str, name: str, front: set[int], knee: int) -> None:
+def _draw_panel(
+    ax: Axes, trials: Sequence[TrialRecord], first: str, name: str, front: set[int], knee: int
+) -> list[Annotation]:
+    """Draw the trials of a panel, and return the numbers of those on the front."""
     finished = [trial for trial in trials if trial.state == "finished"]
     groups: tuple[tuple[str, list[TrialRecord], dict[str, Any]], ...] = (
         ("stopped early", [t for t in trials if t.state == "stopped"], {"facecolors": "none", "edgecolors": _GREY}),
@@ -49,17 +66,22 @@ def _draw_panel(axes: Axes, trials: Sequence[TrialRecord], first: str, name: str
     for label, members, style in groups:
         if members:
             x, y = ([_value(trial, axis) for trial in members] for axis in (name, first))
-            axes.scatter(x, y, label=label, **{"s": 28, **style})
+            ax.scatter(x, y, label=label, **{"s": 28, "zorder": 3, **style})
     values = [_value(trial, name) for trial in trials]
-    if name != _NUMBER and min(values) > 0 and max(values) > 20 * min(values):
-        axes.set_xscale("log")
-    for trial in trials:
-        if trial.number in front:
-            at = (_value(trial, name), _value(trial, first))
-            axes.annotate(str(trial.number), at, (5, 5), textcoords="offset points", fontsize=8, color=INK)
-    axes.set_xlabel(_label(name), color=INK)
-    axes.set_ylabel(_label(first), color=INK)
-    draw_grid(axes)
+    positive = [value for value in values if value > 0]
+    is_log = name != _NUMBER and positive and max(positive) > _LOG_FROM * min(positive)
+    if is_log:
+        set_log_axis(ax, values, margin=1.8)
+    else:
+        ax.margins(x=0.08)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=name == _NUMBER))
+        ax.xaxis.set_major_formatter(format_thousands)
+    ax.margins(y=0.12)
+    set_y_axis = set_percent_axis if first == "accuracy" else label_y_axis
+    set_y_axis(ax, _label(first))
+    ax.set_xlabel(f"{_label(name).removesuffix(')')}, log scale)" if is_log else _label(name), color=INK)
+    best = [trial for trial in trials if trial.number in front]
+    return [annotate(ax, str(trial.number), (_value(trial, name), _value(trial, first)), INK) for trial in best]
 
 
 def _value(trial: TrialRecord, name: str) -> float:
@@ -69,4 +91,4 @@ def _value(trial: TrialRecord, name: str) -> float:
 
 
 def _label(name: str) -> str:
-    return {"accuracy": "validation accuracy (%)", _NUMBER: "trial"}.get(name, name)
+    return _LABELS.get(name, name)

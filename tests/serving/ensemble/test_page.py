@@ -68,6 +68,24 @@ def test_the_empty_page_says_what_to_drop(browser, bundle):
         assert_readable(page, "ensemble")
 
 
+def test_the_keyboard_is_enough(browser, bundle, photo):
+    with opened(browser, App(bundle).asgi, _RECORDER) as page:
+        for place in ("a", "#file"):
+            page.keyboard.press("Tab")
+            assert page.evaluate("place => document.activeElement === document.querySelector(place)", place)
+        outline = "getComputedStyle(document.getElementById('drop')).outlineStyle"
+        assert page.evaluate(outline) == "solid"
+        with page.expect_file_chooser() as chosen:
+            page.keyboard.press("Enter")
+        chosen.value.set_files(photo)
+        page.wait_for_selector("#answer", state="visible")
+        assert (
+            page.locator("[aria-live=polite] #answer").count() == 1 and page.get_attribute("#error", "role") == "alert"
+        )
+        page.mouse.click(5, 5)
+        assert page.evaluate(outline) == "none"
+
+
 def test_a_dropped_image_is_answered(browser, bundle):
     with opened(browser, App(bundle).asgi, _RECORDER) as page:
         page.evaluate(
