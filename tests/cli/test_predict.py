@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,12 +48,6 @@ def test_predict_as_json(capsys, bundle, digits):
 def test_predict_one_class(capsys, bundle, digits):
     assert main(["predict", bundle, digits[0], "--top", "1"]) == 0
     assert len(capsys.readouterr().out.split()) == 3
-
-
-def test_predict_without_ray(bundle, digits):
-    code = "import sys; from raysplit.cli.main import main; sys.exit(main(sys.argv[1:]) or 'ray' in sys.modules)"
-    call = [sys.executable, "-c", code, "predict", bundle, digits[0]]
-    assert subprocess.run(call, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

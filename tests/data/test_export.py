@@ -1,6 +1,5 @@
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -34,12 +33,11 @@ def test_unwritable(two_files, tmp_path):
         export(DataConfig(name=f"parquet:{two_files}"), "test", tmp_path / "file" / "test.parquet")
 
 
-def test_job(two_files, tmp_path):
+def test_job(two_files, tmp_path, capsys):
     out = tmp_path / "out"
     args = ["--data", f"parquet:{two_files}", "--out", str(out), "--size", "9", "--channels", "1"]
-    done = subprocess.run([sys.executable, JOB, *args], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {
+    runpy.run_path(str(JOB))["main"](args)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
         "data": f"parquet:{two_files}",
         "out": str(out),
         "train_rows": 20,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -134,16 +131,3 @@ def test_a_busy_server_is_no_slow_link(family, images):
 def test_what_it_cannot_be_made_of(family, args):
     with pytest.raises(ConfigError):
         DeviceClient(family, "http://app", **args)
-
-
-def test_a_device_needs_few_packages(family):
-    code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "from raysplit.device import DeviceClient\n"
-        "DeviceClient(sys.argv[1], 'http://127.0.0.1:9', target_s=1)\n"
-        "print(*({'timm', 'torchvision', 'matplotlib', 'fastapi', 'starlette'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, family._bundle.location], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -99,7 +101,9 @@ def test_each_epoch_can_have_samples_of_its_own():
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True))
 
 
-def test_a_compiled_step_learns_what_the_plain_one_does():
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_step_learns_what_the_plain_one_does(backend, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain, fuse = make_classifier(), make_classifier()
     rows = {
         wanted: list(

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -87,8 +85,3 @@ def test_labels(record):
     first, second = named(("f/same", "x"), ("g/same", "x"))
     assert first.endswith("/f/same)") and second.endswith("/g/same)")
     assert named(("h", "a\x1b[31m\nb")) == ["a [31m b"]
-
-
-def test_imports_no_framework():
-    code = "import sys, raysplit.report; print({'torch', 'ray', 'matplotlib.pyplot'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

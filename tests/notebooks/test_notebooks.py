@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 SMALL = {
-    "ensemble": {"EPOCHS": 2, "RETRAIN_EPOCHS": 1, "ROWS": 400},
+    "ensemble": {"EPOCHS": 1, "RETRAIN_EPOCHS": 1, "ROWS": 200},
     "split_training": {"EPOCHS": 2, "ROWS": 300, "WIDTH": 0.125},
     "sweep": {"EPOCHS": 2, "ROWS": 300, "TRIALS": 3},
 }

@@ -25,7 +25,10 @@ def with_epochs(run, *, ended=True, **changes):
     return make_record(run.config, [replace(record, **changes) for record in run.epochs], ended)
 
 
-@pytest.mark.parametrize(("schedule", "local_loss"), KINDS)
+@pytest.mark.parametrize(
+    ("schedule", "local_loss"),
+    [kind if index % 2 == 0 else pytest.param(*kind, marks=pytest.mark.slow) for index, kind in enumerate(KINDS)],
+)
 def test_every_schedule_is_drawn_alone(schedule, local_loss):
     run = make_run(schedule, local_loss)
     for plot in PLOTS:
