@@ -9,6 +9,7 @@ from raysplit.config import (
     DEFAULT_LEVEL,
     UNCOMPRESSED,
     BottleneckConfig,
+    DataSplits,
     Deprune,
     Fixed,
     Level,
@@ -398,3 +399,39 @@ def test_replaced_validates(made, changes, text):
 def test_in_flight_divides_the_batch():
     assert TrainConfig(batch_size=64, in_flight=16).in_flight == 16
     assert TrainConfig(batch_size=6, in_flight=3).in_flight == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "value"),
+    [
+        ("data.image=photo", "image", "photo"),
+        ("data.label=1", "label", "1"),
+        ("data.splits={train: 'p-*.pq', test: [a, 2]}", "splits", DataSplits(train="p-*.pq", test=("a", "2"))),
+        ("data.unused_labels=drop", "unused_labels", "drop"),
+    ],
+)
+def test_settings_of_parquet_data(setting, key, value):
+    plain = config(data={"name": "parquet:photos"})
+    changed = plain.with_settings([setting])
+    assert getattr(changed.data, key) == value
+    assert loads(SplitConfig, changed.model_dump_json(), where="a file") == changed != plain
+
+
+def test_data_that_need_no_setting_are_written_as_ever():
+    assert not {"image", "label", "splits", "unused_labels"} & set(config().data.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"name": "cifar10", "label": "x"}, "label name columns and files of Parquet data, and name is 'cifar10'"),
+        ({"name": "folder:a", "image": "x", "splits": {"train": "a"}}, "data: image and splits name columns and files"),
+        ({"name": "parquet:a", "image": "x", "label": "x"}, "data: image and label are the same column, 'x'; name two"),
+        ({"name": "parquet:a", "splits": {"test": "a"}}, "data.splits.train: Field required"),
+        ({"name": "parquet:a", "splits": {"train": "a", "valid": "b"}}, "unknown key 'valid'. Nearest: validation"),
+        ({"name": "parquet:a", "unused_labels": "skip"}, "data.unused_labels: Input should be 'keep' or 'drop'"),
+        ({"name": "parquet:a", "splits": {"train": []}}, "data.splits.train"),
+    ],
+)
+def test_wrong_settings_of_parquet_data(data, text):
+    assert text in fault(config, data=data)

@@ -1,5 +1,6 @@
 """The config models: one frozen object describes one run. Unknown keys fail with the nearest right one."""
 
+from raysplit.config.data import DataConfig, DataSplits
 from raysplit.config.ensemble import (
     BaseConfig,
     ClassifierFit,
@@ -13,7 +14,6 @@ from raysplit.config.ensemble import (
 from raysplit.config.in_memory import CodecSource
 from raysplit.config.run import (
     BottleneckConfig,
-    DataConfig,
     ModelConfig,
     RayConfig,
     SplitConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "ClassifierFit",
     "CodecSource",
     "DataConfig",
+    "DataSplits",
     "Deprune",
     "EnsembleConfig",
     "FitConfig",

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raysplit.config.run import DataConfig, ModelConfig
+from raysplit.config.data import DataConfig
+from raysplit.config.run import ModelConfig
 from raysplit.config.training import FitConfig, Patterns
 from raysplit.hardware.machine import Machine
 from raysplit.utils.frozen import Frozen

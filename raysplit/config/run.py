@@ -14,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from raysplit.config.in_memory import PREFIX, AnyCodec, InMemoryData, is_dataset, is_module, read_dataset, read_module
+from raysplit.config.data import DataConfig
+from raysplit.config.in_memory import PREFIX, AnyCodec, is_module, read_module
 from raysplit.config.training import TrainConfig
 from raysplit.errors import ConfigError
 from raysplit.schedules import (
@@ -30,55 +31,6 @@ from raysplit.schedules import (
 from raysplit.utils.frozen import Frozen
 from raysplit.utils.settings import with_settings
 from raysplit.wire.level import Level
-
-
-class DataConfig(Frozen):
-    """Which images, and how they are split, resized and augmented.
-
-    A data set in memory replaces the name: `DataConfig(dataset=mine)`, or `SplitConfig(data=mine, …)`.
-
-    >>> DataConfig(name="cifar10", augment="crop_flip").val_fraction
-    0.1
-    >>> DataConfig(dataset=[("pixels of a digit", 7)]).name
-    'object:list'
-    """
-
-    name: str
-    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` in memory."""
-    root: str | None = None
-    """Where downloads are kept; None: the user's cache."""
-    size: Annotated[int, Field(ge=8, le=8192)] | None = None
-    """Height and width in pixels to resize to; None: as stored."""
-    channels: Literal[1, 3] | None = None
-    """Grey (1) or RGB (3); None: as stored."""
-    train_rows: Annotated[int, Field(ge=1)] | None = None
-    """Train on this many rows of the shuffled training part only; None: all."""
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the training split that is held out for validation."""
-    split_seed: int = 0
-    augment: Literal["none", "crop", "crop_flip"] = "none"
-    on_bad_rows: Literal["raise", "skip"] = "raise"
-    dataset: Annotated[InMemoryData | None, PlainValidator(read_dataset), Field(exclude=True, repr=False)] = None
-    """A map-style data set of (image, label), a tuple (train, test) or a dict of both (docs/extending.md). A fifth of
-    a single one, drawn with a fixed seed, is the test split. It is not written to `config.json`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_dataset(cls, value: Any) -> Any:
-        given = isinstance(value, Iterable) and not isinstance(value, str | dict | Frozen)
-        if given or is_dataset(value) or (isinstance(value, dict) and "name" not in value and "train" in value):
-            value = {"dataset": value}
-        if isinstance(value, dict) and value.get("dataset") is not None:
-            dataset = read_dataset(value["dataset"])
-            assert dataset is not None
-            value = {"name": dataset.name, **value, "dataset": dataset}
-        return value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
-        if self.dataset is not None and not self.name.startswith(PREFIX):
-            raise ValueError(f"name is '{self.name}' and a data set is given; replace all of it: {{name: {self.name}}}")
-        return self
 
 
 class ModelConfig(Frozen):

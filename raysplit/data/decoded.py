@@ -29,7 +29,7 @@ def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterato
     part without a good row.
 
     >>> from raysplit.data.schema import Row
-    >>> part = Part("mine", ("no", "yes"), (), 1, lambda: iter([Row("mine row 0", np.zeros((8, 6), np.uint8), 1)]))
+    >>> part = Part("mine", ("no", "yes"), (), 1, "train", lambda: iter([Row("mine", np.zeros((8, 6), np.uint8), 1)]))
     >>> [(pixels.shape, label) for pixels, label in decode_rows(part, DataConfig(name="mine"), channels=3)]
     [((3, 8, 6), 1)]
     """

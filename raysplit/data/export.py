@@ -13,7 +13,8 @@ from PIL import Image
 from raysplit.config import DataConfig
 from raysplit.data.cache import replacing
 from raysplit.data.images import ImageSet, load_source
-from raysplit.data.schema import Source, arrow_schema
+from raysplit.data.parquet_columns import arrow_schema
+from raysplit.data.schema import Source
 from raysplit.errors import DataError
 
 _GROUP_ROWS = 1000

@@ -53,6 +53,7 @@ def folder_part(path: Path, split: Source) -> Part:
         classes,
         identity,
         len(files),
+        split if split == "train" or test.name == "test" else "validation",
         lambda: (Row(str(file), file, label) for file, label in files),
     )
 

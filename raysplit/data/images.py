@@ -15,9 +15,10 @@ from raysplit.data.decode import decode
 from raysplit.data.folders import folder_part
 from raysplit.data.memory import data_in_memory, decode_memory, memory_part
 from raysplit.data.named import imagenet100_folder, named_part
+from raysplit.data.parquet import parquet_part
 from raysplit.data.schema import BadRow, Part, Source, warn_once
-from raysplit.data.sources import parquet_part
 from raysplit.errors import DataError, nearest
+from raysplit.records.summary import SplitName
 from raysplit.torch_utils.seeds import generator
 
 
@@ -33,6 +34,8 @@ class Facts:
     """After val_fraction and train_rows."""
     val_rows: int
     test_rows: int
+    test_from: SplitName = "test"
+    """The split that the test images are from: validation or a part of train, where no test split has labels."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class ImageSet:
     classes: tuple[str, ...]
     skipped: int
     """Bad rows left out of the source's split (on_bad_rows="skip"), the validation part included."""
+    taken_from: SplitName = "train"
+    """The source's split that the images are from."""
 
     @property
     def raw_bytes(self) -> int:
@@ -65,6 +70,7 @@ def read_facts(config: DataConfig) -> Facts:
     ((3, 32, 32), 45000, 5000)
     """
     known = CATALOGUE.get(config.name)
+    test_from: SplitName = "test"
     if known and not (config.name == "imagenet100" and imagenet100_folder(config).is_dir()):
         size = _needed_size(config)
         shape = (config.channels or known.channels, size, size)
@@ -75,10 +81,11 @@ def read_facts(config: DataConfig) -> Facts:
             if not one.count:
                 raise DataError(f"{one.where} has no rows")
         shape, classes, rows, test_rows = _first_shape(part, config), part.classes, part.count, test.count
+        test_from = test.taken_from
         if len(classes) == 1:
             warn_once(f"{part.where} has one class, '{classes[0]}': every answer is right, and nothing is learned")
     train_rows, val_rows = _cut(rows, config)
-    return Facts(config.name, classes, shape, train_rows, val_rows, test_rows)
+    return Facts(config.name, classes, shape, train_rows, val_rows, test_rows, test_from)
 
 
 def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet:
@@ -98,7 +105,7 @@ def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet
     train_rows, val_rows = _cut(len(full.labels), config)
     order = torch.randperm(len(full.labels), generator=generator("split", config.split_seed))
     rows = order[:val_rows] if split == "val" else order[val_rows : val_rows + train_rows]
-    return ImageSet(full.images[rows], full.labels[rows], full.classes, full.skipped)
+    return ImageSet(full.images[rows], full.labels[rows], full.classes, full.skipped, full.taken_from)
 
 
 def load_source(config: DataConfig, split: Source) -> ImageSet:
@@ -110,7 +117,7 @@ def load_source(config: DataConfig, split: Source) -> ImageSet:
     """
     part, memory = _part(config, split), data_in_memory(config)
     decoded = load_cached(part, config, _channels(config)) if memory is None else decode_memory(memory, config, split)
-    return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped)
+    return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped, part.taken_from)
 
 
 def _part(config: DataConfig, split: Source) -> Part:
@@ -121,7 +128,7 @@ def _part(config: DataConfig, split: Source) -> Part:
     if path and kind == "folder":
         return folder_part(Path(path).expanduser(), split)
     if path and kind == "parquet":
-        return parquet_part(Path(path).expanduser(), split)
+        return parquet_part(config, split)
     if config.name not in CATALOGUE:
         hint = nearest(config.name, CATALOGUE)
         raise DataError(f"unknown data set '{config.name}'. {hint} Your own: folder:PATH or parquet:PATH.")

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from raysplit.config import DataConfig
 from raysplit.config.in_memory import PREFIX, InMemoryData
 from raysplit.data.decoded import Decoded, decode_part
-from raysplit.data.schema import MOST_UNNAMED_CLASSES, Part, Row, Source, draw_test_rows
+from raysplit.data.schema import MOST_UNNAMED_CLASSES, Classes, Part, Row, Source, draw_test_rows, number_classes
 from raysplit.errors import DataError
 from raysplit.utils.user_code import lost_object
 
@@ -37,17 +38,30 @@ def memory_part(data: InMemoryData, config: DataConfig, split: Source) -> Part:
     """Return one split; of a data set without a test split, a fifth drawn with a fixed seed is the test split.
 
     Class names are the data set's `classes` where it has them (a Subset's those of its data set), else numbers; for
-    these every label is read. Raises DataError for what is not a pair of image and label.
+    these, and to leave out those that do not occur, every label is read. Raises DataError for what is not a pair of
+    image and label.
     """
-    names = _class_names(data.train)
-    if names is None:
-        labels = [decode_memory(data, config, one).labels for one in ("train", "test")]
-        names = tuple(str(i) for i in range(1 + max(int(some.max()) for some in labels)))
-    return _part(data, config, split, names)
+    return _part(data, config, split, _classes(data, config).names)
 
 
 def decode_memory(data: InMemoryData, config: DataConfig, split: Source) -> Decoded:
     """Return the decoded images and labels of a split; each sample is read once, however often they are asked for."""
+    decoded, numbers = _decode(data, config, split), _classes(data, config).numbers
+    if not numbers:
+        return decoded
+    return decoded._replace(labels=torch.tensor([numbers[label] for label in decoded.labels.tolist()]))
+
+
+def _classes(data: InMemoryData, config: DataConfig) -> Classes:
+    names = _class_names(data.train)
+    if names is not None and config.unused_labels == "keep":
+        return Classes(names, {})
+    used = {label for split in ("train", "test") for label in _decode(data, config, split).labels.tolist()}
+    return number_classes(config.name, used, names, config.unused_labels)
+
+
+def _decode(data: InMemoryData, config: DataConfig, split: Source) -> Decoded:
+    """Return a split's images with the labels as the data set has them."""
     key = split, config.size, config.channels, config.on_bad_rows
     if key not in data.decoded:
         names = _class_names(data.train) or tuple(map(str, range(MOST_UNNAMED_CLASSES)))
@@ -65,7 +79,8 @@ def _part(data: InMemoryData, config: DataConfig, split: Source, classes: tuple[
         indices = np.flatnonzero(mask if split == "test" else ~mask).tolist()
     elif split == "test":
         dataset, indices = data.test, range(len(data.test))
-    return Part(where, classes, (), len(indices), lambda: _rows(dataset, indices, where))
+    taken_from = "train" if data.test is None else split
+    return Part(where, classes, (), len(indices), taken_from, lambda: _rows(dataset, indices, where))
 
 
 def _rows(dataset: Any, indices: Sequence[int], where: str) -> Iterator[Row]:

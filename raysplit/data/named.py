@@ -42,7 +42,7 @@ def named_part(config: DataConfig, split: Source) -> Part:
             yield Row(f"{name} ({split}) row {number}", image, int(label))
 
     count = entry.train_rows if split == "train" else entry.test_rows
-    return Part(f"{name} ({split})", entry.classes, (name, identity, split), count, rows)
+    return Part(f"{name} ({split})", entry.classes, (name, identity, split), count, split, rows)
 
 
 def imagenet100_folder(config: DataConfig) -> Path:

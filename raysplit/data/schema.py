@@ -1,10 +1,9 @@
-"""What every source returns (parts and rows), and the Parquet layout, which is Hugging Face's image layout."""
+"""What every source returns: parts and rows."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,20 +11,18 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from raysplit.errors import DataError
+from raysplit.records.summary import SplitName
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMN = "label"
 _log = logging.getLogger(__name__)
-METADATA_KEY = b"huggingface"
 
 MOST_UNNAMED_CLASSES = 100_000
 TEST_SHARE = 0.2
 """Of the rows of a source without a test split of its own."""
 Pixels = npt.NDArray[np.uint8]
 """Of one image: (H, W) or (H, W, 3)."""
+UnusedLabels = Literal["keep", "drop"]
 Source = Literal["train", "test"]
 """The splits that a source has; validation is cut from train later."""
 
@@ -64,18 +61,20 @@ class Part:
     identity: tuple[str, ...]
     """Changes whenever the rows change: paths, sizes and times of the files that hold them."""
     count: int
+    taken_from: SplitName
+    """The split of the source that the rows are from: the test split may be its validation split, or cut from train."""
     rows: Callable[[], Iterator[Row]]
 
 
 def file_identity(path: Path) -> str:
     """Return text that changes when the file does: path, size in bytes and modification time in ns.
 
-    Of a link to nothing it is that of the link.
+    Of a link to nothing it is that of the link, of nothing the path.
     """
     try:
         stat = path.stat()
     except OSError:
-        return f"{path} {path.lstat().st_mtime_ns}"
+        return f"{path} {path.lstat().st_mtime_ns}" if path.is_symlink() else f"{path}"
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
@@ -83,6 +82,45 @@ def file_identity(path: Path) -> str:
 def warn_once(text: str) -> None:
     """Log a warning, once in a process: facts, training and tests each read the same files."""
     _log.warning(text)
+
+
+class Classes(NamedTuple):
+    """The classes of a source."""
+
+    names: tuple[str, ...]
+    numbers: Mapping[int | str, int]
+    """The class of each label that is not the number of its class."""
+
+
+def number_classes(where: object, used: set[int], names: tuple[str, ...] | None, unused: UnusedLabels) -> Classes:
+    """Return the classes of a source whose labels are whole numbers, of which `used` occur.
+
+    Without names a class is called by its number. Where some numbers do not occur and are kept as classes, a warning
+    says so. Raises DataError for a number that is too large to keep all those below it.
+
+    >>> number_classes("example", {7, 100}, None, "drop")
+    Classes(names=('7', '100'), numbers={7: 0, 100: 1})
+    """
+    labels = sorted(label for label in used if label >= 0 and (names is None or label < len(names)))
+    if unused == "drop":
+        kept = tuple(str(label) if names is None else names[label] for label in labels)
+        return Classes(kept, {label: number for number, label in enumerate(labels)})
+    if names is not None:
+        return Classes(names, {})
+    top = max(labels, default=0)
+    remedy = "data.unused_labels=drop makes classes of those that occur"
+    if top >= MOST_UNNAMED_CLASSES:
+        raise DataError(
+            f"{where}: the largest label is {top} and there are no class names; without names, labels must be below "
+            f"{MOST_UNNAMED_CLASSES}. {remedy}"
+        )
+    if labels and len(labels) <= top:
+        some = ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
+        warn_once(
+            f"{where}: the labels are up to {top}, which makes {top + 1} classes, but only {len(labels)} occur "
+            f"({some}); {remedy}"
+        )
+    return Classes(tuple(str(i) for i in range(top + 1)), {})
 
 
 def check_label(label: int | None, classes: int) -> int:
@@ -97,53 +135,3 @@ def check_label(label: int | None, classes: int) -> int:
     if not 0 <= label < classes:
         raise BadRow(f"label {label} is not in 0..{classes - 1}")
     return label
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds strings."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def image_column(schema: pa.Schema, where: object) -> str:
-    """Return the name of the image column; DataError if it or the label column is missing or mistyped."""
-    columns = f"it has the columns {', '.join(schema.names) or '(none)'}"
-    image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
-    if image is None:
-        raise DataError(f"{where}: no column {' or '.join(map(repr, IMAGE_COLUMNS))}; {columns}")
-    if LABEL_COLUMN not in schema.names:
-        raise DataError(f"{where}: no column '{LABEL_COLUMN}'; {columns}")
-    kind = schema.field(image).type
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        raise DataError(f"{where}: column '{image}' is {kind}, expected struct<bytes: binary, path: string>")
-    kind = schema.field(LABEL_COLUMN).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or is_text(kind)):
-        raise DataError(f"{where}: column '{LABEL_COLUMN}' is {kind}, expected integers, strings or booleans")
-    return image
-
-
-def class_names(schema: pa.Schema, where: object) -> tuple[str, ...] | None:
-    """Return the class names in the schema's metadata, None if there are none; DataError if unreadable."""
-    text = (schema.metadata or {}).get(METADATA_KEY)
-    if text is None:
-        return None
-    try:
-        names = json.loads(text)["info"]["features"][LABEL_COLUMN].get("names")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{where}: the metadata '{METADATA_KEY.decode()}' does not describe '{LABEL_COLUMN}'") from None
-    return tuple(str(name) for name in names) if names else None
-
-
-def arrow_schema(classes: tuple[str, ...]) -> pa.Schema:
-    """Return the schema of the files that raysplit writes, with the class names in its metadata.
-
-    >>> class_names(arrow_schema(("cat", "dog")), "example")
-    ('cat', 'dog')
-    """
-    label = {"names": list(classes), "_type": "ClassLabel"}
-    features = {IMAGE_COLUMNS[0]: {"_type": "Image"}, LABEL_COLUMN: label}
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    return pa.schema(
-        [(IMAGE_COLUMNS[0], image), (LABEL_COLUMN, pa.int64())],
-        metadata={METADATA_KEY: json.dumps({"info": {"features": features}}).encode()},
-    )

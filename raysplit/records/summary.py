@@ -8,6 +8,9 @@ from pydantic import Field
 
 from raysplit.utils.frozen import Record
 
+SplitName = Literal["train", "validation", "test"]
+"""A split as data sets have it, before `data.val_fraction` of train is held out."""
+
 
 class RunSummary(Record):
     """Results and costs of a finished run: `summary.json` of its folder (docs/run-record.md).
@@ -23,6 +26,9 @@ class RunSummary(Record):
     recipe: str
     accuracy: float
     """Test accuracy, in 0..1."""
+    test_from: SplitName | None = None
+    """The split of the data set that the test images are from: `test`; `validation`, where no test split has labels;
+    `train`, where there is neither: a fifth of it, drawn with a fixed seed, not trained on. None: not recorded."""
     bytes_up: int
     """Training bytes from device to server."""
     bytes_down: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+from raysplit.records.summary import SplitName
 from raysplit.schedules.base import Decision
 
 Split = Literal["val", "test"]
@@ -39,6 +40,8 @@ class DeviceFacts:
     """Torch threads."""
     weights: str | None
     """sha256 of the weights that the device half started from; None: they were random."""
+    test_from: SplitName
+    """The split of the data set that the test images are from."""
     node: str = ""
     """Where it runs: the host's name; on a Ray cluster, the first digits of the node's id too."""
 

@@ -71,6 +71,7 @@ class DeviceSide:
             shape=self._data.shape,
             threads=torch.get_num_threads(),
             weights=self._weights,
+            test_from=test.taken_from,
             node=platform.node(),
         )
 

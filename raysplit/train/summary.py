@@ -22,6 +22,7 @@ def summarize(loop: Loop, run_dir: str) -> RunSummary:
     return RunSummary(
         recipe=config.name,
         accuracy=test.accuracy,
+        test_from=facts.test_from,
         bytes_up=up,
         bytes_down=down,
         seconds=sum(record.seconds for record in records),

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysplit.data.schema import arrow_schema
+from raysplit.data.parquet_columns import arrow_schema
 
 
 @pytest.fixture(autouse=True)

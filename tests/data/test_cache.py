@@ -23,7 +23,7 @@ def part():
             for i, (image, label) in enumerate(zip(images, labels, strict=True)):
                 yield Row(f"made row {i}", image, label)
 
-        return Part("made", classes, (identity,), len(images), rows), calls
+        return Part("made", classes, (identity,), len(images), "train", rows), calls
 
     return make
 

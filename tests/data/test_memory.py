@@ -67,7 +67,7 @@ def test_grey_tensors_without_a_channel(pixels):
 def test_a_single_set_gives_a_fifth_to_the_test(pixels):
     pictures = Pictures(pixels)
     config = DataConfig(dataset=pictures, val_fraction=0.25)
-    assert read_facts(config) == Facts("object:Pictures", ("cat", "dog"), (3, 8, 8), 12, 4, 4)
+    assert read_facts(config) == Facts("object:Pictures", ("cat", "dog"), (3, 8, 8), 12, 4, 4, "train")
     assert pictures.reads == 1, "facts need one image where the classes have names"
     train, val, test = (load(config, split) for split in ("train", "val", "test"))
     assert (len(train.labels), len(val.labels), len(test.labels)) == (12, 4, 4)

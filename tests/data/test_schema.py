@@ -1,48 +1,7 @@
-import json
-
-import pyarrow as pa
 import pytest
 
-from raysplit.data.schema import BadRow, arrow_schema, check_label, class_names, file_identity, image_column
+from raysplit.data.schema import BadRow, check_label, file_identity, number_classes
 from raysplit.errors import DataError
-
-CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def test_written_schema_is_read_back():
-    schema = arrow_schema(("cat", "dog"))
-    assert image_column(schema, "f") == "image"
-    assert class_names(schema, "f") == ("cat", "dog")
-
-
-@pytest.mark.parametrize(
-    ("columns", "text"),
-    [
-        (
-            [("picture", CELL), ("label", pa.int64())],
-            "f: no column 'image' or 'img'; it has the columns picture, label",
-        ),
-        ([("img", CELL), ("fine", pa.int64())], "f: no column 'label'; it has the columns img, fine"),
-        ([("img", pa.string()), ("label", pa.int64())], "f: column 'img' is string, expected struct<bytes"),
-        ([("img", CELL), ("label", pa.float32())], "f: column 'label' is float, expected integers, strings or bool"),
-    ],
-)
-def test_wrong_columns(columns, text):
-    with pytest.raises(DataError) as err:
-        image_column(pa.schema(columns), "f")
-    assert text in str(err.value)
-
-
-def test_class_names_absent():
-    assert class_names(pa.schema([]), "f") is None
-    plain = {"info": {"features": {"label": {"_type": "Value", "dtype": "int64"}}}}
-    assert class_names(pa.schema([], metadata={"huggingface": json.dumps(plain)}), "f") is None
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"info": {"features": {}}}', '{"info": {"features": {"label": 3}}}'])
-def test_class_names_unreadable(text):
-    with pytest.raises(DataError, match="f: the metadata 'huggingface' does not describe 'label'"):
-        class_names(pa.schema([], metadata={"huggingface": text}), "f")
 
 
 def test_labels():
@@ -59,3 +18,27 @@ def test_identity_follows_the_file(tmp_path):
     assert file_identity(file) == before
     file.write_bytes(b"12")
     assert file_identity(file) != before
+    file.unlink()
+    assert file_identity(file) == str(file)
+    file.symlink_to("nowhere")
+    assert file_identity(file) != str(file)
+
+
+@pytest.mark.parametrize(
+    ("used", "names", "unused", "classes", "numbers"),
+    [
+        ({0, 1, 2}, None, "keep", ("0", "1", "2"), {}),
+        ({0, 1, 2}, None, "drop", ("0", "1", "2"), {0: 0, 1: 1, 2: 2}),
+        ({-1, 3, 9}, None, "drop", ("3", "9"), {3: 0, 9: 1}),
+        ({0, 2, 7}, ("ant", "bee", "cat"), "drop", ("ant", "cat"), {0: 0, 2: 1}),
+        ({0, 2}, ("crane", "bee", "crane"), "drop", ("crane", "crane"), {0: 0, 2: 1}),
+        ({0, 2}, ("ant", "bee", "cat"), "keep", ("ant", "bee", "cat"), {}),
+    ],
+)
+def test_classes_of_numbers(used, names, unused, classes, numbers):
+    assert number_classes("here", used, names, unused) == (classes, numbers)
+
+
+def test_a_label_that_is_too_large():
+    with pytest.raises(DataError, match=r"here: the largest label is 100000 .* data\.unused_labels=drop"):
+        number_classes("here", {1, 100_000}, None, "keep")

@@ -1,0 +1,187 @@
+"""Reader for a user's own Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysplit.config import DataConfig
+from raysplit.data.parquet_columns import class_names, image_column, label_column, label_columns
+from raysplit.data.parquet_files import SplitFiles, find_files
+from raysplit.data.parquet_images import read_image, referenced_images
+from raysplit.data.schema import (
+    Classes,
+    Part,
+    Row,
+    Source,
+    UnusedLabels,
+    draw_test_rows,
+    file_identity,
+    number_classes,
+    warn_once,
+)
+from raysplit.errors import DataError, nearest
+from raysplit.records.summary import SplitName
+
+_UNLABELLED = "has no labels (all are -1 or null)"
+_Label = int | str | bool | None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A file, its columns and the labels that occur in it."""
+
+    file: Path
+    image: str
+    label: str | None
+    """None: the file has no column of labels."""
+    used: frozenset[_Label]
+    names: tuple[str, ...] | None
+    """Of the classes, as its metadata has them."""
+    rows: int
+
+    @property
+    def is_labelled(self) -> bool:
+        return any(label is not None and (label != -1 or isinstance(label, str)) for label in self.used)
+
+
+def parquet_part(config: DataConfig, split: Source) -> Part:
+    """Read the files that `find_files` finds, by the columns that `data.image` and `data.label` name or that are told.
+
+    A test split without labels (all are -1 or null, or there is no such column) is left out. Where there is none, the
+    validation split serves, else a fifth of train, drawn with a fixed seed; training goes without it, and a warning
+    says so. Raises DataError for what is missing or cannot be told, for files that disagree about the class names, and
+    for a training split without labels.
+    """
+    path = Path(config.name.partition(":")[2]).expanduser()
+    files = find_files(path, config.splits)
+    train = [_open_table(file, config) for file in files.train]
+    if any(table.rows for table in train) and not any(table.is_labelled for table in train):
+        raise DataError(f"{train[0].file} {_UNLABELLED}; training needs labels: data.label names another column")
+    taken_from, test = _choose_test(path, files, train, config)
+    classes, numbers = _classes(path, list(dict.fromkeys(train + test)), config.unused_labels)
+    own = test if split == "test" else train
+    count = sum(table.rows for table in own)
+    identity = tuple(text for table in own for text in _identify(table))
+    if taken_from != "train":
+        where = f"{path} ({taken_from if split == 'test' else split})"
+        return Part(
+            where, classes, identity, count, taken_from if split == "test" else split, lambda: _rows(own, numbers)
+        )
+    drawn = draw_test_rows(count)
+    keep = drawn if split == "test" else ~drawn
+    return Part(
+        f"{path} ({split})",
+        classes,
+        (*identity, split),
+        int(keep.sum()),
+        "train",
+        lambda: (row for row, kept in zip(_rows(own, numbers), keep, strict=True) if kept),
+    )
+
+
+def _choose_test(
+    path: Path, files: SplitFiles, train: list[_Table], config: DataConfig
+) -> tuple[SplitName, list[_Table]]:
+    """Return the split that serves as the test split, the first of test, validation and train that has labels."""
+    unlabelled: list[str] = []
+    serves: tuple[SplitName, list[_Table]] = "train", train
+    for name, found in (("test", files.test), ("validation", files.validation)):
+        tables = [_open_table(file, config, train[0].label) for file in found]
+        if any(table.is_labelled for table in tables) or (tables and not any(table.rows for table in tables)):
+            serves = ("test" if name == "test" else "validation"), tables
+            break
+        if tables:
+            unlabelled.append(f"{tables[0].file} {_UNLABELLED}")
+    problem = " and ".join(unlabelled) or f"{path} has no test split"
+    if serves[0] == "test":
+        if files.validation:
+            warn_once(f"{files.validation[0]} is not read: data.val_fraction of the training split is held out instead")
+    elif serves[0] == "validation":
+        warn_once(f"{problem}; {serves[1][0].file} serves as the test split")
+    elif path.is_dir():
+        warn_once(
+            f"{problem}; a fifth of the training split, drawn with a fixed seed, serves as the test split, and "
+            "training goes without it"
+        )
+    return serves
+
+
+def _open_table(file: Path, config: DataConfig, known: str | None = None) -> _Table:
+    """Read what a file holds; of another split than train, the label column may be missing or is the `known` one."""
+    with _open(file) as parquet:
+        schema = parquet.schema_arrow
+        image = image_column(schema, file, config.image)
+        label: str | None
+        if known is None:
+            label = label_column(schema, file, image, config.label)
+        elif known in schema.names:
+            label = label_column(schema, file, image, known)
+        else:
+            labels = [] if config.label else label_columns(schema, image)
+            label = label_column(schema, file, image) if labels else None
+        used: frozenset[_Label] = frozenset()
+        if label is not None:
+            used = frozenset(parquet.read([label])[label].unique().to_pylist())
+        names = None if label is None else class_names(schema, file, label)
+        return _Table(file, image, label, used, names, parquet.metadata.num_rows)
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file, memory_map=True)
+    except (OSError, pa.ArrowException) as err:
+        raise DataError(f"{file} is not a readable Parquet file ({err})") from None
+
+
+def _identify(table: _Table) -> Iterator[str]:
+    yield file_identity(table.file)
+    yield f"{table.image} {table.label}"
+    with _open(table.file) as parquet:
+        for image in referenced_images(parquet, table.image, table.file):
+            yield file_identity(image)
+
+
+def _classes(path: Path, tables: list[_Table], unused: UnusedLabels) -> Classes:
+    named = [table for table in tables if table.names is not None]
+    names = named[0].names if named else None
+    for table in named:
+        if table.names != names:
+            raise DataError(f"{table.file} and {named[0].file} have different class names")
+    used = frozenset[_Label]().union(*(table.used for table in tables))
+    words = {label for label in used if isinstance(label, str | bool)}
+    if not words:
+        return number_classes(path, {label for label in used if isinstance(label, int)}, names, unused)
+    if any(label is not None and not isinstance(label, str | bool) for label in used):
+        raise DataError(f"{path}: some files have integers as labels, others text; store one kind")
+    texts = {str(word) for word in words}
+    if names is None:
+        names = tuple(sorted(texts))
+    elif unknown := texts - set(names):
+        raise DataError(
+            f"{path}: the label '{min(unknown)}' is not one of the class names. {nearest(min(unknown), names)}"
+        )
+    names = tuple(name for name in names if name in texts) if unused == "drop" else names
+    return Classes(names, {name: number for number, name in enumerate(names)})
+
+
+def _rows(tables: list[_Table], numbers: Mapping[int | str, int]) -> Iterator[Row]:
+    for table in tables:
+        number = 0
+        assert table.label is not None
+        with _open(table.file) as parquet:
+            try:
+                for batch in parquet.iter_batches(256, columns=[table.image, table.label]):
+                    cells, labels = batch[table.image].to_pylist(), batch[table.label].to_pylist()
+                    for cell, label in zip(cells, labels, strict=True):
+                        if isinstance(label, str | bool):
+                            label = str(label)
+                        where = f"{table.file} row {number}"
+                        yield Row(where, read_image(cell, table.file), numbers.get(label, label))
+                        number += 1
+            except (OSError, pa.ArrowException) as err:
+                raise DataError(f"{table.file} cannot be read after row {number} ({err})") from None
