@@ -48,8 +48,10 @@ def require_training(device: nn.Module, server: nn.Module, config: TrainConfig) 
         raise ConfigError(
             "train.freeze and train.device_half leave no parameter to train; leave the last layers out of train.freeze"
         )
-    texts = [f"{count.count(False)} of {len(count)} of the {side}" for side, count in zip(_SIDES, counts, strict=True)]
-    _log.info("parameters that are frozen: %s half", ", ".join(texts))
+    texts = [
+        f"{count.count(False)} of {len(count)} of the {side} half" for side, count in zip(_SIDES, counts, strict=True)
+    ]
+    _log.info("parameters that are frozen: %s", ", ".join(texts))
     if config.device_half == "trained" and counts[0] and not any(counts[0]) and config.local_loss is None:
         _log.warning(
             "train.freeze freezes all of the device half, which needs no gradients: set train.device_half=frozen, and "
