@@ -81,9 +81,11 @@ def _is_pickle(path: Path) -> bool:
 
 def _load_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            # Only files that are archives can be mapped.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=path.open("rb").read(2) == b"PK")
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
+            # Only files that are archives can be mapped; torch takes one of this suffix for safetensors.
+            mapped = file.read(2) == b"PK" and path.suffix != ".safetensors"
+            file.seek(0)
+            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as err:
         raise ModelError(
             f"'{path}' holds more than tensors and plain data, which could run any code and is not loaded "

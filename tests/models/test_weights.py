@@ -16,6 +16,7 @@ from torch import nn
 from raysplit.config import ModelConfig
 from raysplit.errors import ConfigError, ModelError
 from raysplit.models import build, read_normalization, read_start_weights
+from raysplit.models.checkpoint_file import read_tensors
 
 SHAPE = (3, 64, 64)
 OWN = """
@@ -186,6 +187,14 @@ def test_the_hubs_weights_get_a_head_of_their_own(monkeypatch):
     found.load_into(model)
     assert model.conv1.weight.equal(state["conv1.weight"]) and model.fc.weight.shape == (3, 512)
     assert len(found.sha256) == 64
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "bin"])
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_file_of_torch_save_is_one_under_any_suffix(suffix, archive, tmp_path):
+    path = tmp_path / f"net.{suffix}"
+    torch.save({"weight": torch.ones(2)}, path, _use_new_zipfile_serialization=archive)
+    assert read_tensors(path)["weight"].equal(torch.ones(2))
 
 
 def test_normalization_is_that_of_the_file_or_of_the_library(tmp_path):
