@@ -30,6 +30,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns an image upright, by the value of its EXIF tag Orientation."""
+_ON_THEIR_SIDE = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
 
 
 def decode(
@@ -55,7 +57,7 @@ def decode(
             if wanted is not None and opened.format in ("JPEG", "MPO"):
                 _reduce(opened, max(wanted), max_pixels)
             opened.load()
-            grey = channels == 1 or (channels is None and opened.mode[0] in "1LIF" and opened.mode != "LAB")
+            grey = _is_grey(opened, channels)
             image = _to_mode(_upright(opened), "L" if grey else "RGB")
     except BadRow:
         raise
@@ -67,6 +69,27 @@ def decode(
         image = image.resize(wanted[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def read_shape(raw: bytes | Path, channels: int | None) -> tuple[int, int, int]:
+    """Return channels, height and width of what `decode` gives without a size, from the header of a file alone.
+
+    TIFF files are decoded: Pillow turns them itself, some versions when they open one, others when they load it.
+    Raises BadRow for what is not an image.
+    """
+    try:
+        with _open(raw) as opened:
+            if opened.format == "TIFF":
+                decoded = decode(raw, None, channels).shape
+                return decoded[0], decoded[1], decoded[2]
+            width, height = opened.size
+            if opened.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
+                width, height = height, width
+            return 1 if _is_grey(opened, channels) else 3, height, width
+    except BadRow:
+        raise
+    except Exception as err:
+        raise BadRow(f"unreadable image ({type(err).__name__}: {err})") from None
 
 
 @cache
@@ -116,6 +139,10 @@ def _reduce(image: Image.Image, side: int, max_pixels: int) -> None:
             break
     if scale > 1:
         image.draft(None, (width // scale, height // scale))
+
+
+def _is_grey(image: Image.Image, channels: int | None) -> bool:
+    return channels == 1 or (channels is None and image.mode[0] in "1LIF" and image.mode != "LAB")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -50,7 +50,7 @@ def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterato
         if shape is None:
             shape = pixels.shape
         elif pixels.shape != shape:
-            raise DataError(_odd_shape(row.where, pixels.shape, shape))
+            raise DataError(odd_shape(row.where, pixels.shape, shape))
         yield pixels, label
     if shape is None:
         raise DataError(f"{part.where} has no good row: {skipped} bad ones were skipped")
@@ -74,7 +74,8 @@ def decode_part(part: Part, config: DataConfig, channels: int | None) -> Decoded
     return Decoded(torch.from_numpy(images[: len(labels)]), torch.tensor(labels), skipped)
 
 
-def _odd_shape(where: str, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+def odd_shape(where: str, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+    """Return what is wrong with an image whose shape (C, H, W) differs from that of the first, and the remedy."""
     if shape[0] != first[0]:
         kinds = {1: "grey", 3: "RGB"}
         return (

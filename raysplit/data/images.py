@@ -11,7 +11,8 @@ import torch
 from raysplit.config import DataConfig
 from raysplit.data.cache import load_cached
 from raysplit.data.catalogue import CATALOGUE
-from raysplit.data.decode import decode
+from raysplit.data.decode import decode, read_shape
+from raysplit.data.decoded import odd_shape
 from raysplit.data.folders import folder_part
 from raysplit.data.memory import data_in_memory, decode_memory, memory_part
 from raysplit.data.named import imagenet100_folder, named_part
@@ -20,6 +21,9 @@ from raysplit.data.schema import BadRow, Part, Source, warn_once
 from raysplit.errors import DataError, nearest
 from raysplit.records.summary import SplitName
 from raysplit.torch_utils.seeds import generator
+
+_COMPARED_ROWS = 1_000
+"""Files whose headers are compared before training, which compares all of them."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class ImageSet:
 def read_facts(config: DataConfig) -> Facts:
     """Return the facts about a data set: from the catalogue, if it is there, else from its files and one image.
 
-    Raises DataError for an unknown name, missing files, and too few rows for config.val_fraction.
+    Raises DataError for an unknown name, missing files, too few rows for config.val_fraction, and, without a
+    config.size, images whose shapes differ: the headers of the first 1,000 files are compared.
 
     >>> facts = read_facts(DataConfig(name="cifar10"))
     >>> facts.shape, facts.train_rows, facts.val_rows
@@ -80,7 +85,7 @@ def read_facts(config: DataConfig) -> Facts:
         for one in (part, test):
             if not one.count:
                 raise DataError(f"{one.where} has no rows")
-        shape, classes, rows, test_rows = _first_shape(part, config), part.classes, part.count, test.count
+        shape, classes, rows, test_rows = _common_shape(part, config), part.classes, part.count, test.count
         test_from = test.taken_from
         if len(classes) == 1:
             warn_once(f"{part.where} has one class, '{classes[0]}': every answer is right, and nothing is learned")
@@ -148,19 +153,28 @@ def _needed_size(config: DataConfig) -> int:
     return size
 
 
-def _first_shape(part: Part, config: DataConfig) -> tuple[int, int, int]:
+def _common_shape(part: Part, config: DataConfig) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of the first good row; of files without a size, the next ones must have it too."""
     channels = _channels(config)
     if config.size and channels:
         return channels, config.size, config.size
-    for row in part.rows():
+    first: tuple[int, int, int] | None = None
+    for index, row in enumerate(part.rows()):
+        stored = config.size is None and isinstance(row.image, (bytes, Path))
         try:
-            height_first = decode(row.image, config.size, channels).shape
+            if first is None:
+                channels_first = decode(row.image, config.size, channels).shape
+                first = (channels_first[0], channels_first[1], channels_first[2])
+            elif isinstance(row.image, (bytes, Path)) and (shape := read_shape(row.image, channels)) != first:
+                raise DataError(odd_shape(row.where, shape, first))
         except BadRow as err:
             if config.on_bad_rows == "raise":
                 raise DataError(f"{row.where}: {err}. data.on_bad_rows=skip leaves such rows out") from None
-        else:
-            return height_first[0], height_first[1], height_first[2]
-    raise DataError(f"{part.where} has no good row")
+        if first is not None and (not stored or index >= _COMPARED_ROWS):
+            return first
+    if first is None:
+        raise DataError(f"{part.where} has no good row")
+    return first
 
 
 def _cut(rows: int, config: DataConfig) -> tuple[int, int]:

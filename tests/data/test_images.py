@@ -1,7 +1,12 @@
+import io
+import re
+
 import pytest
+from PIL import Image
 
 from raysplit.config import DataConfig
 from raysplit.data import Facts, load, read_facts
+from raysplit.data.decode import decode, read_shape
 from raysplit.data.images import load_source
 from raysplit.errors import DataError
 
@@ -80,3 +85,36 @@ def test_folder(tmp_path, png):
     told = read_facts(config)
     assert (told.classes, told.train_rows, told.val_rows, told.test_rows) == (("a", "b"), 5, 1, 3)
     assert load(config, "test").labels.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("mode", "form"), [("RGB", "JPEG"), ("L", "PNG"), ("I;16", "TIFF"), ("P", "GIF"), ("RGBA", "WEBP")]
+)
+def test_the_shape_of_a_header_is_that_of_the_pixels(mode, form, orientation):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.new(mode, (9, 6)).save(file, form, **({} if form == "GIF" else {"exif": exif}))
+    for channels in (None, 1, 3):
+        assert read_shape(file.getvalue(), channels) == decode(file.getvalue(), None, channels).shape
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Image.new("RGB", (12, 8)), "8×12 pixels (height×width), those before it have 8×8; set data.size=8"),
+        (Image.new("RGB", (8, 200)), "200×8 pixels (height×width), those before it have 8×8; set data.size=8"),
+        (Image.new("L", (8, 8)), "the image is grey, those before it are RGB; set data.channels=1 or data.channels=3"),
+    ],
+)
+def test_images_of_mixed_shapes_are_refused_before_training(tmp_path, other, message):
+    for place in ("train/a/0", "train/a/1", "train/b/0", "train/b/1", "test/a/0", "test/b/0"):
+        file = tmp_path / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (other if place == "train/b/1" else Image.new("RGB", (8, 8))).save(file)
+    config = DataConfig(name=f"folder:{tmp_path}", val_fraction=0.25)
+    for read in (read_facts, lambda config: load(config, "train")):
+        with pytest.raises(DataError, match=re.escape(message)) as refused:
+            read(config)
+        assert "train/b/1.png" in str(refused.value)
+    assert read_facts(config.replaced(size=8, channels=3)).shape == (3, 8, 8)
