@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import hypot, inf
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,7 +15,10 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
 from numpy import isfinite, linspace
 
-_OFFSETS = [(across, up) for height in (13, 26, 39, 52) for up in (height, -height) for across in (0, 34, -34, 68, -68)]
+_OFFSETS = sorted(
+    ((across, up) for across in (0, 14, -14, 34, -34, 68, -68) for up in (13, -13, 0, 26, -26, 39, -39, 52, -52)),
+    key=lambda offset: hypot(*offset) or inf,
+)
 """Of a text from its point, in points, nearest first."""
 
 
