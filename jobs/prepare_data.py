@@ -2,7 +2,10 @@
 
     python jobs/prepare_data.py --data cifar10 --out cifar10_parquet
 
-Use it as data.name=parquet:DIR. The last line on stdout is a JSON object: data, out, train_rows, test_rows, classes.
+    python jobs/prepare_data.py --data parquet:photos --set data.label=fine_label --out photos_parquet
+
+Use it as data.name=parquet:DIR. The last line on stdout is a JSON object: data, out, train_rows, test_rows, test_from
+(the split that became test.parquet: test, validation, or train where a fifth of it was held out), classes.
 """
 
 from __future__ import annotations
@@ -13,25 +16,29 @@ import sys
 from pathlib import Path
 
 from raysplit.cli.command import run_command
+from raysplit.cli.data_settings import read_data
 from raysplit.config import DataConfig, parse
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a data set to DIR/train.parquet and DIR/test.parquet.")
-    parser.add_argument("--data", required=True, metavar="NAME", help="catalogue name or folder:PATH")
+    parser.add_argument("--data", required=True, metavar="NAME", help="catalogue name, folder:PATH or parquet:PATH")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="data.KEY=VALUE", help="settings of it"
+    )
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--size", type=int, help="height and width in pixels to resize to")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB")
     parser.add_argument("--root", help="where downloads are kept, or imagenet100 lies")
     args = parser.parse_args(argv)
     settings = {"name": args.data, "root": args.root, "size": args.size, "channels": args.channels}
-    config = parse(DataConfig, settings, where="the data set")
+    config = read_data(parse(DataConfig, settings, where="the data set"), args.set)
 
     from raysplit.data import export
 
     train = export(config, "train", Path(args.out) / "train.parquet")
     test = export(config, "test", Path(args.out) / "test.parquet")
-    rows = {"train_rows": len(train.labels), "test_rows": len(test.labels)}
+    rows = {"train_rows": len(train.labels), "test_rows": len(test.labels), "test_from": test.taken_from}
     print(json.dumps({"data": args.data, "out": args.out, **rows, "classes": train.classes}))
 
 

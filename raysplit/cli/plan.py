@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 
 from raysplit.cli.command import Verbs
+from raysplit.cli.data_settings import read_data
 from raysplit.cli.profile import parse_shape
 from raysplit.errors import ConfigError
 
@@ -17,6 +18,9 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("model", help="vgg11, a torchvision or timm name, or path.py:function")
     parser.add_argument("--data", help="gives the images' shape and classes; default cifar10")
     parser.add_argument("--size", type=int, metavar="N", help="height and width that the data's images are resized to")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="data.KEY=VALUE", help="settings of it"
+    )
     parser.add_argument("--input", metavar="CxHxW", help="shape of an image, like 3x224x224, in place of --data")
     parser.add_argument("--classes", type=int, metavar="N", help="in place of the data's; default with --input 10")
     parser.add_argument("--link", default="wifi", help="wifi, lte, ethernet, iot, or a YAML file; default wifi")
@@ -42,8 +46,8 @@ def run(args: argparse.Namespace) -> None:
     for name in ("batch", "classes", "size"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, got {value}")
-    if args.input is not None and (args.data or args.size):
-        raise ConfigError(f"--input stands in for the data; leave out --{'data' if args.data else 'size'}")
+    if args.input is not None and (given := next((one for one in ("data", "size", "set") if getattr(args, one)), None)):
+        raise ConfigError(f"--input stands in for the data; leave out --{given}")
 
     from raysplit.hardware.link import get_link
     from raysplit.hardware.machine import get_machine
@@ -61,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     from raysplit.utils.storage import write_file
 
     data = parse(DataConfig, {"name": args.data or "cifar10", "size": args.size}, where="--data and --size")
+    data = read_data(data, args.set)
     if args.input is not None:
         images = PlannedImages("images", parse_shape(args.input), args.classes or 10)
     else:

@@ -74,6 +74,7 @@ def summarize_build(build: PlannedBuild, base: nn.Module) -> EnsembleSummary:
         n=config.n,
         classes=data.classes,
         accuracy=_accuracy(predictions, test),
+        test_from=data.test_from,
         base_accuracy=_accuracy(base_predictions, test),
         lost1=lost.get("lost1"),
         lost2=lost.get("lost2"),

@@ -17,6 +17,7 @@ from raysplit.data import Facts, read_facts
 from raysplit.errors import DataError
 from raysplit.models import build
 from raysplit.records.epoch import Mode
+from raysplit.records.summary import describe_test_from
 from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
@@ -42,10 +43,12 @@ class RunPlan:
 
     def __str__(self) -> str:
         config, cut, known = self.config, self.halves.cut, self.facts
+        serves = describe_test_from(known.test_from)
         lines = [
             f"recipe   {config.name}",
             f"data     {known.name}: {known.train_rows:,} training images of {'×'.join(map(str, known.shape))}, "
-            f"{len(known.classes)} classes; {known.val_rows:,} validation and {known.test_rows:,} test images",
+            f"{len(known.classes)} classes; {known.val_rows:,} validation and {known.test_rows:,} test images"
+            + (f" ({serves})" if serves else ""),
             f"model    {config.model.name}, cut at {cut.name}: {'×'.join(map(str, cut.shape))} per image; "
             f"{'×'.join(map(str, self.halves.code_shape))} crosses",
             f"device   {self.profile.device_gflops:.3f} GFLOPs per image, "

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from raysplit.records.summary import SplitName
 from raysplit.utils.frozen import Record
 
 NetworkKind = Literal["vit", "cnn", "snn"]
@@ -101,7 +102,7 @@ class StageSeconds(Record):
 class EnsembleSummary(_OptionalFields):
     """What a build came to: `summary.json` of its folder (docs/ensembles.md). Accuracies are in 0..1."""
 
-    _optional = frozenset({"lost1", "lost2", "lost3", "base_spikes"})
+    _optional = frozenset({"test_from", "lost1", "lost2", "lost3", "base_spikes"})
 
     recipe: str
     kind: NetworkKind
@@ -110,6 +111,8 @@ class EnsembleSummary(_OptionalFields):
     classes: tuple[str, ...]
     accuracy: float
     """Fused, on the test split."""
+    test_from: SplitName | None = None
+    """The split of the data set that the test images are from, as in `RunSummary`."""
     base_accuracy: float
     lost1: float | None = None
     """Fused accuracy with one sub-model missing, the mean over the choices; None where none would be left."""

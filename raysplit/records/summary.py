@@ -12,6 +12,17 @@ SplitName = Literal["train", "validation", "test"]
 """A split as data sets have it, before `data.val_fraction` of train is held out."""
 
 
+def describe_test_from(split: SplitName | None) -> str | None:
+    """Return what serves as the test split in words; None where it is one, or not recorded.
+
+    >>> describe_test_from("validation")
+    'the validation split'
+    """
+    if split == "train":
+        return "a fifth of the training split, held out"
+    return "the validation split" if split == "validation" else None
+
+
 class RunSummary(Record):
     """Results and costs of a finished run: `summary.json` of its folder (docs/run-record.md).
 

@@ -10,6 +10,7 @@ from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.errors import ConfigError
 from raysplit.folders.build_dir import PLAN, REPORT, SUMMARY, BuildDir
 from raysplit.records.ensemble_summary import ConfusionMatrix, CostName, EnsembleSummary, StageSeconds
+from raysplit.records.summary import describe_test_from
 from raysplit.report.confusion import plot_confusion
 from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import png
@@ -63,6 +64,7 @@ def _render_page(config: EnsembleConfig, plan: EnsemblePlan, summary: EnsembleSu
         headline=_accuracy_table(summary),
         facts=escape(_describe_build(config, plan, summary)),
         images=f"{summary.test_images:,}",
+        serves="" if (serves := describe_test_from(summary.test_from)) is None else f" ({serves})",
         costs=_cost_table(summary),
         no_devices="" if summary.devices else "No devices were given: each sub-model counts as on a device of its own.",
         precisions="" if summary.precision == "fp32" else _PRECISION_NOTE,

@@ -12,6 +12,7 @@ from pyarrow import fs
 from raysplit.errors import ConfigError
 from raysplit.folders.reader import RunRecord, labels, read_run
 from raysplit.hardware.link import NAMED, Link
+from raysplit.records.summary import describe_test_from
 from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import plot_accuracy_by_epoch, plot_accuracy_by_traffic, plot_families, plot_time, png
 from raysplit.report.seeds import count_runs
@@ -93,13 +94,16 @@ def _describe_seeds(runs: Sequence[RunRecord]) -> str:
 
 
 def _make_notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
-    """Return a note on the runs that sent more than the raw images, and one for each run that is not finished."""
+    """Return notes: which runs sent more than the raw images, have no test split of their own or are not finished."""
     costlier, notes = [], []
     for run, name in zip(runs, names, strict=True):
         summary = run.summary
         if summary is None:
             notes.append(f"{name} is not finished: its record has {len(run.epochs)} of {run.planned_epochs} epochs.")
-        elif summary.times_less_than_upload < 1:
+            continue
+        if serves := describe_test_from(summary.test_from):
+            notes.append(f"The test accuracy of {name} is on {serves}: its data have no labelled test split.")
+        if summary.times_less_than_upload < 1:
             raw, sent = megabytes(summary.bytes_raw_upload), megabytes(run.traffic[-1])
             costlier.append(f"{name} ({raw} MB vs. {sent} MB, {times(summary.times_less_than_upload)})")
     if costlier:

@@ -40,6 +40,8 @@ def test_images_and_classes_by_hand(capsys):
         (["--size", "-3"], "--size must be at least 1, got -3"),
         (["--budget-ms", "0"], "--budget-ms must be above 0, got 0"),
         (["--budget-ms", "nan"], "--budget-ms must be above 0, got nan"),
+        (["--set", "data.label=x"], "label name columns and files of Parquet data, and name is 'digits'"),
+        (["--set", "cut=1"], "setting 'cut=1' is none of the data"),
         (["--input", "3x32x32"], "--input stands in for the data; leave out --data"),
     ],
 )

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
 
 from raysplit.config import DataConfig
 from raysplit.data import read_facts
@@ -9,10 +14,27 @@ from raysplit.data import read_facts
 def test_a_data_set_is_written_and_read_back(run_job, tmp_path):
     done = run_job("prepare_data", "--data", "digits", "--out", tmp_path / "digits")
     last = json.loads(done.out.splitlines()[-1])
-    assert done.code == 0 and list(last) == ["data", "out", "train_rows", "test_rows", "classes"]
+    assert done.code == 0 and list(last) == ["data", "out", "train_rows", "test_rows", "test_from", "classes"]
     written = read_facts(DataConfig(name=f"parquet:{tmp_path / 'digits'}"))
     assert list(written.classes) == last["classes"] and written.test_rows == last["test_rows"]
     assert written.train_rows + written.val_rows == last["train_rows"]
+
+
+def test_columns_and_files_are_named(run_job, tmp_path):
+    images = [{"bytes": png(shade), "path": None} for shade in range(20)]
+    labels = [(7, 100)[i % 2] for i in range(20)]
+    pq.write_table(pa.table({"photo": images, "kind": labels, "id": list(range(20))}), tmp_path / "all.parquet")
+    settings = ["data.label=kind", "data.splits={train: all.parquet}", "data.unused_labels=drop"]
+    done = run_job("prepare_data", "--data", f"parquet:{tmp_path}", "--out", tmp_path / "out", "--set", *settings)
+    last = json.loads(done.out.splitlines()[-1])
+    assert done.code == 0 and (last["train_rows"], last["test_rows"], last["test_from"]) == (16, 4, "train")
+    assert read_facts(DataConfig(name=f"parquet:{tmp_path / 'out'}")).classes == ("7", "100") == tuple(last["classes"])
+
+
+def png(shade):
+    file = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_mistakes(fail_job, tmp_path):

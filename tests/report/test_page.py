@@ -1,4 +1,5 @@
 import base64
+import json
 import re
 from pathlib import Path
 
@@ -69,6 +70,23 @@ def test_notes(page):
         "mnist5k_plain (2.82 MB vs. 360 MB, 0.0078×).",
         "mnist5k_unfinished is not finished: its record has 3 of 8 epochs.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("split", "text"),
+    [
+        ("validation", "is on the validation split: its data have no labelled test split."),
+        ("train", "is on a fifth of the training split, held out: its data have no labelled test split."),
+        ("test", None),
+    ],
+)
+def test_what_the_accuracy_is_of(record, tmp_path, split, text):
+    path = record("r", "deprune")
+    file = Path(path) / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"test_from": split}))
+    write_report([path], str(tmp_path / "r.html"))
+    notes = re.findall(r'<p class="note">The test accuracy of (.*?)</p>', (tmp_path / "r.html").read_text())
+    assert notes == ([f"mnist5k_deprune {text}"] if text else [])
 
 
 def test_seeds(three, page, tmp_path):
