@@ -52,7 +52,7 @@ class Planted(nn.Module):
             self.scale.data.fill_(math.nan)
             return x
         if self.how == "moment":
-            return x * self.scale + self.steep * 1e25  # a gradient whose square is beyond float32
+            return x * self.scale + self.steep * 1e30  # a gradient whose square is beyond float32
         return x * self.scale
 
 
