@@ -36,7 +36,9 @@ def test_known_deployments_are_those_that_are_built(workdir):
 
 def test_groups_are_deployments(workdir):
     text = changed("groups: {}", "groups: {front: [0, 1]}", changed("- name: submodel-0", "- name: front"))
-    text = changed("      - name: submodel-1\n        num_replicas: 1\n", "      # ", text)
+    text = changed(
+        "      - name: submodel-1\n        num_replicas: 1\n        max_surge_percent: 100\n", "      # ", text
+    )
     assert findings_in(text) == []
     for taken in ("Ingress", "submodel-0"):
         found = findings_in(text.replace("front", taken))

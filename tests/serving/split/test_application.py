@@ -17,7 +17,7 @@ from raysplit.train.local import train_local
 from tests.serving.running import CONFIGS, serve_run
 from tests.serving.split.messages import make_client, post
 from tests.train.freezing import freezing_config
-from tests.train.recipes import plain_config, squeezed_config
+from tests.train.recipes import squeezed_config
 from tests.train.test_extensions import OWN
 
 
@@ -27,13 +27,12 @@ def test_an_application_is_built_from_a_bundle(family):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Return finished runs by name; the codec's file of the last one is gone."""
+    """Return finished runs by name: one with a codec of the user's, whose file is gone, and one with a head."""
     own = tmp_path / "own.py"
     own.write_text(OWN)
     configs = {
-        "deprune": squeezed_config(),
+        "deprune": squeezed_config().with_settings([f"codec={own}:Half", "train.precision=fp32"]),
         "cached": freezing_config(4),
-        "codec": plain_config().with_settings([f"codec={own}:Half", "train.precision=fp32"]),
     }
     folders = {name: train_local(config, str(tmp_path / name)).run_dir for name, config in configs.items()}
     own.unlink()
