@@ -139,7 +139,7 @@ class HalfOptimizer:
         self._optimizer.zero_grad(set_to_none=True)
 
     def has_finite_weights(self) -> bool:
-        """Return whether the norm of the weights that it trains is finite: less than 1 % of a step.
+        """Return whether the norm of the weights that it trains is finite; reads every weight once.
 
         Weights beyond the root of float32's range have an infinite norm although they are finite.
         """
