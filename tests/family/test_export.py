@@ -105,7 +105,9 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "timm mobilenet" else name for name in PLAIN]
+)
 def test_a_plain_network_comes_back_as_its_own_state_dict(name, tmp_path):
     model, cut, args = PLAIN[name]
     plain = plain_config()

@@ -26,6 +26,13 @@ from tests.train.schedules import every_schedule
 CONFIGS = every_schedule()
 
 
+def every_second(names, first):
+    """Return all names; outside of the slow lane, every second one from the one at `first` on."""
+    return [
+        name if index % 2 == first else pytest.param(name, marks=pytest.mark.slow) for index, name in enumerate(names)
+    ]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Return a function that trains a config once and returns the folder of its run."""
@@ -54,7 +61,7 @@ def accuracy_of(network):
     return right / len(images.labels)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", every_second(CONFIGS, 1))
 def test_a_loaded_run_has_the_accuracy_of_its_record(runs, name):
     network = load_run(runs(name))
     assert accuracy_of(network) == network.accuracy == RunDir.at(runs(name)).summary().accuracy
@@ -65,7 +72,7 @@ def test_a_family_is_written_elsewhere_as_it_is(runs, tmp_path, name):
     assert load_family(write_family(runs(name), str(tmp_path / "family"))).id == load_family(runs(name)).id
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", every_second(CONFIGS, 0))
 def test_a_served_run_answers_like_the_loaded_one(runs, name):
     family = load_family(runs(name))
     device, server = DeviceHalves(family), ServerHalves(family, Limits())

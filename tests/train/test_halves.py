@@ -127,7 +127,9 @@ def assert_alone_as_together(config: SplitConfig, classes: int = 7, shape: tuple
         assert server.half(device.half(x)).equal(together.server(together.device(x)))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_timm" else name for name in MODELS]
+)
 def test_a_half_that_is_built_alone(name, caplog):
     with caplog.at_level(logging.INFO, "raysplit"):
         assert_alone_as_together(split_config(*MODELS[name], bottleneck=name != "vit"))

@@ -114,7 +114,9 @@ def test_a_file_of_another_network_is_refused_by_a_run(file):
     assert not (file.parent / "run").exists()
 
 
-@pytest.mark.parametrize(("augment", "passes"), [("none", 1), ("crop", 2), ("crop_flip", 2)])
+@pytest.mark.parametrize(
+    ("augment", "passes"), [("none", 1), pytest.param("crop", 2, marks=pytest.mark.slow), ("crop_flip", 2)]
+)
 def test_a_frozen_device_half_rests_and_nothing_comes_down(file, tmp_path, augment, passes):
     plain = make_config(file)
     train, data = plain.train.replaced(device_half="frozen"), plain.data.replaced(augment=augment)
