@@ -75,7 +75,12 @@ def _summary(name, epochs, accuracy, fp32, raw):
 
 @pytest.fixture
 def record(tmp_path):
-    """Return a maker of run directories: `record(folder, kind, name)`.
+    """Return a maker of run directories in the test's own folder."""
+    return recorder(tmp_path)
+
+
+def recorder(root):
+    """Return a maker of run directories in a folder: `record(folder, kind, name)`.
 
     kind is deprune, plain, family (two levels) or unfinished.
     """
@@ -104,7 +109,7 @@ def record(tmp_path):
             cut="features.7",
             train=TrainConfig(epochs=epochs, batch_size=50),
         )
-        path = tmp_path / folder
+        path = root / folder
         path.mkdir(parents=True)
         (path / "config.json").write_text(config.model_dump_json())
         sink = io.BytesIO()

@@ -9,12 +9,15 @@ import pytest
 from raysplit.errors import ConfigError
 from raysplit.report import write_report
 from tests.report.cells import Cells
+from tests.run_records import recorder
 
 
-@pytest.fixture
-def page(three, tmp_path):
-    write_report(three, str(tmp_path / "out" / "report.html"))
-    return (tmp_path / "out" / "report.html").read_text()
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    record = recorder(folder)
+    write_report([record(kind, kind) for kind in ("deprune", "plain", "unfinished")], str(folder / "report.html"))
+    return (folder / "report.html").read_text()
 
 
 def test_files(three, tmp_path):

@@ -21,8 +21,8 @@ MEAN, STD = (0.25, 0.5, 0.75), (0.5, 0.25, 0.125)
 @pytest.fixture
 def file(tmp_path):
     torch.manual_seed(9)
-    state = timm.create_model("resnet10t", num_classes=1000).state_dict()
-    path = tmp_path / "resnet10t.safetensors"
+    state = timm.create_model("test_resnet", num_classes=1000).state_dict()
+    path = tmp_path / "test_resnet.safetensors"
     save_file(state, path, {"mean": str(list(MEAN)), "std": str(list(STD))})
     return path
 
@@ -33,7 +33,7 @@ def make_config(file, **train):
     return SplitConfig(
         name="start",
         data=DataConfig(dataset=images),
-        model=ModelConfig(name="timm:resnet10t", weights=str(file), normalize="auto"),
+        model=ModelConfig(name="timm:test_resnet", weights=str(file), normalize="auto"),
         cut="layer1",
         schedule=Fixed(level="all.b4/b4.zstd"),
         train=TrainConfig(**{"epochs": 2, "batch_size": 16, "lr": 0.01, **train}),
@@ -51,7 +51,7 @@ def test_halves_start_from_the_file_alone_or_together(file):
     assert equal(both.device.state_dict(), device.half.state_dict())
     assert equal(both.server.state_dict(), server.half.state_dict())
     torch.manual_seed(9)
-    state = timm.create_model("resnet10t", num_classes=1000).state_dict()
+    state = timm.create_model("test_resnet", num_classes=1000).state_dict()
     held = device.half.body.state_dict() | server.half.body.state_dict()
     assert held.keys() == state.keys() and held["fc.weight"].shape == (3, 96)
     assert all(value.equal(state[key]) for key, value in held.items() if not key.startswith("fc."))
@@ -100,7 +100,7 @@ def test_data_normalize_unless_the_weights_are_asked(file):
 def test_a_device_with_another_file_is_found(file, tmp_path):
     config = make_config(file)
     other = tmp_path / "other.safetensors"
-    save_file({key: value + 1 for key, value in timm.create_model("resnet10t").state_dict().items()}, other)
+    save_file({key: value + 1 for key, value in timm.create_model("test_resnet").state_dict().items()}, other)
     device = LocalDevice(make_config(other))
     with pytest.raises(ConfigError, match="the device starts from other weights than the server"):
         Loop(config, device)

@@ -96,18 +96,24 @@ def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
     device.close()
 
 
+@pytest.mark.slow  # the next test has Ray's result too, tests/jobs/test_train_split.py a run with a bottleneck
 def test_fit_gives_rays_result_and_the_weights_of_a_local_run(on_ray, squeezed, tmp_path):
     config = squeezed.replaced(train=squeezed.train.replaced(threads=1), ray=on_ray.ray)
     result = SplitTrainer(config).fit()
     assert isinstance(result, ray.train.Result)
     assert result.metrics["recipe"] == config.name and 0 <= result.metrics["accuracy"] <= 1
+    assert_like_a_local_run(result, config, config, tmp_path / "local")
+
+
+def assert_like_a_local_run(result, config, undisturbed, folder):
+    """The record, the metrics and the weights are those of a run without Ray."""
     place = RunDir.at(result.path)
     assert place.config() == config
-    assert [row.epoch for row in place.records()] == [0, 1]
+    assert [row.epoch for row in place.records()] == list(range(config.train.epochs))
     node = name_node(ray.get_runtime_context().get_node_id())
     assert {(row.node_device, row.node_server) for row in place.records()} == {(node, node)}
     assert place.summary().bytes_up == result.metrics["bytes_up"]
-    local = train_local(config, run_dir=str(tmp_path / "local"))
+    local = train_local(undisturbed, run_dir=str(folder))
     for half in ("device", "server"):
         assert place.read(f"{half}.safetensors") == RunDir.at(local.run_dir).read(f"{half}.safetensors")
     timeless = ("recipe", "accuracy", "bytes_up", "bytes_down", "bytes_evaluation", "times_less", "val_accuracy")
@@ -147,14 +153,11 @@ def test_lost_processes_change_no_weight(on_ray, tmp_path):
 
     # The worker that dies is the second: it starts at epoch 2 and counts from there, three steps an epoch.
     result = SplitTrainer(config(near=5, far=5)).fit()
+    assert isinstance(result, ray.train.Result)
     assert (tmp_path / "near").exists() and (tmp_path / "far").exists()
     own = os.getpriority(os.PRIO_PROCESS, 0)  # workers must not stand back behind every other process of their machine
     assert [path.name for path in tmp_path.glob("niceness_*")] == [f"niceness_{own}"]
-    place = RunDir.at(result.path)
-    assert [row.epoch for row in place.records()] == [0, 1, 2, 3]
-    undisturbed = RunDir.at(train_local(config(-1, -1), run_dir=str(tmp_path / "undisturbed")).run_dir)
-    for side in ("device", "server"):
-        assert place.read(f"{side}.safetensors") == undisturbed.read(f"{side}.safetensors")
+    assert_like_a_local_run(result, config(near=5, far=5), config(-1, -1), tmp_path / "undisturbed")
 
 
 def test_a_users_fault_comes_back_as_itself_and_is_not_tried_again(on_ray):
