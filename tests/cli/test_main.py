@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 
 import pytest
 
@@ -57,3 +58,10 @@ def test_a_verb_is_needed(capsys):
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 2 and "COMMAND" in capsys.readouterr().err
+
+
+def test_the_package_is_the_command(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["raysplit", "recipes"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("raysplit", run_name="__main__")
+    assert stop.value.code == 0 and "mnist5k_vgg11_prune" in capsys.readouterr().out
