@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from raysplit.errors import ConfigError
-from raysplit.utils.settings import with_settings
 
 if TYPE_CHECKING:
     from raysplit.config import DataConfig
@@ -19,6 +18,8 @@ def read_data(data: DataConfig, settings: Iterable[str]) -> DataConfig:
     >>> read_data(DataConfig(name="parquet:photos"), ["data.label=kind"]).label
     'kind'
     """
+    from raysplit.utils.settings import with_settings
+
     settings = list(settings)
     if other := next((setting for setting in settings if not setting.startswith("data.")), None):
         raise ConfigError(f"setting '{other}' is none of the data; write data.KEY=VALUE, like data.label=fine_label")

@@ -42,6 +42,7 @@ def test_job(two_files, tmp_path, capsys):
         "out": str(out),
         "train_rows": 20,
         "test_rows": 6,
+        "test_from": "test",
         "classes": ["cat", "dog"],
     }
     assert load(DataConfig(name=f"parquet:{out}"), "test").images.shape == (6, 1, 9, 9)
