@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,10 @@ from raysplit.config import (
 os.environ["OMP_NUM_THREADS"] = "1"
 # No node is taken away from a test: Ray Train need not start an actor that watches for it.
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+# A shell that runs the tests in the background has them ignore SIGINT, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples have no deadline: on a busy machine any of them may be slow. With the profile "slow", of `make test-slow`,
 # `tests.examples` draws all of them.

@@ -70,14 +70,14 @@ def test_the_empty_page_says_what_to_drop(browser, bundle):
 
 def test_the_keyboard_is_enough(browser, bundle, photo):
     with opened(browser, App(bundle).asgi, _RECORDER) as page:
+        # Long before the key that opens it: on a busy machine the browser would be late to hand it over.
+        page.on("filechooser", lambda chooser: chooser.set_files(photo))
         for place in ("a", "#file"):
             page.keyboard.press("Tab")
             assert page.evaluate("place => document.activeElement === document.querySelector(place)", place)
         outline = "getComputedStyle(document.getElementById('drop')).outlineStyle"
         assert page.evaluate(outline) == "solid"
-        with page.expect_file_chooser() as chosen:
-            page.keyboard.press("Enter")
-        chosen.value.set_files(photo)
+        page.keyboard.press("Enter")
         page.wait_for_selector("#answer", state="visible")
         assert (
             page.locator("[aria-live=polite] #answer").count() == 1 and page.get_attribute("#error", "role") == "alert"
