@@ -75,6 +75,7 @@ def trained() -> tuple[PrunableNetwork, Tensor]:
     return prunable_network(model, SHAPE), x
 
 
+@pytest.mark.slow  # it times what the others compute
 def test_fast_scores_rank_units_as_exact_ones_and_are_50_times_faster(trained):
     network, x = trained
     seconds("fast", network, x)  # the first call allocates

@@ -41,7 +41,7 @@ def test_two_workers_train_the_base_that_one_process_does(runner, tmp_path):
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.slow  # the next test has another fault
+@pytest.mark.slow
 def test_a_base_that_diverges_in_two_workers_says_so(runner, tmp_path):
     base = two_workers().base
     steep = config(base=base.replaced(train=base.train.replaced(optimizer="sgd", lr=1e30)))
@@ -49,6 +49,7 @@ def test_a_base_that_diverges_in_two_workers_says_so(runner, tmp_path):
         runner.train_base(open_build(steep, str(tmp_path)), print)
 
 
+@pytest.mark.slow  # the faults of one worker alone are below
 def test_a_fault_of_one_worker_is_told_while_the_others_wait(runner, tmp_path):
     (tmp_path / "base").write_text("in the way")  # of what the first one writes
     with pytest.raises(ConfigError, match="base"):

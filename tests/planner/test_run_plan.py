@@ -130,7 +130,14 @@ def test_data_that_only_the_device_has_are_left_to_it(squeezed):
     check_run(squeezed.replaced(data=squeezed.data.replaced(name="parquet:/only/on/the/device")))
 
 
-@pytest.mark.parametrize("name", [name for name in recipes.names() if "imagenet" not in name or name.endswith("r1")])
+OF_EACH_KIND = ("deprune", "uncompressed", "frozen", "prune_raysplit", "r2")
+RECIPES = [name for name in recipes.names() if "imagenet" not in name or name.endswith("r1")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name.endswith(OF_EACH_KIND) else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES],
+)
 def test_every_recipe_has_a_plan(name, untimed):
     assert f"recipe   {name}\n" in str(make_run_plan(recipes.get(name)))
 

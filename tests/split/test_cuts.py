@@ -132,7 +132,10 @@ def test_a_model_without_a_cut():
         find_cuts(nn.Sequential(nn.Conv2d(3, 3, 1))[0], (3, 8, 8))
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 32), (3, 32, 64), (3, 32, 32)])
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 64, 32), pytest.param((3, 32, 64), marks=pytest.mark.slow), pytest.param((3, 32, 32), marks=pytest.mark.slow)],
+)
 def test_channels_of_images_that_are_not_square(shape):
     vgg = find_cuts(build(ModelConfig(name="vgg11", args={"width": 0.5}), 10, shape), shape)
     assert {cut.channel_dim for cut in vgg if len(cut.shape) == 3} == {1}

@@ -57,7 +57,8 @@ def assert_pieces_equal_the_whole(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("local", "finish"), [(True, True), pytest.param(True, False, marks=pytest.mark.slow), (False, False)]
+    ("local", "finish"),
+    [(True, True), *(pytest.param(local, False, marks=pytest.mark.slow) for local in (True, False))],
 )
 def test_freeze_and_cache_goes_on_after_any_epoch(tmp_path, local, finish):
     """Where it ends cached, the device is first called for the test part: at the level of what was cached."""

@@ -25,6 +25,7 @@ MODELS = {
     "efficientnet_timm": ("timm:efficientnet_b0", {}, "blocks.1"),
     "convnext_timm": ("timm:convnext_atto", {}, "stages.0"),
 }
+BIG = ("efficientnet_timm", "convnext_timm")
 OWN_MODELS = """
 import torch
 from torch import nn
@@ -128,7 +129,7 @@ def assert_alone_as_together(config: SplitConfig, classes: int = 7, shape: tuple
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_timm" else name for name in MODELS]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in BIG else name for name in MODELS]
 )
 def test_a_half_that_is_built_alone(name, caplog):
     with caplog.at_level(logging.INFO, "raysplit"):

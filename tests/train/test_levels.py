@@ -21,7 +21,11 @@ def at(config, level, **train):
     return config.replaced(schedule=Fixed(level=level), train=config.train.replaced(**train))
 
 
-LEARNS = ["all.k16.b32/b32", "all.k16r10.b4/b4", "c8.k16.b4/b4.ef.zstd", "c8.b2/b4.ch.ef.zstd"]
+LEARNS = [
+    "all.k16r10.b4/b4",
+    "c8.b2/b4.ch.ef.zstd",
+    *(pytest.param(level, marks=pytest.mark.slow) for level in ("all.k16.b32/b32", "c8.k16.b4/b4.ef.zstd")),
+]
 
 
 @pytest.mark.parametrize("level", LEARNS)

@@ -120,7 +120,7 @@ def assert_like_a_local_run(result, config, undisturbed, folder):
     assert all(getattr(local, key) == result.metrics[key] for key in timeless)
 
 
-@pytest.mark.slow  # tests/train/test_frozen_device.py does this in one process; other recipes show that Ray's is like it
+@pytest.mark.slow  # tests/train/test_frozen_device.py does this in one process
 def test_frozen_parts_of_weights_that_exist_rest_on_ray_as_in_one_process(on_ray, tmp_path):
     file = tmp_path / "vgg11.pth"
     torch.save(build(on_ray.model, 10, (1, 8, 8)).state_dict(), file)
