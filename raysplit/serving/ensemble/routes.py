@@ -37,6 +37,7 @@ from raysplit.serving.oip.protocol import (
 )
 from raysplit.serving.oip.request import parse_infer_request
 from raysplit.serving.oip.response import Parameter, build_infer_response
+from raysplit.serving.oip.routes import MODEL_PATHS, add_model_routes
 from raysplit.serving.oip.schema import InferResponse
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -86,15 +87,15 @@ class EnsembleRoutes:
             openapi_extra=describe_predict_request(),
         )
         infer = describe_infer_request(self._model if access.api_key_env is None else None)
-        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-            app.add_api_route(f"{path}/ready", self._model_ready, name="model_ready", responses=errors(404, 503))
-            private.add_api_route(
-                path,
-                self._model_metadata,
-                name="model_metadata",
-                response_model_exclude_none=True,
-                responses=errors(404, access=access),
-            )
+        add_model_routes(
+            app,
+            private,
+            access,
+            ready=self._model_ready,
+            ready_errors=(404, 503),
+            metadata=self._model_metadata,
+        )
+        for path in MODEL_PATHS:
             private.add_api_route(
                 f"{path}/infer",
                 self._infer,

@@ -25,6 +25,7 @@ from raysplit.serving.oip.protocol import (
     ServerReady,
     server_metadata,
 )
+from raysplit.serving.oip.routes import MODEL_PATHS, add_model_routes
 from raysplit.serving.serial_executor import HUNG_AFTER_S, SerialExecutor
 from raysplit.serving.split.metadata import TOP, describe_split_model, describe_split_request
 from raysplit.serving.split.server_halves import ServerHalves, ServerPrediction
@@ -81,15 +82,15 @@ class SplitRoutes:
             responses=errors(400, 404, 408, 409, 413, 415, 500, 503, access=access),
             openapi_extra=describe_split_request(self._halves.family if access.api_key_env is None else None),
         )
-        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-            app.add_api_route(f"{path}/ready", self._model_ready, name="model_ready", responses=errors(404))
-            private.add_api_route(
-                path,
-                self._model_metadata,
-                name="model_metadata",
-                response_model_exclude_none=True,
-                responses=errors(404, access=access),
-            )
+        add_model_routes(
+            app,
+            private,
+            access,
+            ready=self._model_ready,
+            ready_errors=(404,),
+            metadata=self._model_metadata,
+        )
+        for path in MODEL_PATHS:
             private.add_api_route(
                 f"{path}/infer",
                 self._infer,
