@@ -26,7 +26,7 @@ def describe_infer_request(model: ServedModel | None) -> JsonObject:
     file: JsonObject = {
         "name": FILES,
         "datatype": DATATYPES[FILES],
-        "shape": [1],
+        "shape": [1, 1],
         "data": [base64.b64encode(example_png()).decode()],
     }
     best: JsonObject = {"name": PROBABILITIES, "parameters": {"classification": 1}}
