@@ -163,7 +163,7 @@ class EnsembleRoutes:
         return self._model.metadata()
 
     async def _model_configuration(self, request: Request, name: str, version: str | None = None) -> ModelConfiguration:
-        """The same as Triton's tools expect it, and the number of images that a request may have."""
+        """Inputs and outputs as Triton's tools read them, and how many images a request may have."""
         self._pipeline.authenticate(request)
         self._model.check(name, version)
         return configure(self._model.metadata(), self._args.limits.images)
