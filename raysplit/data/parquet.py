@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from raysplit.config import DataConfig
 from raysplit.data.parquet_columns import class_names, image_column, label_column, label_columns
 from raysplit.data.parquet_files import SplitFiles, find_files
-from raysplit.data.parquet_images import read_image, referenced_images
+from raysplit.data.parquet_images import list_cells, pixels_shape, read_image, referenced_images
 from raysplit.data.schema import (
     Classes,
     Part,
@@ -174,14 +174,15 @@ def _rows(tables: list[_Table], numbers: Mapping[int | str, int]) -> Iterator[Ro
         number = 0
         assert table.label is not None
         with _open(table.file) as parquet:
+            shape = pixels_shape(parquet.schema_arrow.field(table.image))
             try:
                 for batch in parquet.iter_batches(256, columns=[table.image, table.label]):
-                    cells, labels = batch[table.image].to_pylist(), batch[table.label].to_pylist()
+                    cells, labels = list_cells(batch[table.image], shape), batch[table.label].to_pylist()
                     for cell, label in zip(cells, labels, strict=True):
                         if isinstance(label, str | bool):
                             label = str(label)
                         where = f"{table.file} row {number}"
                         yield Row(where, read_image(cell, table.file), numbers.get(label, label))
                         number += 1
-            except (OSError, pa.ArrowException) as err:
+            except (OSError, ValueError, pa.ArrowException) as err:
                 raise DataError(f"{table.file} cannot be read after row {number} ({err})") from None

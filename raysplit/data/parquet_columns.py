@@ -6,6 +6,7 @@ import json
 
 import pyarrow as pa
 
+from raysplit.data.parquet_images import pixels_shape
 from raysplit.errors import DataError
 
 IMAGE, LABEL = "image", "label"
@@ -16,12 +17,13 @@ METADATA_KEY = b"huggingface"
 
 
 def image_column(schema: pa.Schema, where: object, wanted: str | None = None) -> str:
-    """Return the name of the column with the images: `wanted`, else `image` or `img`, else the only one with bytes.
+    """Return the name of the column with the images: `wanted`, else `image` or `img`, else the only one with bytes
+    or pixels.
 
-    It is a struct with `bytes` or `path`, or bytes, or the paths of images as strings. Raises DataError if it is
-    missing or of another type, or if it cannot be told.
+    It is a struct with `bytes` or `path`, or bytes, or uint8 tensors of one shape, or the paths of images as strings.
+    Raises DataError if it is missing or of another type, or if it cannot be told.
     """
-    fitting = [field.name for field in schema if _holds_bytes(field.type)]
+    fitting = [field.name for field in schema if _holds_images(field)]
     if wanted is not None:
         name = _known(schema, where, "data.image", wanted)
     else:
@@ -30,11 +32,13 @@ def image_column(schema: pa.Schema, where: object, wanted: str | None = None) ->
             (name,) = fitting
     if not name:
         raise _cannot_tell(schema, where, "images", "data.image", fitting or schema.names)
-    kind = schema.field(name).type
-    if not (_holds_bytes(kind) or _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)):
+    field = schema.field(name)
+    kind = field.type
+    if not (_holds_images(field) or _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)):
         raise DataError(
-            f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, or paths as "
-            f"strings; if another one holds the images, name it: data.image=…; {_columns(schema)}"
+            f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, tensors of "
+            "uint8 (height, width, 1 or 3) of one shape, or paths as strings; if another one holds the images, name "
+            f"it: data.image=…; {_columns(schema)}"
         )
     return name
 
@@ -148,9 +152,11 @@ def _columns(schema: pa.Schema) -> str:
     return f"it has the columns {', '.join(schema.names) or '(none)'}"
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def _holds_images(field: pa.Field) -> bool:
+    kind = field.type
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    return bool(binary or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0))
+    in_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    return bool(binary or in_struct or pixels_shape(field) is not None)
 
 
 def _holds_labels(kind: pa.DataType) -> bool:
