@@ -73,6 +73,11 @@ class BaseConfig(Frozen):
         file = self.weights or self.pretrained
         return self.model if file is None else self.model.replaced(weights=file)
 
+    @property
+    def start_key(self) -> str:
+        """The setting that names the file of those weights."""
+        return "base.weights" if self.weights else "base.pretrained" if self.pretrained else "base.model.weights"
+
     def without_start(self) -> BaseConfig:
         """Return a copy that starts from random weights: for a training that goes on from a checkpoint."""
         return self.replaced(pretrained=None, model=self.model.without_start())
