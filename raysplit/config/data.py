@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from raysplit.config.in_memory import PREFIX, InMemoryData, is_dataset, read_dataset
-from raysplit.utils.frozen import Frozen
+from raysplit.utils.frozen import Frozen, Name
 
 Files = str | Annotated[tuple[str, ...], Field(min_length=1)]
 """A path or glob, or several: relative to the folder of the data, or absolute."""
@@ -44,7 +44,7 @@ class DataConfig(Frozen):
     'object:list'
     """
 
-    name: str
+    name: Name
     """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` in memory."""
     root: str | None = None
     """Where downloads are kept; None: the user's cache."""

@@ -11,7 +11,7 @@ from raysplit.config.data import DataConfig
 from raysplit.config.run import ModelConfig
 from raysplit.config.training import FitConfig, Patterns
 from raysplit.hardware.machine import Machine
-from raysplit.utils.frozen import Frozen
+from raysplit.utils.frozen import Frozen, Name
 from raysplit.utils.settings import with_settings
 
 Precision = Literal["fp32", "bf16", "int8"]
@@ -146,7 +146,7 @@ class EnsembleConfig(Frozen):
     3
     """
 
-    name: str
+    name: Name
     data: DataConfig
     base: BaseConfig
     groups: GroupsConfig = GroupsConfig()
