@@ -10,7 +10,6 @@ from typing_extensions import Self
 from raysplit.errors import nearest
 from raysplit.utils.typed_yaml import takes
 
-
 Name = Annotated[str, Field(min_length=1)]
 """Text that is not empty."""
 
