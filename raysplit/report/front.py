@@ -27,16 +27,22 @@ _LABELS = {
     _NUMBER: "trial",
 }
 """Of axes, by objective."""
+_ENSEMBLE_LABELS = _LABELS | {"bytes": _LABELS["image_bytes"], "seconds": _LABELS["answer_s"]}
+"""Ensembles are built without traffic: their bytes and seconds are those of an image."""
 _LOG_FROM = 20
 """An axis with such a ratio of its largest to its smallest positive value is logarithmic."""
 
 
-def plot_front(trials: Sequence[TrialRecord], objectives: Mapping[str, str], front: set[int], knee: int) -> bytes:
+def plot_front(
+    trials: Sequence[TrialRecord], objectives: Mapping[str, str], front: set[int], knee: int, *, ensembles: bool = False
+) -> bytes:
     """Return a PNG: the first objective over each other one, panels below each other.
 
     `objectives` are names with their directions; `front` and `knee` are numbers of trials. Stopped trials are hollow,
-    at the values that they had reached; those on the front have their numbers.
+    at the values that they had reached; those on the front have their numbers. `ensembles` says that trials built
+    ensembles, and trained no split network.
     """
+    labels = _ENSEMBLE_LABELS if ensembles else _LABELS
     first, *others = objectives
     others = others or [_NUMBER]
     seeds = "one seed" + (" each" if len(trials) > 1 else "")
@@ -44,7 +50,7 @@ def plot_front(trials: Sequence[TrialRecord], objectives: Mapping[str, str], fro
     figure = new_figure(title, 3.4 * len(others) + 0.9)
     shown = [trial for trial in trials if trial.state != "failed"]
     panels = list(zip(figure.subplots(len(others), 1, squeeze=False)[:, 0], others, strict=True))
-    numbers = [_draw_panel(ax, shown, first, name, front, knee) for ax, name in panels]
+    numbers = [_draw_panel(ax, shown, (name, first), labels, front, knee) for ax, name in panels]
     handles, names = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     for (ax, name), texts in zip(panels, numbers, strict=True):
@@ -53,9 +59,18 @@ def plot_front(trials: Sequence[TrialRecord], objectives: Mapping[str, str], fro
 
 
 def _draw_panel(
-    ax: Axes, trials: Sequence[TrialRecord], first: str, name: str, front: set[int], knee: int
+    ax: Axes,
+    trials: Sequence[TrialRecord],
+    axes: tuple[str, str],
+    labels: Mapping[str, str],
+    front: set[int],
+    knee: int,
 ) -> list[Annotation]:
-    """Draw the trials of a panel, and return the numbers of those on the front."""
+    """Draw the trials of a panel, and return the numbers of those on the front.
+
+    `axes` are the objectives of the horizontal and of the vertical axis.
+    """
+    name, first = axes
     finished = [trial for trial in trials if trial.state == "finished"]
     groups: tuple[tuple[str, list[TrialRecord], dict[str, Any]], ...] = (
         ("stopped early", [t for t in trials if t.state == "stopped"], {"facecolors": "none", "edgecolors": _GREY}),
@@ -78,8 +93,9 @@ def _draw_panel(
         ax.xaxis.set_major_formatter(format_thousands)
     ax.margins(y=0.12)
     set_y_axis = set_percent_axis if first == "accuracy" else label_y_axis
-    set_y_axis(ax, _label(first))
-    ax.set_xlabel(f"{_label(name).removesuffix(')')}, log scale)" if is_log else _label(name), color=INK)
+    set_y_axis(ax, labels.get(first, first))
+    label = labels.get(name, name)
+    ax.set_xlabel(f"{label.removesuffix(')')}, log scale)" if is_log else label, color=INK)
     best = [trial for trial in trials if trial.number in front]
     return [annotate(ax, str(trial.number), (_value(trial, name), _value(trial, first)), INK) for trial in best]
 
@@ -88,7 +104,3 @@ def _value(trial: TrialRecord, name: str) -> float:
     if name == _NUMBER:
         return trial.number
     return 100 * trial.objectives[name] if name == "accuracy" else trial.objectives[name]
-
-
-def _label(name: str) -> str:
-    return _LABELS.get(name, name)

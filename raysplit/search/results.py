@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raysplit.config import SplitConfig
+from raysplit.config import EnsembleConfig, SplitConfig
 from raysplit.config.search import SearchConfig
 from raysplit.folders.search_dir import NETWORKS, SearchDir
 from raysplit.records.trial import RefusedPoint, TrialRecord
@@ -47,7 +47,8 @@ def write_results(folder: SearchDir, refused: Sequence[RefusedPoint] = ()) -> Fr
     folder.write_recipes(front.trials)
     numbers = {trial.number for trial in front.trials}
     folder.drop_networks(numbers)
-    folder.write_picture(plot_front(trials, search.directions, numbers, front.knee.number))
+    ensembles = isinstance(search.recipe, EnsembleConfig)
+    folder.write_picture(plot_front(trials, search.directions, numbers, front.knee.number, ensembles=ensembles))
     return front
 
 

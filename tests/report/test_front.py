@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -27,3 +28,17 @@ def test_the_title_says_how_many_seeds_there_were(monkeypatch):
     for trials in (TRIALS, TRIALS[:1]):
         plot_front(trials, {"accuracy": "max"}, {0}, 0)
     assert titles == ["4 trials of a search, one seed each", "1 trial of a search, one seed"]
+
+
+@pytest.mark.parametrize(
+    ("ensembles", "expected"),
+    [
+        (False, ["training traffic (bytes)", "training on the given machines (s)"]),
+        (True, ["traffic per image (bytes)", "from image to answer (s)"]),
+    ],
+)
+def test_axes_say_what_the_numbers_are_of(monkeypatch, ensembles, expected):
+    labels = []
+    monkeypatch.setattr(Axes, "set_xlabel", lambda _, text, **style: labels.append(text.replace(", log scale", "")))
+    plot_front(TRIALS, {"accuracy": "max", "bytes": "min", "seconds": "min"}, {0}, 0, ensembles=ensembles)
+    assert labels == expected
