@@ -63,14 +63,19 @@ class TrafficRow(_Read):
     """Of a level by transfer: its own epochs."""
 
     @property
-    def group(self) -> str:
-        """What rows have to share to be compared: `paper`, or nothing."""
-        return "paper" if self.name.startswith("paper: ") else ""
+    def as_published(self) -> bool:
+        """Whether it has the published treatment: it is compared with rows that have it too."""
+        return "paper" in self.name
 
     @property
     def schedule(self) -> str:
-        """The name without its group."""
+        """The name without what tells the published treatment."""
         return self.name.removeprefix("paper: ")
+
+    @property
+    def crosses(self) -> bool:
+        """Whether a network was trained across a cut, in messages."""
+        return bool(self.levels) and self.frame_mb > 0
 
 
 class TrafficTable(_Read):
@@ -82,10 +87,14 @@ class TrafficTable(_Read):
     def row(self, name: str) -> TrafficRow | None:
         return next((row for row in self.rows if row.name == name), None)
 
-    def throughout(self, level: str, group: str) -> TrafficRow | None:
-        """Return the row of a group that was trained at one level and the same data throughout, if there is one."""
-        plain = (row for row in self.rows if row.group == group and row.stage_epochs is None and row.frame_mb > 0)
-        return next((row for row in plain if row.levels == (level,) and "freeze" not in row.name), None)
+    def throughout(self, level: str, like: TrafficRow) -> TrafficRow | None:
+        """Return the row that was trained jointly at one level throughout and treated like another one.
+
+        Of several the first of those with the most epochs; None where there is none.
+        """
+        alike = (row for row in self.rows if row.as_published == like.as_published and row.stage_epochs is None)
+        joint = [row for row in alike if row.levels == (level,) and not row.name.startswith("freeze")]
+        return max(joint, key=lambda row: row.epochs, default=None)
 
 
 class EnsembleRow(_Read):

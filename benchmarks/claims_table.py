@@ -100,7 +100,8 @@ CLAIMS = (
         "abstract; that bytes until an accuracy are meant is a reading of ours",
         "the same figure, as bytes until the accuracy of the uncompressed network",
         _PAPER,
-        "frame bytes until validation accuracy is a point below `split fp32`, against the loosest level throughout",
+        "frame bytes until validation accuracy is within a point of the result's reference, `split fp32` or the "
+        "published uncompressed network; against the loosest level throughout",
         traffic_until_target,
     ),
     Claim(

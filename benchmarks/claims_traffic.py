@@ -15,7 +15,6 @@ NO_LOSS_OF_A_LEVEL = 0.5
 NEEDS_SERVER = 5.0
 """Points that the whole network must be above what the device reaches alone, or nobody would need the link."""
 REFERENCE = "split fp32"
-_NOT_SPLIT = ("unsplit", "device alone", "raw images uploaded once")
 
 Measure = Callable[[Results], list[Measured]]
 
@@ -24,7 +23,7 @@ def traffic_at_no_loss(results: Results) -> list[Measured]:
     """A deprune schedule against its loosest level throughout."""
     found = []
     for name, table, tight_first in _schedules(results, "deprune"):
-        loose = table.throughout(tight_first.levels[-1], tight_first.group)
+        loose = table.throughout(tight_first.levels[-1], tight_first)
         if loose is not None:
             times = loose.frame_mb / tight_first.frame_mb
             checks = (
@@ -41,14 +40,14 @@ def traffic_until_target(results: Results) -> list[Measured]:
     """The bytes that a deprune schedule sends until it is as accurate as the reference, less a point."""
     found = []
     for name, table, tight_first in _schedules(results, "deprune"):
-        loose = table.throughout(tight_first.levels[-1], tight_first.group)
+        loose = table.throughout(tight_first.levels[-1], tight_first)
         if loose is not None:
             ours, theirs = tight_first.mb_to_target, loose.mb_to_target
-            reachable = needed(f"`{loose.name}` itself ends more than a point below `{REFERENCE}`", theirs is not None)
+            reachable = needed(f"`{loose.name}` itself never comes within a point", theirs is not None)
             if ours and theirs:
                 figure, target = f"{theirs / ours:.2f}×", at_least("bytes until the target", theirs / ours, 4, "×")
             else:
-                figure, target = "–", Check(f"`{tight_first.name}` ends more than a point below `{REFERENCE}`", False)
+                figure, target = "–", Check(f"`{tight_first.name}` never comes within a point", False)
             found.append(_measured(name, (tight_first, loose), figure, (reachable, target)))
     return found
 
@@ -57,7 +56,7 @@ def gain_on_fixed(results: Results) -> list[Measured]:
     """A deprune schedule against its tightest level throughout."""
     found = []
     for name, table, tight_first in _schedules(results, "deprune"):
-        fixed = table.throughout(tight_first.levels[0], tight_first.group)
+        fixed = table.throughout(tight_first.levels[0], tight_first)
         if fixed is not None:
             gain = tight_first.accuracy_mean - fixed.accuracy_mean
             checks = (alike("epochs", tight_first.epochs, fixed.epochs), at_least("gain", gain, 4, " points"))
@@ -69,7 +68,7 @@ def level_by_transfer(results: Results) -> list[Measured]:
     """Each further level of a prune family against the same level from scratch."""
     found = []
     for name, table, member in _schedules(results, "prune"):
-        scratch = table.throughout(member.levels[-1], member.group)
+        scratch = table.throughout(member.levels[-1], member)
         if scratch is not None and member.stage_epochs and len(member.levels) > 1:
             times = scratch.epochs / member.stage_epochs
             lost = scratch.accuracy_mean - member.accuracy_mean
@@ -101,13 +100,8 @@ def thinnest_within(table: TrafficTable, points: float) -> TrafficRow | None:
     reference = table.row(REFERENCE)
     if reference is None:
         return None
-    near = [row for row in split_rows(table) if row.accuracy_mean >= reference.accuracy_mean - points]
+    near = [row for row in table.rows if row.crosses and row.accuracy_mean >= reference.accuracy_mean - points]
     return min(near, key=lambda row: row.frame_mb)
-
-
-def split_rows(table: TrafficTable) -> list[TrafficRow]:
-    """Return the rows of networks that are split and were trained across the cut."""
-    return [row for row in table.rows if row.name not in _NOT_SPLIT and row.frame_mb > 0]
 
 
 def above_device_alone(table: TrafficTable) -> float | None:
@@ -127,7 +121,7 @@ def needs_server(table: TrafficTable) -> Check:
 def _best_of_each(results: Results, fits: Callable[[TrafficRow], bool], what: str, points: float) -> list[Measured]:
     found = []
     for name, table in results.traffic.items():
-        reference, rows = table.row(REFERENCE), [row for row in split_rows(table) if fits(row)]
+        reference, rows = table.row(REFERENCE), [row for row in table.rows if row.crosses if fits(row)]
         if reference is None:
             continue
         best = max(rows, key=lambda row: row.accuracy_mean, default=None)

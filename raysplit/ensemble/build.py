@@ -111,10 +111,10 @@ def plan_build(context: BuildContext, base: nn.Module, log: Log = _log.info) -> 
     if plan is None:
         confusion = _confusion_on_validation(context, base)
         accuracy = confusion.diagonal().sum().item() / confusion.sum().item()
-        log(f"the base's validation accuracy is {100 * accuracy:.1f} %")
         shape = context.data.shape
         plan = make_plan(context.config, prunable_network(base, shape), shape, confusion)
         context.folder.write_plan(plan)
+        log(f"the base's validation accuracy is {100 * accuracy:.1f} %")
     return context.with_plan(plan)
 
 
