@@ -178,8 +178,8 @@ class Study:
         """Return what tells a row's build from one of other settings, wherever data and base lie."""
         config = ROWS[name](start(self.family, self.data, self.preset, seed))
         config = config.replaced(name=name, data=config.data.replaced(name=dataset(self.data)))
-        # No row sets that key, and results that are older than it stay valid.
-        text = config.model_dump_json(exclude={"base": {"pretrained"}})
+        # No row sets these keys, and results that are older than they stay valid.
+        text = config.model_dump_json(exclude={"base": {"pretrained", "freeze"}})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def built(self, name: str, seed: int) -> Figures | None:

@@ -132,6 +132,17 @@ def test_settings_that_a_preset_does_not_set_are_those_of_its_family(scripts, fa
     assert config.prune.keep == PRESETS["full"][family].keep == pytest.approx(1 / 3 if family == "vit" else 5 / 16)
 
 
+@pytest.mark.parametrize("name", ["cnn_cifar10", "snn_cifar10", "vit_cifar10", "vit_fashion_mnist"])
+def test_committed_builds_have_the_settings_of_today(scripts, tmp_path, name):
+    import ensemble
+
+    family, _, data = name.partition("_")
+    study = ensemble.Study(family, data, "full", tmp_path)
+    committed = json.loads((ensemble.RESULTS / f"ensemble_{name}.json").read_text())["builds"]
+    plain = [build for build in committed if build["row"] in ("n=2", "n=5", "n=10")]  # no plan, hence no data
+    assert plain and [study.settings(build["row"], build["seed"]) for build in plain] == [b["settings"] for b in plain]
+
+
 def test_the_table_of_devices_is_in_fp32_throughout(scripts):
     from ensemble_presets import start
 
