@@ -40,14 +40,13 @@ the result, trained at the commits named; the commands are [below](#results).
 def page(results: Results) -> str:
     """Return the page."""
     found = {claim.title: claim.measure(results) for claim in CLAIMS}
-    used = {one.result for measured in found.values() for one in measured} | set(results.traffic)
     parts = [_HEAD, _RULES]
     parts += ["## In short\n", _summary(found)]
     for source in dict.fromkeys(claim.source for claim in CLAIMS):
         parts.append(f"## {source.name}\n")
         parts += [_section(claim, found[claim.title]) for claim in CLAIMS if claim.source == source]
     parts += ["## Anchors\n", _anchors(results.traffic)]
-    parts += ["## Results\n", _results({name: meta for name, meta in results.metas().items() if name in used})]
+    parts += ["## Results\n", _results(results.metas())]
     return "\n".join(parts)
 
 

@@ -212,7 +212,8 @@ CLAIMS = (
             "",
             f"{times} times less than fp32 split training, at most {points:g} points below it",
             "",
-            f"frame bytes of the whole run; the device alone at least {NEEDS_SERVER:g} points below `split fp32`",
+            f"frame bytes of the whole run, of the most accurate row that sends so little; the device alone at least "
+            f"{NEEDS_SERVER:g} points below `split fp32`",
             thin_schedule(times, points),
         )
         for times, points in ((64, 0.2), (200, 0.5))
@@ -223,7 +224,8 @@ CLAIMS = (
         "",
         "less than the raw images once, at most a point below fp32 split training",
         "",
-        f"frame bytes of the whole run; the device alone at least {NEEDS_SERVER:g} points below `split fp32`",
+        f"frame bytes of the whole run, of the most accurate row that sends so little; the device alone at least "
+        f"{NEEDS_SERVER:g} points below `split fp32`",
         less_than_upload,
     ),
     Claim(
