@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -156,19 +158,21 @@ def test_minutes_that_are_over_stop_a_build_where_it_goes_on(study, monkeypatch,
     import ensemble
 
     monkeypatch.setattr(ensemble, "RESULTS", tmp_path)
-    brief = replace(study, work=tmp_path, until=0.0)
-    place, kept = brief.place("n=2", 0), []
-    for _ in range(6):  # two epochs of the base, the plan, the common net, two sub-models
+    place, kept = replace(study, work=tmp_path).place("n=2", 0), []
+    # Two epochs of the base, the plan, the common net, two sub-models: what is done says so again.
+    for lines in (1, 1, 1, 1, 2, 3):
+        monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=count(1).__next__))
         with ensemble.until_time_is_up():
-            brief.make(["n=2"], [0])
+            replace(study, work=tmp_path, until=lines - 0.5).make(["n=2"], [0])
             pytest.fail("it was not stopped")
         kept.append(len([*place.glob("common/*/record.json"), *place.glob("submodels/*/record.json")]))
     said = capsys.readouterr().out
     assert said.count("the time is up; the same command goes on from here") == 6
     assert kept == [0, 0, 0, 1, 2, 3] and said.count("base epoch 1/2") == said.count("base epoch 2/2") == 1
-    brief.make(["n=2"], [0])
+    stopped = replace(study, work=tmp_path)
+    stopped.make(["n=2"], [0])
     study.build("n=2", 0)
-    assert brief.built("n=2", 0)["accuracy"] == study.built("n=2", 0)["accuracy"]
+    assert stopped.built("n=2", 0)["accuracy"] == study.built("n=2", 0)["accuracy"]
 
 
 def test_a_family_that_a_preset_lacks_is_refused(scripts, monkeypatch, capsys):
