@@ -1,5 +1,6 @@
 """The config models: one frozen object describes one run. Unknown keys fail with the nearest right one."""
 
+from raysplit.config.audio import AudioConfig
 from raysplit.config.data import DataConfig, DataSplits
 from raysplit.config.ensemble import (
     BaseConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "DEFAULT_LEVEL",
     "UNCOMPRESSED",
     "AnySchedule",
+    "AudioConfig",
     "BaseConfig",
     "Bits",
     "BottleneckConfig",

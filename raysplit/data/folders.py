@@ -1,65 +1,109 @@
-"""Reader for class folders: every image below a class's folder is read, and what is ignored is counted and named."""
+"""Class folders: every file of a kind below a class's folder is read; what is ignored is named and counted."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from raysplit.data.schema import Part, Row, Source, file_identity, warn_once
 from raysplit.errors import DataError
+from raysplit.records.summary import SplitName
 
-_IMAGES = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .avif .heic .heif"
-SUFFIXES = frozenset(_IMAGES.split())
-"""Of the formats that `raysplit.data.decode` reads."""
 _HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
-def folder_part(path: Path, split: Source) -> Part:
-    """Read the images below path/train/CLASS and path/test/CLASS (or path/val); labels number the classes by name.
+@dataclass(frozen=True)
+class FileKind:
+    """What class folders hold."""
 
-    Hidden files, files that are no images and class folders without a file are ignored; a warning names and counts
-    them. Raises DataError if a folder is missing, if a class folder has files but no image, or if the test folder has a
-    class that train does not have.
+    noun: str
+    one: str
+    """The noun with its article."""
+    suffixes: frozenset[str]
+    example: str
+
+
+_IMAGES = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .avif .heic .heif"
+IMAGES = FileKind("image", "an image", frozenset(_IMAGES.split()), "*.png or *.jpg")
+"""Of the formats that `raysplit.data.decode` reads."""
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """The files of one split, class by class."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    files: tuple[tuple[Path, int], ...]
+    """With the numbers of their classes."""
+    taken_from: SplitName
+
+
+def folder_part(path: Path, split: Source) -> Part:
+    """Read the images that `read_split` finds; raises as it does."""
+    found = read_split(path, split, IMAGES)
+    return Part(
+        str(found.folder),
+        found.classes,
+        tuple(file_identity(file) for file, _ in found.files),
+        len(found.files),
+        found.taken_from,
+        lambda: (Row(str(file), file, label) for file, label in found.files),
+    )
+
+
+def read_split(path: Path, split: Source, kind: FileKind) -> FolderSplit:
+    """Return the files below path/train/CLASS and path/test/CLASS (or path/val); labels number the classes by name.
+
+    Hidden files, files of another kind and class folders without a file are ignored; a warning names and counts them.
+    Raises DataError if a folder is missing, if a class folder has files but none of the kind, or if the test folder has
+    a class that train does not have.
     """
     train = path / "train"
     test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
     if not train.is_dir() or test is None:
         missing = "train" if not train.is_dir() else "test (or val)"
-        raise DataError(f"{path} has no folder {missing}; expected {path}/train/CLASS/*.png or *.jpg, and test/ alike")
+        raise DataError(f"{path} has no folder {missing}; expected {path}/train/CLASS/{kind.example}, and test/ alike")
     ignored: Counter[str] = Counter()
-    by_class = _images_by_class(train, ignored)
+    by_class = files_by_class(train, kind, ignored)
     classes = tuple(by_class)
-    if not classes:
-        raise DataError(f"{train} has no class folder with an image; expected {train}/CLASS/*.png or *.jpg")
     folder = train
     if split == "test":
         ignored.clear()
-        folder, by_class = test, _images_by_class(test, ignored)
+        folder, by_class = test, _files_by_class(test, kind, ignored)
         for name in by_class:
             if name not in classes:
                 raise DataError(f"{folder / name}: no such class in {train}, which has {len(classes)} classes")
         if lacking := [name for name in classes if name not in by_class]:
             warn_once(
-                f"{folder} has no image of {len(lacking)} of {len(classes)} classes ({', '.join(lacking[:10])}"
+                f"{folder} has no {kind.noun} of {len(lacking)} of {len(classes)} classes ({', '.join(lacking[:10])}"
                 f"{', …' if len(lacking) > 10 else ''}), so the accuracy says nothing of them"
             )
+    warn_of_ignored(folder, ignored)
+    files = tuple((file, label) for label, name in enumerate(classes) for file in by_class.get(name, ()))
+    return FolderSplit(folder, classes, files, split if split == "train" or test.name == "test" else "validation")
+
+
+def warn_of_ignored(folder: Path, ignored: Counter[str]) -> None:
+    """Say what is left out of a folder, once."""
     if ignored:
         warn_once(f"{folder}: ignored " + ", ".join(f"{count} {what}" for what, count in sorted(ignored.items())))
-    files = [(file, label) for label, name in enumerate(classes) for file in by_class.get(name, ())]
-    identity = tuple(file_identity(file) for file, _ in files)
-    return Part(
-        str(folder),
-        classes,
-        identity,
-        len(files),
-        split if split == "train" or test.name == "test" else "validation",
-        lambda: (Row(str(file), file, label) for file, label in files),
-    )
 
 
-def _images_by_class(split: Path, ignored: Counter[str]) -> dict[str, list[Path]]:
-    """Return the images of each class that has some, in order; count in `ignored` what is left out."""
+def files_by_class(folder: Path, kind: FileKind, ignored: Counter[str]) -> dict[str, list[Path]]:
+    """Return the files of each class that has some, in order; count in `ignored` what is left out.
+
+    Raises DataError as `read_split`, and if there is none.
+    """
+    found = _files_by_class(folder, kind, ignored)
+    if not found:
+        raise DataError(f"{folder} has no class folder with {kind.one}; expected {folder}/CLASS/{kind.example}")
+    return found
+
+
+def _files_by_class(split: Path, kind: FileKind, ignored: Counter[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for entry in _entries(split):
         if not _is_text(entry.name):
@@ -70,18 +114,18 @@ def _images_by_class(split: Path, ignored: Counter[str]) -> dict[str, list[Path]
             ignored["outside of class folders"] += 1
         else:
             others: Counter[str] = Counter()
-            images = _images_below(entry, others)
-            if not images and any(not what.startswith("hidden") for what in others):
+            files = _files_below(entry, kind, others)
+            if not files and any(not what.startswith("hidden") for what in others):
                 names = ", ".join(f"{count} {what}" for what, count in sorted(others.items()))
                 raise DataError(
-                    f"{entry} has no image ({names}); images end in {', '.join(sorted(SUFFIXES))}: convert them, or "
-                    "move the folder away"
+                    f"{entry} has no {kind.noun} ({names}); {kind.noun}s end in {', '.join(sorted(kind.suffixes))}: "
+                    "convert them, or move the folder away"
                 )
             ignored.update(others)
-            if images:
-                found[entry.name] = images
+            if files:
+                found[entry.name] = files
             else:
-                ignored[f"class folder without images ({entry.name})"] += 1
+                ignored[f"class folder without {kind.noun}s ({entry.name})"] += 1
     return found
 
 
@@ -92,11 +136,11 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(f"{folder} cannot be read ({err.strerror}); check its permissions") from None
 
 
-def _images_below(folder: Path, ignored: Counter[str]) -> list[Path]:
+def _files_below(folder: Path, kind: FileKind, ignored: Counter[str]) -> list[Path]:
     def refuse(err: OSError) -> None:
         raise DataError(f"{err.filename} cannot be read ({err.strerror})")
 
-    images = []
+    found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
         for name in list(folders):
             if _is_hidden(name):
@@ -108,11 +152,11 @@ def _images_below(folder: Path, ignored: Counter[str]) -> list[Path]:
             suffix = Path(name).suffix.lower()
             if _is_hidden(name):
                 ignored[f"hidden ({name})"] += 1
-            elif suffix not in SUFFIXES:
+            elif suffix not in kind.suffixes:
                 ignored[suffix or "without a suffix"] += 1
             else:
-                images.append(Path(parent, name))
-    return sorted(images)
+                found.append(Path(parent, name))
+    return sorted(found)
 
 
 def _is_text(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The columns of a Parquet file, as Hugging Face's image layout has them: images, labels, names of the classes."""
+"""The columns of a Parquet file, as Hugging Face lays them out: images or recordings, labels, names of the classes."""
 
 from __future__ import annotations
 
@@ -8,35 +8,52 @@ import pyarrow as pa
 
 from raysplit.errors import DataError
 
-IMAGE, LABEL = "image", "label"
+IMAGE, AUDIO, LABEL, SPEAKER = "image", "audio", "label", "speaker_id"
 """The columns that raysplit writes, and looks for first."""
 _IMAGES = (IMAGE, "img")
+_GROUPS = (SPEAKER, "speaker", "song_id", "song")
 _LABEL_WORDS = ("label", "class", "target", "category")
 METADATA_KEY = b"huggingface"
 
 
-def image_column(schema: pa.Schema, where: object, wanted: str | None = None) -> str:
+def image_column(schema: pa.Schema, where: object, wanted: str | None = None, recordings: bool = False) -> str:
     """Return the name of the column with the images: `wanted`, else `image` or `img`, else the only one with bytes.
 
-    It is a struct with `bytes` or `path`, or bytes, or the paths of images as strings. Raises DataError if it is
-    missing or of another type, or if it cannot be told.
+    Of `recordings` it is called `audio`. It is a struct with `bytes` or `path`, or bytes, or the paths of files as
+    strings. Raises DataError if it is missing or of another type, or if it cannot be told.
     """
+    what = "recordings" if recordings else "images"
     fitting = [field.name for field in schema if _holds_bytes(field.type)]
     if wanted is not None:
         name = _known(schema, where, "data.image", wanted)
     else:
-        name = next((one for one in _IMAGES if one in schema.names), "")
+        if not recordings and AUDIO in schema.names and not any(one in schema.names for one in _IMAGES):
+            raise DataError(f"{where}: the column '{AUDIO}' holds recordings; set data.audio={{}} to read them")
+        name = next((one for one in ((AUDIO,) if recordings else _IMAGES) if one in schema.names), "")
         if not name and len(fitting) == 1:
             (name,) = fitting
     if not name:
-        raise _cannot_tell(schema, where, "images", "data.image", fitting or schema.names)
+        raise _cannot_tell(schema, where, what, "data.image", fitting or schema.names)
     kind = schema.field(name).type
     if not (_holds_bytes(kind) or _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)):
         raise DataError(
             f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, or paths as "
-            f"strings; if another one holds the images, name it: data.image=…; {_columns(schema)}"
+            f"strings; if another one holds the {what}, name it: data.image=…; {_columns(schema)}"
         )
     return name
+
+
+def group_column(schema: pa.Schema, where: object, wanted: str | None) -> str | None:
+    """Return the name of the column with the speakers or songs: `wanted`, else one with such a name, else None.
+
+    Raises DataError if `wanted` is missing.
+
+    >>> group_column(pa.schema([("audio", pa.binary()), ("speaker_id", pa.string())]), "example", None)
+    'speaker_id'
+    """
+    if wanted is not None:
+        return _known(schema, where, "data.group", wanted)
+    return next((name for name in _GROUPS if name in schema.names), None)
 
 
 def label_column(schema: pa.Schema, where: object, image: str, wanted: str | None = None) -> str:
@@ -101,6 +118,20 @@ def arrow_schema(classes: tuple[str, ...]) -> pa.Schema:
     return pa.schema(
         [(IMAGE, image), (LABEL, pa.int64())],
         metadata={METADATA_KEY: json.dumps({"info": {"features": features}}).encode()},
+    )
+
+
+def audio_schema(classes: tuple[str, ...]) -> pa.Schema:
+    """Return the schema of the files of recordings that raysplit writes: audio, label, speaker.
+
+    >>> audio_schema(("yes", "no")).names
+    ['audio', 'label', 'speaker_id']
+    """
+    images = arrow_schema(classes)
+    info = {"features": {AUDIO: {"_type": "Audio"}, LABEL: {"names": list(classes), "_type": "ClassLabel"}}}
+    return pa.schema(
+        [images.field(0).with_name(AUDIO), images.field(1), (SPEAKER, pa.string())],
+        metadata={METADATA_KEY: json.dumps({"info": info}).encode()},
     )
 
 
