@@ -17,6 +17,7 @@ from raysplit.compress.codec import Codec
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, Prune, SplitConfig, describe, loads
 from raysplit.config.in_memory import PREFIX
+from raysplit.data.inputs import InputFormat
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.shared_levels import SharedLevels
 from raysplit.folders.search_dir import NETWORKS, SEARCH
@@ -146,6 +147,11 @@ class Family:
     def id(self) -> str:
         """sha256 of the canonical manifest, in hex."""
         return self._bundle.id
+
+    @property
+    def input(self) -> InputFormat:
+        """What the device half takes, and how files become it."""
+        return InputFormat(self.manifest.shape, self.config.data.audio)
 
     @property
     def code(self) -> tuple[str, ...]:

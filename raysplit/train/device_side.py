@@ -22,6 +22,7 @@ from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_data import DeviceData
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
@@ -53,6 +54,7 @@ class DeviceSide:
         self._mode: Mode = "joint"
         self._use_level(config.levels()[0])
         self._busy = 0.0
+        self._votes = ClipVotes(None)
 
     def describe(self) -> DeviceFacts:
         """Return what the server must know of the data, which only the device may have, and of this machine."""
@@ -73,6 +75,8 @@ class DeviceSide:
             weights=self._weights,
             test_from=test.taken_from,
             node=platform.node(),
+            val_chunks=val.chunks,
+            test_chunks=test.chunks,
         )
 
     def begin_epoch(self, epoch: int, decision: Decision) -> None:
@@ -143,16 +147,18 @@ class DeviceSide:
 
     @torch.no_grad()
     def evaluate_alone(self, split: Split, index: int) -> LocalScore:
-        """Score batch `index` of a split by the local head, in eval mode."""
+        """Score batch `index` of a split by the local head, in eval mode; batches come in order."""
         start = time.perf_counter()
+        if index == 0:
+            self._votes = ClipVotes(self._data.sets[split].chunks)
         z, labels = self._encode_batch(split, index)
         message = self._compress(z, index)
         logits = self._local_logits(self._up.extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
         loss = cross_entropy(logits.float(), target).item()
         require_finite_loss(loss)
-        correct = int((logits.argmax(1) == target).sum())
-        return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start)
+        correct, answers = self._votes.count(logits, target)
+        return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start, answers=answers)
 
     def evaluate(self, split: Split, index: int) -> Uplink:
         """Send batch `index` of a split, in eval mode."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.activation_cache import ActivationCache, shift_codes
+from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.device import Score
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
 from raysplit.train.halves import BuiltServer
@@ -144,8 +146,8 @@ class ServerSide:
         return _score(loss, logits, target)
 
     @torch.no_grad()
-    def score(self, index: int, activation: Message, labels: Message) -> Score:
-        """Score evaluation batch `index`, in eval mode.
+    def score(self, index: int, activation: Message, labels: Message, votes: ClipVotes) -> Score:
+        """Score evaluation batch `index`, in eval mode; `votes` counts the answers of the whole pass.
 
         Raises DivergenceError for a loss, or before the first batch for weights, that are NaN or infinite.
         """
@@ -155,7 +157,9 @@ class ServerSide:
         self._half.eval()
         with self._autocast():
             logits = self._half(z)
-        return _score(cross_entropy(logits.float(), target), logits, target)
+        score = _score(cross_entropy(logits.float(), target), logits, target)
+        correct, answers = votes.count(logits, target)
+        return replace(score, correct=correct, answers=answers)
 
     def state(self) -> dict[str, Any]:
         """Return everything that a checkpoint of this side holds."""
