@@ -27,6 +27,10 @@ _UNKNOWN_SIZE = (0, 0xFFFFFFFF)
 """Of the samples in a WAV file that was written to a pipe."""
 
 
+class UnknownFormat(BadRow):
+    """A file in none of the `FORMATS`."""
+
+
 @dataclass(frozen=True)
 class AudioHeader:
     """What the header of a recording says.
@@ -101,10 +105,10 @@ def _open(data: bytes) -> Any:
         file = soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError as err:
         if err.code == _UNRECOGNISED:
-            raise BadRow("this is not a recording in a format that is read (WAV, FLAC, AIFF, AU, OGG, MP3)") from None
+            raise UnknownFormat("this is no recording; WAV, FLAC, AIFF, AU, OGG and MP3 files are read") from None
         raise BadRow(f"the recording is damaged ({err.error_string})") from None
     if file.format not in FORMATS:
-        raise BadRow(f"{file.format} is not read; convert the recording to WAV or FLAC")
+        raise UnknownFormat(f"{file.format} is not read; convert the recording to WAV or FLAC")
     if not 0 <= file.frames < _NO_END:
         raise BadRow("its header does not say how long the recording is; save it again")
     if file.samplerate not in _RATES:

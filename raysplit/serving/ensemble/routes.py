@@ -130,8 +130,8 @@ class EnsembleRoutes:
         named = ", ".join(classes[:_NAMED]) + (f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else "")
         if taken.audio is not None:
             return escape(
-                f"A recording of one of: {named}. It is cut into pieces of {taken.audio.seconds:g} s, which are answered "
-                "together."
+                f"A recording of one of: {named}. It is cut into pieces of {taken.audio.seconds:g} s, which are "
+                "answered together."
             )
         return escape(f"A picture of one of: {named}. It is scaled to {width} × {height} pixels.")
 

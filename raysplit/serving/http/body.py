@@ -80,8 +80,8 @@ def parse_uploads(
     if kind.startswith(f"{media}/".encode()) or kind == _ANY.encode():
         return (Upload(None, body),)
     raise RequestError(
-        f"Content-Type {(content_type or '')[:80]!r} is not supported; send one file as {media}/*, {_ANY}, or several as "
-        f"{_FORM}",
+        f"Content-Type {(content_type or '')[:80]!r} is not supported; send one file as {media}/*, {_ANY}, or several "
+        f"as {_FORM}",
         415,
     )
 

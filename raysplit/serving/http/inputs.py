@@ -9,7 +9,7 @@ import numpy as np
 
 from raysplit.config import AudioConfig
 from raysplit.data.audio import count_chunks, decode_audio
-from raysplit.data.audio_file import read_header
+from raysplit.data.audio_file import UnknownFormat, read_header
 from raysplit.data.inputs import InputFormat
 from raysplit.data.schema import BadRow
 from raysplit.errors import RequestError
@@ -45,12 +45,10 @@ def _decode_recordings(files: Sequence[Upload], audio: AudioConfig, limits: Limi
         try:
             header = read_header(file.data)
         except BadRow as err:
-            raise RequestError(f"{label}: {err}", 415) from None
-        if header.frames * header.channels > limits.pixels:
+            raise RequestError(f"{label}: {err}", 415 if isinstance(err, UnknownFormat) else 400) from None
+        if (samples := header.frames * header.channels) > limits.pixels:
             raise RequestError(
-                f"{label} has {header.frames * header.channels:,} samples, more than {limits.pixels:,} (limits.pixels); "
-                "send a shorter one",
-                413,
+                f"{label} has {samples:,} samples, more than {limits.pixels:,} (limits.pixels); send a shorter one", 413
             )
         total += count_chunks(header, audio)
     if total > limits.images:

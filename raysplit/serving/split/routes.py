@@ -50,7 +50,7 @@ class FamilyDescription(FamilyManifest):
 
     id: str
     audio: AudioConfig | None = None
-    """How recordings become the images that the device half takes; None: it takes pictures."""
+    """How recordings become the images that the device half takes; left out where it takes pictures."""
 
 
 class SplitRoutes:
@@ -75,7 +75,13 @@ class SplitRoutes:
         app.add_api_route("/v2/health/live", self._live, name="live")
         app.add_api_route("/v2/health/ready", self._ready, name="ready")
         private = APIRouter(dependencies=key_dependencies(access))
-        private.add_api_route(FAMILY_PATH, self._family, name="family", responses=errors(access=access))
+        private.add_api_route(
+            FAMILY_PATH,
+            self._family,
+            name="family",
+            responses=errors(access=access),
+            response_model_exclude_none=True,
+        )
         private.add_api_route("/v1/recent", self._recent, name="recent", responses=errors(access=access))
         private.add_api_route(
             SPLIT_PATH,

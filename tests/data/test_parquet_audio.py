@@ -1,0 +1,114 @@
+"""Recordings in Parquet files, and what the package writes of them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysplit.config import DataConfig
+from raysplit.data import export_recordings, load, read_facts
+from raysplit.data.images import find_part
+from raysplit.errors import DataError
+from tests.sounds import AUDIO, tone, wav
+
+ROWS = 20
+
+
+def config(path, **more) -> DataConfig:
+    return DataConfig(name=f"parquet:{path}", audio=AUDIO, **more)
+
+
+def write(path, columns) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def cells(folder, kind: str, name: str = "{}.wav") -> list:
+    sounds = [wav(tone(200 * (1 + index % 2), 0.2 + index % 3 / 4)) for index in range(ROWS)]
+    paths = [name.format(index) for index in range(ROWS)]
+    if kind in ("paths", "structs of paths"):
+        for path, sound in zip(paths, sounds, strict=True):
+            (folder / path).write_bytes(sound)
+        return paths if kind == "paths" else [{"bytes": None, "path": path} for path in paths]
+    if kind == "bytes":
+        return sounds
+    return [{"bytes": sound, "path": path} for sound, path in zip(sounds, paths, strict=True)]
+
+
+LABELS = ["high" if index % 2 else "low" for index in range(ROWS)]
+
+
+@pytest.mark.parametrize("kind", ["structs", "bytes", "paths", "structs of paths"])
+def test_columns_of_recordings(tmp_path, kind):
+    write(tmp_path / "all.parquet", {"audio": cells(tmp_path, kind), "label": LABELS})
+    found = config(tmp_path / "all.parquet")
+    sets = [load(found, split) for split in ("train", "val", "test")]
+    assert sum(len(one.clips.chunks) for one in sets) == ROWS and len(sets[2].clips.chunks) == 4
+    assert {*sets[0].chunks} == {1, 2, 3} and sets[0].classes == ("high", "low")
+    facts = read_facts(found)
+    assert (facts.train_rows, facts.val_rows, facts.test_rows) == tuple(len(one.labels) for one in sets)
+
+
+@pytest.mark.parametrize(
+    ("column", "setting"), [("speaker_id", None), ("speaker", None), ("song", None), ("reader", "reader"), (None, None)]
+)
+def test_speakers_stay_together(tmp_path, column, setting):
+    who = [f"s{index % 5}" for index in range(ROWS)]
+    columns = {"audio": cells(tmp_path, "structs", "x/s{}.wav"), "label": LABELS}
+    if column is None:
+        for index, cell in enumerate(columns["audio"]):
+            cell["path"] = f"x/{who[index]}_nohash_{index}.wav"
+    write(tmp_path / "train.parquet", columns if column is None else columns | {column: who})
+    found = config(tmp_path, group=setting)
+    groups = [{row.group for row in find_part(found, split).rows()} for split in ("train", "test")]
+    assert len(groups[0]) == 4 and len(groups[1]) == 1 and not groups[0] & groups[1]
+    train, val = load(found, "train"), load(found, "val")
+    assert not set(train.clips.groups.tolist()) & set(val.clips.groups.tolist())
+
+
+def test_what_must_be_said(tmp_path):
+    write(tmp_path / "train.parquet", {"audio": cells(tmp_path, "bytes"), "label": LABELS})
+    with pytest.raises(DataError, match=r"the column 'audio' holds recordings; set data.audio=\{\} to read them"):
+        read_facts(DataConfig(name=f"parquet:{tmp_path}"))
+    with pytest.raises(DataError, match=r"there is no column 'who' \(data.group\)"):
+        read_facts(config(tmp_path, group="who"))
+    write(tmp_path / "train.parquet", {"text": LABELS, "label": LABELS})
+    with pytest.raises(DataError, match=r"column.*recordings"):
+        read_facts(config(tmp_path))
+    write(tmp_path / "train.parquet", {"sound": [b"no sound"] * ROWS, "label": LABELS})
+    with pytest.raises(DataError, match=r"train.parquet row \d+: this is no recording"):
+        read_facts(config(tmp_path))
+
+
+def test_a_validation_split_is_held_out(tmp_path):
+    for split, rows in (("train", 12), ("validation", 4), ("test", 4)):
+        write(tmp_path / f"{split}.parquet", {"audio": cells(tmp_path, "bytes")[:rows], "label": LABELS[:rows]})
+    assert [len(load(config(tmp_path), split).clips.chunks) for split in ("train", "val", "test")] == [12, 4, 4]
+
+
+def test_what_is_written_reads_back(tmp_path, recordings):
+    (tmp_path / "lists").mkdir()
+    for folder in recordings.iterdir():
+        (tmp_path / "lists" / folder.name).symlink_to(folder)
+    (tmp_path / "lists" / "testing_list.txt").write_text("low/s0_nohash_0.wav\nhigh/s0_nohash_2.wav\n")
+    (tmp_path / "lists" / "validation_list.txt").write_text("low/s1_nohash_0.wav\n")
+    original = DataConfig(name=f"audio:{tmp_path / 'lists'}", audio=AUDIO)
+    written = export_recordings(original, tmp_path / "out")
+    assert written.rows == {"train": 51, "test": 2, "validation": 1} and written.test_from == "test"
+    copy = config(tmp_path / "out")
+    for split in ("val", "test"):
+        assert load(copy, split).images.equal(load(original, split).images)
+    assert len(load(copy, "train").labels) == len(load(original, "train").labels)
+    for one in (original, copy):
+        assert {row.group for row in find_part(one, "train").rows()} == {f"s{index}" for index in range(6)}
+
+
+def test_a_bad_recording_is_not_exported(tmp_path):
+    sounds = cells(tmp_path, "bytes")
+    write(tmp_path / "in" / "train.parquet", {"audio": [*sounds[:-1], b"?"], "label": LABELS})
+    with pytest.raises(DataError, match=r"row 19: .*data.on_bad_rows=skip"):
+        for split in ("out", "again"):
+            export_recordings(config(tmp_path / "in"), tmp_path / split)
+    rows = export_recordings(config(tmp_path / "in", on_bad_rows="skip"), tmp_path / "out").rows
+    assert sum(rows.values()) == ROWS - 1

@@ -1,0 +1,55 @@
+"""An ensemble for recordings: accuracies are of recordings, and its bundle says how to decode them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from raysplit.cli.main import main
+from raysplit.config import AudioConfig
+from raysplit.data import load
+from raysplit.data.clips import average_chunks, label_clips
+from raysplit.ensemble.bundle import load_ensemble
+from raysplit.ensemble.manifest import EnsembleManifest
+from raysplit.folders.build_dir import BuildDir
+from tests.sounds import AUDIO, tone, wav
+
+pytestmark = pytest.mark.usefixtures("sound_cache")
+
+
+def test_accuracies_are_of_recordings(audio_ensemble):
+    folder, ensemble = BuildDir.at(str(audio_ensemble)), load_ensemble(str(audio_ensemble / "bundle"))
+    summary, test = folder.summary(), load(folder.config().data, "test")
+    answers = average_chunks(ensemble.predict(test.images), test.chunks).argmax(1)
+    labels = label_clips(test.labels, test.chunks)
+    assert summary.accuracy == pytest.approx((answers == labels).float().mean().item())
+    assert summary.test_images == len(labels) == sum(map(sum, summary.confusion)) < len(test.labels)
+    assert summary.accuracy > 0.6  # of three classes
+
+
+def test_the_manifest_says_how_recordings_are_decoded(audio_ensemble, tiny_ensemble):
+    manifests = [
+        json.loads((place / "bundle" / "manifest.json").read_text()) for place in (audio_ensemble, tiny_ensemble)
+    ]
+    assert [AudioConfig.model_validate(one["audio"]) if "audio" in one else None for one in manifests] == [AUDIO, None]
+    assert load_ensemble(str(audio_ensemble / "bundle")).manifest.input.audio == AUDIO
+    of_other_shape = dict(load_ensemble(str(audio_ensemble / "bundle")).manifest) | {"audio": AudioConfig()}
+    with pytest.raises(ValueError, match="audio makes images of shape"):
+        EnsembleManifest.model_validate(of_other_shape)
+
+
+@pytest.mark.parametrize("missing", [[], [1]])
+def test_predict(audio_ensemble, tmp_path, capsys, missing):
+    bundle = str(audio_ensemble / "bundle")
+    (tmp_path / "a.wav").write_bytes(wav(tone(900, 0.8)))
+    words = ["--missing", ",".join(map(str, missing))] if missing else []
+    assert main(["predict", bundle, str(tmp_path / "a.wav"), "--json", *words]) == 0
+    [found] = json.loads(capsys.readouterr().out)["images"]
+    ensemble = load_ensemble(bundle)
+    chunks = torch.from_numpy(ensemble.manifest.input.decode(tmp_path / "a.wav"))
+    assert len(chunks) == 4
+    best = ensemble.predict(chunks, missing).mean(0).topk(3)
+    assert [one["class"] for one in found["top"]] == [ensemble.manifest.classes[i] for i in best.indices]
+    assert [one["probability"] for one in found["top"]] == pytest.approx(best.values.tolist())
