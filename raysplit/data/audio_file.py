@@ -62,7 +62,7 @@ def read_samples(raw: bytes | Path) -> tuple[torch.Tensor, int]:
     package soundfile.
 
     >>> file = io.BytesIO()
-    >>> _soundfile().write(file, np.zeros((400, 2)), 8_000, format="WAV")
+    >>> require_soundfile().write(file, np.zeros((400, 2)), 8_000, format="WAV")
     >>> samples, rate = read_samples(file.getvalue())
     >>> samples.shape, rate
     (torch.Size([400]), 8000)
@@ -75,7 +75,7 @@ def read_samples(raw: bytes | Path) -> tuple[torch.Tensor, int]:
         try:
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(1, dtype=np.float32))
-        except _soundfile().LibsndfileError as err:
+        except require_soundfile().LibsndfileError as err:
             raise BadRow(f"the recording is damaged ({err.error_string})") from None
     wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(wave) < frames and kind not in _LOSSY:
@@ -100,7 +100,7 @@ def _open(data: bytes) -> Any:
     """Return an open soundfile.SoundFile."""
     if not data:
         raise BadRow("the file is empty")
-    soundfile = _soundfile()
+    soundfile = require_soundfile()
     try:
         file = soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError as err:
@@ -116,10 +116,11 @@ def _open(data: bytes) -> Any:
     return file
 
 
-def _soundfile() -> Any:
+def require_soundfile() -> Any:
+    """Return the module soundfile; MissingExtra where it, or its libsndfile, is not installed."""
     try:
         import soundfile
-    except ImportError:
+    except (ImportError, OSError):
         raise MissingExtra.of("soundfile", "audio", "reading recordings") from None
     return soundfile
 

@@ -113,7 +113,7 @@ def _read_tree(path: Path, config: DataConfig, split: Source) -> tuple[tuple[str
     taken_from: SplitName = "test"
     if test is None:
         free = [row for row in everything if row.file not in (validation or ()) and (not train or row.file in train)]
-        drawn = draw_test_groups([row.group for row in free])
+        drawn = draw_test_groups(path, [row.group for row in free])
         test, taken_from = {row.file for row, one in zip(free, drawn, strict=True) if one}, "train"
     if train is not None:
         known = train | test | (validation or set())

@@ -85,7 +85,7 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
         return Part(
             where, classes, identity, count, taken_from if split == "test" else split, lambda: _rows(own, numbers)
         )
-    drawn = draw_test_rows(count) if config.audio is None else _draw_groups(own)
+    drawn = draw_test_rows(count) if config.audio is None else _draw_groups(path, own)
     keep = drawn if split == "test" else ~drawn
     return Part(
         f"{path} ({split})",
@@ -97,13 +97,13 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
     )
 
 
-def _draw_groups(tables: list[_Table]) -> npt.NDArray[np.bool_]:
+def _draw_groups(path: Path, tables: list[_Table]) -> npt.NDArray[np.bool_]:
     """Return which recordings are the test split, those of a fifth of the speakers or songs."""
     groups: list[str] = []
     for table in tables:
         with _open(table.file) as parquet:
             groups += find_groups(parquet, table.image, table.group, table.file)
-    return draw_test_groups(groups)
+    return draw_test_groups(path, groups)
 
 
 def _choose_test(

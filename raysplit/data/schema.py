@@ -56,13 +56,20 @@ def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
     return np.isin(np.arange(count), drawn)
 
 
-def draw_test_groups(groups: Sequence[str]) -> npt.NDArray[np.bool_]:
+def draw_test_groups(where: object, groups: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return which recordings are the test split of a source without one: those of a fifth of their groups.
 
-    >>> int(draw_test_groups(["anna", "ben", "ben", "carl", "dora", "emil"]).sum()) in (1, 2)
+    Raises DataError if there is only one group.
+
+    >>> int(draw_test_groups("example", ["anna", "ben", "ben", "carl", "dora", "emil"]).sum()) in (1, 2)
     True
     """
     names = sorted(set(groups))
+    if len(names) == 1:
+        raise DataError(
+            f"{where}: all recordings are of one speaker or song, '{names[0]}', so none is left for a test split; "
+            "data.group says how they are told apart"
+        )
     drawn = np.random.RandomState(0).permutation(len(names))[: max(1, round(len(names) * TEST_SHARE))]
     chosen = {names[index] for index in drawn}
     return np.array([group in chosen for group in groups], dtype=bool)

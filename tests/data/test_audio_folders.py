@@ -144,6 +144,12 @@ def test_folders_that_are_refused(tmp_path, files, text):
         names(tmp_path / "none", "train")
 
 
+def test_one_speaker_alone(tmp_path):
+    put(tmp_path, "no/a_nohash_0.wav", "yes/a_nohash_1.wav")
+    with pytest.raises(DataError, match="all recordings are of one speaker or song, 'a', so none is left for a test"):
+        names(tmp_path, "train")
+
+
 def test_bad_files_are_refused_or_skipped(words):
     (words / "no" / "a_nohash_0.wav").write_bytes(b"")
     (words / "yes" / "b_nohash_0.wav").write_bytes(SOUND[:200])

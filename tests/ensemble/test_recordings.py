@@ -29,12 +29,14 @@ def test_accuracies_are_of_recordings(audio_ensemble):
     assert summary.accuracy > 0.6  # of three classes
 
 
-def test_the_manifest_says_how_recordings_are_decoded(audio_ensemble, tiny_ensemble):
+def test_the_manifest_says_how_recordings_are_decoded(audio_ensemble, tiny_ensemble, capsys):
     manifests = [
         json.loads((place / "bundle" / "manifest.json").read_text()) for place in (audio_ensemble, tiny_ensemble)
     ]
     assert [AudioConfig.model_validate(one["audio"]) if "audio" in one else None for one in manifests] == [AUDIO, None]
     assert load_ensemble(str(audio_ensemble / "bundle")).manifest.input.audio == AUDIO
+    assert main(["inspect", str(audio_ensemble / "bundle")]) == 0
+    assert "of sound:  0.256 s each, 8000 samples/s" in capsys.readouterr().out
     of_other_shape = dict(load_ensemble(str(audio_ensemble / "bundle")).manifest) | {"audio": AudioConfig()}
     with pytest.raises(ValueError, match="audio makes images of shape"):
         EnsembleManifest.model_validate(of_other_shape)

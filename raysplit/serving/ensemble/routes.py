@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 
+from raysplit.data.audio_file import require_soundfile
 from raysplit.data.inputs import InputFormat
 from raysplit.ensemble.bundle import Ensemble
 from raysplit.errors import RequestError
@@ -60,7 +61,10 @@ class EnsembleRoutes:
     def __init__(
         self, engine: Engine, args: EnsembleArgs, deployments: Mapping[str, tuple[int, ...]], telemetry: Telemetry
     ):
-        """Raises ConfigError if `access.api_key_env` names a variable without a usable key."""
+        """Raises ConfigError if `access.api_key_env` names a variable without a usable key, MissingExtra if recordings
+        cannot be read here that the ensemble is for."""
+        if engine.ensemble.manifest.audio is not None:
+            require_soundfile()
         self._engine, self._args, self._deployments, self._telemetry = engine, args, deployments, telemetry
         self._manifest = engine.ensemble.manifest
         self._pipeline = RequestPipeline(args, telemetry)
