@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,13 +18,20 @@ FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "AU", "OGG", "MP3")
 _BLOCK = 1 << 20
 """Frames that are read at a time: a header may promise more than there is memory for."""
 _RATES = range(1_000, 1_000_001)
-_UNRECOGNISED = 1
+_UNRECOGNISED, _NO_FILE = 1, 7
+"""libsndfile's numbers of errors."""
 _NO_END = 1 << 40
 """Frames that no file has: the header of a stream does not say how many there are."""
 _LOSSY = ("OGG", "MP3")
 """Formats whose number of frames libsndfile estimates."""
-_UNKNOWN_SIZE = (0, 0xFFFFFFFF)
-"""Of the samples in a WAV file that was written to a pipe."""
+_UNKNOWN_SIZE = 0xFFFFFFFF
+"""Of the samples in a file that was written to a pipe."""
+_CHUNKED: dict[tuple[bytes, bytes], tuple[Literal["little", "big"], bytes]] = {
+    (b"RIFF", b"WAVE"): ("little", b"data"),
+    (b"FORM", b"AIFF"): ("big", b"SSND"),
+    (b"FORM", b"AIFC"): ("big", b"SSND"),
+}
+"""How sizes are written, and the name of the chunk with the samples, by the first bytes of a file."""
 
 
 class UnknownFormat(BadRow):
@@ -68,7 +75,7 @@ def read_samples(raw: bytes | Path) -> tuple[torch.Tensor, int]:
     (torch.Size([400]), 8000)
     """
     data = _contents(raw)
-    _check_riff(data)
+    _check_length(data)
     blocks: list[np.ndarray] = []
     with _open(data) as file:
         frames, rate, kind = file.frames, file.samplerate, file.format
@@ -76,7 +83,7 @@ def read_samples(raw: bytes | Path) -> tuple[torch.Tensor, int]:
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(1, dtype=np.float32))
         except require_soundfile().LibsndfileError as err:
-            raise BadRow(f"the recording is damaged ({err.error_string})") from None
+            raise _damaged(err) from None
     wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(wave) < frames and kind not in _LOSSY:
         raise BadRow(f"the recording is incomplete: it ends after {len(wave)} of {frames} samples")
@@ -106,7 +113,7 @@ def _open(data: bytes) -> Any:
     except soundfile.LibsndfileError as err:
         if err.code == _UNRECOGNISED:
             raise UnknownFormat("this is no recording; WAV, FLAC, AIFF, AU, OGG and MP3 files are read") from None
-        raise BadRow(f"the recording is damaged ({err.error_string})") from None
+        raise _damaged(err) from None
     if file.format not in FORMATS:
         raise UnknownFormat(f"{file.format} is not read; convert the recording to WAV or FLAC")
     if not 0 <= file.frames < _NO_END:
@@ -125,16 +132,28 @@ def require_soundfile() -> Any:
     return soundfile
 
 
-def _check_riff(data: bytes) -> None:
-    """Refuse a WAV file that ends before its samples do: libsndfile takes what there is for all."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+def _check_length(data: bytes) -> None:
+    """Refuse a WAV, AIFF or AU file that ends before its samples do: libsndfile takes what there is for all."""
+    if data[:4] == b".snd":
+        start, size = (int.from_bytes(data[place : place + 4], "big") for place in (4, 8))
+        _check_samples(data, start, size)
+    kind = (data[:4], data[8:12])
+    if kind not in _CHUNKED:
         return
+    order, name = _CHUNKED[kind]
     position = 12
     while position + 8 <= len(data):
-        size = int.from_bytes(data[position + 4 : position + 8], "little")
-        start = position + 8
-        if data[position : position + 4] == b"data":
-            if size not in _UNKNOWN_SIZE and start + size > len(data):
-                raise BadRow(f"the recording is incomplete: it has {len(data) - start} of {size} bytes of samples")
-            return
-        position = start + size + size % 2
+        size = int.from_bytes(data[position + 4 : position + 8], order)
+        if data[position : position + 4] == name:
+            return _check_samples(data, position + 8, size)
+        position += 8 + size + size % 2
+
+
+def _check_samples(data: bytes, start: int, size: int) -> None:
+    if size != _UNKNOWN_SIZE and start + size > len(data):
+        raise BadRow(f"the recording is incomplete: it has {len(data) - start} of {size} bytes of samples")
+
+
+def _damaged(err: Any) -> BadRow:
+    # Of a file in memory, libsndfile says that it does not exist.
+    return BadRow("the recording is damaged" + (f" ({err.error_string})" if err.code != _NO_FILE else ""))
