@@ -20,6 +20,7 @@ from raysplit.config import (
     Machine,
     ModelConfig,
     PruneConfig,
+    RetrainConfig,
 )
 
 # Small networks gain nothing from a second thread, and sums of floats depend on how many there are. Torch, which reads
@@ -136,12 +137,12 @@ def audio_ensemble(recordings, sound_cache_dir, tmp_path_factory):
         data=DataConfig(name=f"audio:{recordings}", audio=AUDIO, val_fraction=0.2),
         base=BaseConfig(
             model=ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 1, "heads": 3}),
-            train=ClassifierFit(epochs=6, batch_size=16, device="cpu"),
+            train=ClassifierFit(epochs=30, batch_size=16, optimizer="adamw", lr=3e-3, device="cpu"),
         ),
         groups=GroupsConfig(n=2),
         prune=PruneConfig(keep=0.67, proxy=16),
-        retrain=None,
-        fusion=FusionConfig(epochs=6, batch_size=16, device="cpu"),
+        retrain=RetrainConfig(epochs=10, batch_size=16, optimizer="adamw", lr=3e-3, device="cpu"),
+        fusion=FusionConfig(epochs=10, batch_size=16, device="cpu"),
     )
     place = tmp_path_factory.mktemp("audio_ensemble")
     with pytest.MonkeyPatch.context() as patch:

@@ -62,5 +62,5 @@ def run_config(folder: Path) -> SplitConfig:
         data=DataConfig(name=f"audio:{folder}", audio=AUDIO, val_fraction=0.2),
         model=ModelConfig(name="vgg5", args={"width": 0.125}),
         cut="features.3",
-        train=TrainConfig(epochs=6, batch_size=16, lr=0.05, device="cpu"),
+        train=TrainConfig(epochs=25, batch_size=16, lr=0.05, device="cpu"),
     )

@@ -50,7 +50,7 @@ class AudioConfig(Frozen):
     """Length of the piece of sound behind a frame, in milliseconds."""
     hop_ms: Annotated[float, Field(gt=0, le=1_000)] = 16.0
     """Milliseconds from one frame to the next: the image's width is `seconds` in these."""
-    range_db: Annotated[float, Field(gt=0, le=200)] = 80.0
+    range_db: Annotated[float, Field(gt=0, le=120)] = 80.0
     """Decibels between black and white; white is the loudest place of the recording."""
 
     @property

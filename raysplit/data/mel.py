@@ -11,25 +11,26 @@ import torch
 
 from raysplit.config.audio import AudioConfig, hz_to_mel, mel_to_hz
 
-_SILENCE = 1e-10
-"""Power below which everything is equally silent: −100 dB of full scale."""
+_SILENCE = 1e-20
+"""Power below which everything is equally silent: −200 dB of full scale, black whatever the range."""
 _QUIETEST_WHITE = -60.0
 """Decibels of full scale: a recording that is quieter throughout is not brightened any further."""
 
 
 def log_mel(chunks: torch.Tensor, audio: AudioConfig) -> torch.Tensor:
-    """Return the power in each band and frame, decibels of a full-scale sine: (K, bands, frames) of (K, samples).
+    """Return the power in each band and frame, in decibels of a full-scale sine: (K, bands, frames) of (K, samples).
 
     Frame t is the Hann window around sample t · hop. Band 0 is the lowest.
 
     >>> log_mel(torch.zeros(2, AudioConfig().chunk), AudioConfig()).unique()
-    tensor([-100.])
+    tensor([-200.])
     """
     window = torch.hann_window(audio.window)
     spectrum = torch.stft(
         chunks, audio.n_fft, audio.hop, audio.window, window, center=True, pad_mode="constant", return_complex=True
     )
-    power = (2 / window.sum()) ** 2 * spectrum[..., : audio.frames].abs().square()
+    # By Parseval's theorem, so that a sine's power is 1 in all its bins together.
+    power = 4 / (audio.n_fft * window.square().sum()) * spectrum[..., : audio.frames].abs().square()
     return 10 * (mel_bands(audio.n_mels, audio.n_fft, audio.sample_rate) @ power).clamp_min(_SILENCE).log10()
 
 

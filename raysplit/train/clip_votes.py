@@ -14,7 +14,7 @@ class Answers(NamedTuple):
     """How many answers were given, and how many of them were right."""
 
     correct: int
-    count: int
+    given: int
 
 
 class ClipVotes:
@@ -26,7 +26,7 @@ class ClipVotes:
     >>> votes = ClipVotes([2, 1])
     >>> sure = torch.tensor([[5.0, 0.0]])
     >>> votes.count(sure, torch.tensor([0])), votes.count(sure.expand(2, 2), torch.tensor([0, 1]))
-    (Answers(correct=0, count=0), Answers(correct=1, count=2))
+    (Answers(correct=0, given=0), Answers(correct=1, given=2))
     """
 
     def __init__(self, chunks: Sequence[int] | None):

@@ -60,8 +60,8 @@ def test_the_same_sound_gives_the_same_picture(rate, channels):
     for one in (8_000, rate):
         sound = sum(tone(hz, 0.25, one) for hz in (300, 1_100, 2_900)) / 2
         pictures.append(decode_audio(wav(np.stack([sound] * channels, 1), one), AUDIO).astype(int))
-    loud = pictures[0] > 100
-    assert loud.any() and np.abs(pictures[0] - pictures[1])[loud].max() < 12
+    loud = pictures[0][..., 1:-2] > 100  # not at its ends, where a tone is cut off
+    assert loud.any() and np.abs(pictures[0] - pictures[1])[..., 1:-2][loud].max() <= 4
 
 
 def test_silence_is_an_answerable_recording():

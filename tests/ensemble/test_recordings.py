@@ -11,9 +11,10 @@ from raysplit.cli.main import main
 from raysplit.config import AudioConfig
 from raysplit.data import load
 from raysplit.data.clips import average_chunks, label_clips
-from raysplit.ensemble.bundle import load_ensemble
+from raysplit.ensemble.bundle import KIND, load_ensemble
 from raysplit.ensemble.manifest import EnsembleManifest
 from raysplit.folders.build_dir import BuildDir
+from raysplit.utils.bundle import open_bundle
 from tests.sounds import AUDIO, tone, wav
 
 pytestmark = pytest.mark.usefixtures("sound_cache")
@@ -30,9 +31,7 @@ def test_accuracies_are_of_recordings(audio_ensemble):
 
 
 def test_the_manifest_says_how_recordings_are_decoded(audio_ensemble, tiny_ensemble, capsys):
-    manifests = [
-        json.loads((place / "bundle" / "manifest.json").read_text()) for place in (audio_ensemble, tiny_ensemble)
-    ]
+    manifests = [open_bundle(str(place / "bundle"), KIND).about for place in (audio_ensemble, tiny_ensemble)]
     assert [AudioConfig.model_validate(one["audio"]) if "audio" in one else None for one in manifests] == [AUDIO, None]
     assert load_ensemble(str(audio_ensemble / "bundle")).manifest.input.audio == AUDIO
     assert main(["inspect", str(audio_ensemble / "bundle")]) == 0

@@ -21,7 +21,7 @@ def test_batches_do_not_matter(chunks, size, seed):
     votes = ClipVotes(chunks)
     found = [votes.count(a, b) for a, b in zip(logits.split(size), targets.split(size), strict=True)]
     means = torch.stack([part.softmax(1).mean(0) for part in logits.split(chunks)])
-    assert sum(one.count for one in found) == len(chunks)
+    assert sum(one.given for one in found) == len(chunks)
     assert sum(one.correct for one in found) == int((means.argmax(1) == labels).sum())
 
 
@@ -31,7 +31,7 @@ def test_without_recordings_every_row_is_an_answer(size):
     found = [
         votes.count(*batch) for batch in zip(logits.split(size), torch.tensor([0, 1, 3, 3]).split(size), strict=True)
     ]
-    assert sum(one.correct for one in found) == 3 and sum(one.count for one in found) == 4
+    assert sum(one.correct for one in found) == 3 and sum(one.given for one in found) == 4
 
 
 def test_a_majority_of_chunks_may_be_outvoted():

@@ -10,7 +10,7 @@ import torch
 
 from raysplit import load_family, load_run, read_run
 from raysplit.cli.main import main
-from raysplit.config import FreezeAndCache, LocalLoss
+from raysplit.config import FreezeAndCache, LocalLoss, Stage
 from raysplit.data import load
 from raysplit.data.clips import average_chunks, label_clips
 from raysplit.train.local import train_local
@@ -41,7 +41,7 @@ def test_a_device_that_learns_alone_answers_recordings_too(recordings, tmp_path)
     config = run_config(recordings)
     config = config.replaced(
         bottleneck=None,
-        schedule=FreezeAndCache(level="all.b4/b4.zstd"),
+        schedule=FreezeAndCache(learn=Stage(level="all.b4/b4", share=1), send=Stage(level="all.b4/b4", share=1)),
         train=config.train.replaced(epochs=4, local_loss=LocalLoss(width=8, layers=1)),
     )
     summary = train_local(config, str(tmp_path))
