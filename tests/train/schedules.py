@@ -46,4 +46,6 @@ def every_schedule() -> dict[str, SplitConfig]:
         "a schedule in memory, alone": freezing_config(2).replaced(schedule=Alone()),
         "freeze and cache, finished": freezing_config(4, finish=True),
         "freeze and cache, joint": freezing_config(3, local=False),
+        "identity, prune": family_config().replaced(bottleneck=BottleneckConfig(start="identity", order="fixed")),
+        "identity, deprune": squeezed_config().replaced(bottleneck=BottleneckConfig(start="identity")),
     }
