@@ -180,6 +180,11 @@ def next_decision(schedule: Schedule, context: RunContext, history: History) -> 
             f"schedule {_name(schedule)}: decide must return a raysplit.schedules.Decision, it returned a "
             f"{type(decision).__name__}"
         )
+    if not all(isinstance(entry, WeightedLevel) for entry in decision.mixture):
+        raise ConfigError(
+            f"schedule {_name(schedule)}: the mixture of a Decision is a tuple of raysplit.schedules.WeightedLevel, "
+            f"decide gave {decision.mixture!r}"
+        )
     levels = list_levels(schedule)
     for level in (decision.level, *decision.levels):
         if level not in levels:

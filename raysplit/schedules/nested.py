@@ -10,6 +10,7 @@ Dropout", ICML 2014.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -61,6 +62,8 @@ class Nested(Frozen):
 
     kind: Literal["nested"] = "nested"
     phases: Annotated[tuple[NestedPhase, ...], Field(min_length=1)]
+    smooth: bool = False
+    """Move from the weights of each phase to those of the next, a little in each epoch of the phase."""
 
     def levels(self) -> tuple[Level, ...]:
         """Return every level that can be drawn, in order."""
@@ -79,15 +82,28 @@ class Nested(Frozen):
         """Return the mixture of the phase that the epoch lies in; a phase of one level has none."""
         at = phase_position(self.phases, len(history), context.epochs)
         phase, reason = self.phases[at.index], f"phase {at.index + 1} of {len(self.phases)}"
-        mixed = len(phase.levels) > 1
+        levels = phase.levels
+        if self.smooth and at.index < len(self.phases) - 1:
+            levels = _between(levels, self.phases[at.index + 1].levels, (at.epoch - at.start) / (at.end - at.start))
+        mixed = len(levels) > 1
         if mixed:
-            total = sum(entry.weight for entry in phase.levels)
-            reason += ": " + ", ".join(f"{100 * entry.weight / total:.3g} % {entry.level}" for entry in phase.levels)
+            total = sum(entry.weight for entry in levels)
+            reason += ": " + ", ".join(f"{100 * entry.weight / total:.3g} % {entry.level}" for entry in levels)
         return Decision(
             phase.level,
             reason,
             mode=context.next_mode(phase.level, history),
             fresh_views=context.frozen,
             ends_level=phase.keep and at.epoch == at.end - 1,
-            mixture=phase.levels if mixed else (),
+            mixture=levels if mixed else (),
         )
+
+
+def _between(first: Sequence[WeightedLevel], then: Sequence[WeightedLevel], share: float) -> tuple[WeightedLevel, ...]:
+    """Return the mixture that has come this share of the way from one to another."""
+    weights: dict[Level, float] = {}
+    for levels, part in ((first, 1 - share), (then, share)):
+        total = sum(entry.weight for entry in levels)
+        for entry in levels:
+            weights[entry.level] = weights.get(entry.level, 0.0) + part * entry.weight / total
+    return tuple(WeightedLevel(level=level, weight=weight) for level, weight in weights.items() if weight > 0)

@@ -37,6 +37,29 @@ def test_what_is_kept_ends_its_phase():
     assert [decision.level for decision in made] == [TIGHT, TIGHT, LOOSE, LOOSE, TIGHT]
 
 
+def test_a_smooth_schedule_moves_from_phase_to_phase():
+    phases = [{"levels": [level], "share": share} for level, share in ((TIGHT, 4), (MIDDLE, 2), (LOOSE, 1))]
+    made = decisions(Nested(phases=phases, smooth=True), 7)
+    shares = [{entry.level: entry.weight for entry in decision.mixture} for decision in made]
+    assert shares == [
+        {},
+        {TIGHT: 0.75, MIDDLE: 0.25},
+        {TIGHT: 0.5, MIDDLE: 0.5},
+        {TIGHT: 0.25, MIDDLE: 0.75},
+        {},
+        {MIDDLE: 0.5, LOOSE: 0.5},
+        {},
+    ]
+    assert [decision.level for decision in made] == 4 * [TIGHT] + 2 * [MIDDLE] + [LOOSE]
+    assert made[1].reason == "phase 1 of 3: 75 % c4·b32/b32, 25 % c16·b32/b32"
+
+
+def test_a_smooth_mixture_keeps_the_weights_of_what_both_have():
+    phases = [{"levels": PAIR, "share": 2}, {"levels": [{"level": LOOSE, "weight": 9}], "share": 1}]
+    made = decisions(Nested(phases=phases, smooth=True), 3)
+    assert [[entry.weight for entry in decision.mixture] for decision in made] == [[0.75, 0.25], [0.375, 0.625], []]
+
+
 @pytest.mark.parametrize("weights", [(1,), (1, 1), (3, 1), (0.2, 0.5, 0.3), (1, 98, 1)])
 def test_steps_draw_by_weight(weights):
     levels = (TIGHT, MIDDLE, LOOSE)
@@ -104,6 +127,10 @@ def test_phases_that_cannot_be(phases, text):
 @pytest.mark.parametrize(
     ("decision", "text"),
     [
+        (
+            Decision(LOOSE, "", mixture=((TIGHT, 1),)),
+            "the mixture of a Decision is a tuple of .*WeightedLevel, decide gave",
+        ),
         (
             Decision(LOOSE, "", mixture=PAIR, mode="frozen"),
             "a mixture of levels in the mode 'frozen', .* choose one level",
