@@ -27,9 +27,10 @@ def starting(plain, model, cut, order, level="all.b32/b32", **train):
 @pytest.mark.parametrize(("model", "cut"), CUTS, ids=lambda part: getattr(part, "name", part))
 def test_at_the_start_it_is_the_plain_network_to_the_bit(plain, model, cut, order):
     _, config = starting(plain, model, cut, order)
-    halves, x = build_halves(config, 10, (1, 8, 8)), torch.randn(4, 1, 8, 8)
+    shape = (3, 32, 32) if model is RESNET else (1, 8, 8)
+    halves, x = build_halves(config, 10, shape), torch.randn(4, *shape)
     with seeded(mix(config.train.seed, "init"), CPU):
-        whole = build(model, 10, (1, 8, 8))
+        whole = build(model, 10, shape)
     for training in (True, False):
         for module in (whole, halves.device, halves.server):
             module.train(training)
