@@ -31,12 +31,12 @@ def meta(seeds: list[int]) -> dict[str, Any]:
     }
 
 
-def save(name: str, result: dict[str, Any]) -> None:
+def save(name: str, result: dict[str, Any], folder: Path = RESULTS) -> None:
     """Write a result to `benchmarks/results/NAME.json`, whole or not at all."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    part = RESULTS / f"{name}.json.{os.getpid()}.part"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.json.{os.getpid()}.part"
     part.write_text(json.dumps(result, indent=1) + "\n")
-    part.replace(RESULTS / f"{name}.json")
+    part.replace(folder / f"{name}.json")
 
 
 def _git(*words: str) -> str:

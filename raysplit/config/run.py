@@ -43,8 +43,8 @@ class ModelConfig(Frozen):
     """
 
     name: str
-    """`vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or `path.py:function`;
-    `object:CLASS` in memory."""
+    """`resnet9`, `vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or
+    `path.py:function`; `object:CLASS` in memory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
     weights: str | None = None

@@ -10,7 +10,7 @@ from raysplit.config import AudioConfig, Frozen, ModelConfig, Precision
 from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.data.inputs import InputFormat
 from raysplit.ensemble.context import PlannedBuild
-from raysplit.models import OWN
+from raysplit.models import PRUNABLE
 
 
 class SubmodelEntry(Frozen):
@@ -42,8 +42,8 @@ class SubmodelEntry(Frozen):
     @classmethod
     def _check_model(cls, model: ModelConfig) -> ModelConfig:
         """Accept this package's networks alone: no file whose code would be run, and no library's model."""
-        if model.name not in OWN:
-            raise ValueError(f"'{model.name}' is not a network that sub-models can be: {', '.join(OWN)}")
+        if model.name not in PRUNABLE:
+            raise ValueError(f"'{model.name}' is not a network that sub-models can be: {', '.join(PRUNABLE)}")
         return model
 
 

@@ -142,6 +142,45 @@ def cifar10_vgg11_frozen() -> SplitConfig:
 
 
 @recipe
+def cifar10_resnet9_uncompressed() -> SplitConfig:
+    """A network that needs its server: the device has less than 15 % of the FLOPs of a narrow ResNet-9, and fp32."""
+    return SplitConfig(
+        name="cifar10_resnet9_uncompressed",
+        data=DataConfig(name="cifar10", augment="crop_flip"),
+        model=ModelConfig(name="resnet9", args={"widths": [12, 32, 96, 192]}),
+        cut="layer1.conv",
+        bottleneck=None,
+        schedule=Fixed(level=UNCOMPRESSED),
+        train=TrainConfig(epochs=12, batch_size=128, lr=0.2),
+    )
+
+
+@recipe
+def cifar10_resnet9_fixed() -> SplitConfig:
+    """All channels at four bits both ways."""
+    return cifar10_resnet9_uncompressed().replaced(name="cifar10_resnet9_fixed", schedule=Fixed())
+
+
+@recipe
+def cifar10_resnet9_deprune() -> SplitConfig:
+    """Deprune with our settings on ResNet-9."""
+    return _deprune(cifar10_resnet9_uncompressed(), "cifar10_resnet9_deprune")
+
+
+@recipe
+def cifar10_resnet9_prune() -> SplitConfig:
+    """A family of four with our settings: all channels, sixteen, eight, four, each a sixth of the base's epochs."""
+    base = cifar10_resnet9_uncompressed()
+    levels = ("all.b4/b4.zstd", "c16.b4/b4.zstd", "c8.b4/b4.zstd", "c4.b4/b4.zstd")
+    return base.replaced(
+        name="cifar10_resnet9_prune",
+        bottleneck=BottleneckConfig(),
+        schedule=_prune(levels, (12, 2, 2, 2), lr_scale=0.5),
+        train=base.train.replaced(epochs=18),
+    )
+
+
+@recipe
 def fashion_mnist_vgg11_deprune() -> SplitConfig:
     """Deprune on grey images of 28 × 28 pixels."""
     base = cifar10_vgg11_deprune()
