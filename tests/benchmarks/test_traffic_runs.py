@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -62,9 +63,9 @@ def test_a_stopped_run_goes_on_at_its_last_epoch(tmp_path, monkeypatch):
     import traffic_runs
 
     ticks = itertools.count()
-    monkeypatch.setattr(traffic_runs.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(traffic_runs, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     place = traffic_runs.run_folder(tmp_path, tiny())
-    for until in (-1, 1):  # before the first epoch, before the second
+    for until in (-1, 2):  # before the first epoch, before the second
         with pytest.raises(traffic_runs.TimeIsUp):
             traffic_runs.train(tiny(), place, until)
         assert traffic_runs.read(place, tiny()) is None
