@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 _KINDS = {
     "raw images uploaded once": ("#000000", "D"),
-    "bottleneck": ("#D55E00", "s"),
+    "paper": ("#D55E00", "s"),
     "deprune": ("#D55E00", "s"),
     "learned": ("#56B4E9", "P"),
     "prune": ("#CC79A7", "v"),

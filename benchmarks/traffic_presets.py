@@ -60,9 +60,9 @@ def _of_paper(name: str) -> Make:
 
 
 _PAPER = {
-    "uncompressed": _of_paper("uncompressed_paper"),
-    "fixed 4 channels, fp16": _of_paper("fixed_paper"),
-    "deprune, fp16": _of_paper("deprune_paper_r1"),
+    "paper: uncompressed": _of_paper("uncompressed_paper"),
+    "paper: fixed 4 channels": _of_paper("fixed_paper"),
+    "paper: deprune": _of_paper("deprune_paper_r1"),
 }
 _CIFAR = (
     "CIFAR-10 as Parquet files is recompressed as JPEG. The unsplit network and the uploads were not run: their "
@@ -76,5 +76,5 @@ PRESETS = {
         "split_traffic_quick", _quick, ROWS, REFERENCE, (0,), "2,000 images of mnist5k; a narrower network."
     ),
     "full": Preset("split_traffic", _full, ROWS, REFERENCE, (0, 1, 2), _CIFAR),
-    "paper": Preset("split_traffic_paper", _full, _PAPER, "uncompressed", (0,), _CIFAR),
+    "paper": Preset("split_traffic_paper", _full, _PAPER, "paper: uncompressed", (0,), _CIFAR),
 }

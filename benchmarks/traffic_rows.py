@@ -95,6 +95,7 @@ fixed("fp16", "all·b16/b16")
 fixed("8 bits", "all·b8/b8·zstd")
 fixed("4 bits", "all·b4/b4·zstd")
 fixed("2 bits", "all·b2/b2·ch·zstd")
+fixed("fixed 4 channels, fp16", "c4·b16/b16")
 fixed("fixed 8 channels, 4 bits", "c8·b4/b4·zstd")
 fixed("fixed 4 channels, 4 bits", "c4·b4/b4·zstd")
 fixed("fixed 2 channels, 4 bits", "c2·b4/b4·zstd")
@@ -123,8 +124,8 @@ learned(512, share=8, stride=8)
 # --- the paper's schedules --------------------------------------------------------------------------
 
 boxed("bottleneck, fp32", Fixed(level=UNCOMPRESSED))
-boxed("bottleneck in paper mode, fp32", Fixed(level=UNCOMPRESSED), mode="paper")
-boxed("bottleneck in paper mode, fixed 4 channels, fp16", Fixed(level=PAPER4), mode="paper")
+boxed("paper mode, fp32", Fixed(level=UNCOMPRESSED), mode="paper")
+boxed("paper mode, fixed 4 channels, fp16", Fixed(level=PAPER4), mode="paper")
 boxed("deprune in paper mode, fp16", phases((PAPER4, 15), (UNCOMPRESSED, 7)), mode="paper")
 boxed("deprune, fp16", phases((PAPER4, 15), (UNCOMPRESSED, 7)))
 boxed("deprune, 4 bits", phases(("c2·b4/b4·zstd", 5), ("all·b4/b4·zstd", 1)))
@@ -178,7 +179,7 @@ def _(config: SplitConfig) -> SplitConfig:
     return config.replaced(bottleneck=BottleneckConfig(), schedule=budget)
 
 
-HEAD = LocalLoss(width=32)
+HEAD = LocalLoss(width=26)
 """A head of at most as many FLOPs as the device half."""
 
 

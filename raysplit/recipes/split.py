@@ -147,11 +147,11 @@ def cifar10_resnet9_uncompressed() -> SplitConfig:
     return SplitConfig(
         name="cifar10_resnet9_uncompressed",
         data=DataConfig(name="cifar10", augment="crop_flip"),
-        model=ModelConfig(name="resnet9", args={"widths": [12, 32, 96, 192]}),
+        model=ModelConfig(name="resnet9", args={"widths": [8, 32, 80, 160]}),
         cut="layer1.conv",
         bottleneck=None,
         schedule=Fixed(level=UNCOMPRESSED),
-        train=TrainConfig(epochs=12, batch_size=128, lr=0.2),
+        train=TrainConfig(epochs=12, batch_size=128, lr=0.2, channels_last=True),
     )
 
 
