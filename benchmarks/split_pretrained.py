@@ -85,7 +85,7 @@ def write_rotated(base: SplitConfig, args: argparse.Namespace, work: Path) -> No
     """Write the rotated training images, and validation images as their test split, unless they are there."""
     source = PRESETS[args.preset].config(REFERENCE, 0, args.data).data
     folder = Path(base.data.name.partition(":")[2])
-    sets = DataConfig(dataset=(Rotated(load(source, "train")), Rotated(load(source, "val"))))
+    sets = DataConfig.model_validate((Rotated(load(source, "train")), Rotated(load(source, "val"))))
     for split in ("test", "train"):
         if not (folder / f"{split}.parquet").exists():
             export(sets, split, folder / f"{split}.parquet")

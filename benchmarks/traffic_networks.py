@@ -20,16 +20,18 @@ def learned_bottleneck(
     """
     net = ResNet9(classes, shape[0], widths)
     width = widths[1]
-    geometry = {"kernel_size": stride + 2, "stride": stride, "padding": 1, "bias": False}
-    encoder = nn.Sequential(nn.Conv2d(width, channels, **geometry), nn.BatchNorm2d(channels), nn.Sigmoid())
-    decoder = nn.Sequential(nn.ConvTranspose2d(channels, width, **geometry), nn.BatchNorm2d(width), nn.ReLU())
+    conv, residual = net.layer1
+    shrink = nn.Conv2d(width, channels, stride + 2, stride, padding=1, bias=False)
+    grow = nn.ConvTranspose2d(channels, width, stride + 2, stride, padding=1, bias=False)
+    encoder = nn.Sequential(shrink, nn.BatchNorm2d(channels), nn.Sigmoid())
+    decoder = nn.Sequential(grow, nn.BatchNorm2d(width), nn.ReLU())
     return nn.Sequential(
         OrderedDict(
             stem=net.stem,
-            conv=net.layer1.conv,
+            conv=conv,
             encoder=encoder,
             decoder=decoder,
-            residual=net.layer1.residual,
+            residual=residual,
             layer2=net.layer2,
             layer3=net.layer3,
             pool=net.pool,
@@ -57,7 +59,7 @@ def device_alone(
     if not separable:
         layers.append(Residual(inputs))
     layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(inputs, classes, bias=False), _Scale(net.scale)]
-    layer1 = nn.Sequential(OrderedDict(conv=net.layer1.conv))
+    layer1 = nn.Sequential(OrderedDict(conv=net.layer1[0]))
     return nn.Sequential(OrderedDict(stem=net.stem, layer1=layer1, head=nn.Sequential(*layers)))
 
 

@@ -85,7 +85,7 @@ def settings_id(config: SplitConfig) -> str:
     told = config.model_dump(mode="json", exclude_defaults=True, exclude={"name", "ray"})
     told["data"]["name"] = f"{kind}:{Path(path).name}" if found else kind
     told["bottleneck"] = None if config.bottleneck is None else config.bottleneck.model_dump(mode="json")
-    told["schedule"] = told.get("schedule", {}) | {"kind": config.schedule.kind}
+    told["schedule"] = told.get("schedule", {}) | {"kind": type(config.schedule).__name__}
     if config.model.weights is not None:
         told["model"]["weights"] = Path(config.model.weights).name
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
