@@ -19,10 +19,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def meta(seeds: list[int]) -> dict[str, Any]:
-    """Return command, commit, machine, versions, threads and seeds of this run."""
+    """Return command, commit, machine, versions, threads and seeds of this run.
+
+    Results that are not committed yet are no changes of the code.
+    """
+    changes = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
     return {
         "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
-        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else ""),
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
         "versions": {name: version(name) for name in ("raysplit", "torch", "torchvision", "ray", "numpy", "pyarrow")}
         | {"python": platform.python_version()},

@@ -42,7 +42,7 @@ def _full() -> SplitConfig:
 def _quick() -> SplitConfig:
     base = recipes.get("cifar10_resnet9_uncompressed")
     return base.replaced(
-        data=DataConfig(name="mnist5k", train_rows=2_000, size=32, augment="crop"),
+        data=DataConfig(name="mnist5k", train_rows=1_500, size=32, augment="crop"),
         model=base.model.replaced(args={"widths": [8, 32, 32, 32]}),
         train=base.train.replaced(epochs=6, batch_size=50),
     )
@@ -73,7 +73,7 @@ _CIFAR = (
 
 PRESETS = {
     "quick": Preset(
-        "split_traffic_quick", _quick, ROWS, REFERENCE, (0,), "2,000 images of mnist5k; a narrower network."
+        "split_traffic_quick", _quick, ROWS, REFERENCE, (0,), "1,500 images of mnist5k; a narrower network."
     ),
     "full": Preset("split_traffic", _full, ROWS, REFERENCE, (0, 1, 2), _CIFAR),
     "paper": Preset("split_traffic_paper", _full, _PAPER, "paper: uncompressed", (0,), _CIFAR),
