@@ -29,7 +29,7 @@ class Preset:
         """Return the config of a row; `data` is the name of the data set, None for the base's own."""
         base = self.base()
         named = base.data if data is None else base.data.replaced(name=data)
-        train = base.train.replaced(seed=seed, device="cpu")
+        train = base.train.replaced(seed=seed, device="cpu", precision="fp32")
         return self.rows[row](base.replaced(data=named, train=train)).replaced(name=row)
 
 

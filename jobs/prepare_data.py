@@ -49,10 +49,9 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(answer | {"classes": written.classes}))
         return
 
-    from raysplit.data import export
+    from raysplit.data import export_all
 
-    train = export(config, "train", Path(args.out) / "train.parquet")
-    test = export(config, "test", Path(args.out) / "test.parquet")
+    train, test = export_all(config, Path(args.out))
     rows = {"train_rows": len(train.labels), "test_rows": len(test.labels), "test_from": test.taken_from}
     print(json.dumps({"data": args.data, "out": args.out, **rows, "classes": train.classes}))
 

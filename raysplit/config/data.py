@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, SerializerFunctionWrapHandler, model
 
 from raysplit.config.audio import AudioConfig
 from raysplit.config.in_memory import PREFIX, InMemoryData, is_dataset, read_dataset
-from raysplit.utils.frozen import Frozen
+from raysplit.utils.frozen import Frozen, Name
 
 Files = str | Annotated[tuple[str, ...], Field(min_length=1)]
 """A path or glob, or several: relative to the folder of the data, or absolute."""
@@ -46,7 +46,7 @@ class DataConfig(Frozen):
     'object:list'
     """
 
-    name: str
+    name: Name
     """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH`, `parquet:PATH` or `audio:PATH`; `object:CLASS` in
     memory."""
     root: str | None = None

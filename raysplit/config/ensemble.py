@@ -11,7 +11,7 @@ from raysplit.config.data import DataConfig
 from raysplit.config.run import ModelConfig
 from raysplit.config.training import FitConfig, Patterns
 from raysplit.hardware.machine import Machine
-from raysplit.utils.frozen import Frozen
+from raysplit.utils.frozen import Frozen, Name
 from raysplit.utils.settings import with_settings
 
 Precision = Literal["fp32", "bf16", "int8"]
@@ -72,6 +72,11 @@ class BaseConfig(Frozen):
         """The network with the weights that it has before training."""
         file = self.weights or self.pretrained
         return self.model if file is None else self.model.replaced(weights=file)
+
+    @property
+    def start_key(self) -> str:
+        """The setting that names the file of those weights."""
+        return "base.weights" if self.weights else "base.pretrained" if self.pretrained else "base.model.weights"
 
     def without_start(self) -> BaseConfig:
         """Return a copy that starts from random weights: for a training that goes on from a checkpoint."""
@@ -141,7 +146,7 @@ class EnsembleConfig(Frozen):
     3
     """
 
-    name: str
+    name: Name
     data: DataConfig
     base: BaseConfig
     groups: GroupsConfig = GroupsConfig()

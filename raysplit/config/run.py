@@ -28,7 +28,7 @@ from raysplit.schedules import (
     UserSchedule,
     list_levels,
 )
-from raysplit.utils.frozen import Frozen
+from raysplit.utils.frozen import Frozen, Name
 from raysplit.utils.settings import with_settings
 from raysplit.wire.level import Level
 
@@ -42,7 +42,7 @@ class ModelConfig(Frozen):
     {}
     """
 
-    name: str
+    name: Name
     """`resnet9`, `vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or
     `path.py:function`; `object:CLASS` in memory."""
     args: dict[str, Any] = Field(default_factory=dict)
@@ -155,7 +155,7 @@ class SplitConfig(Frozen):
     (3, ['c4·b4/b4·zstd', 'c16·b4/b4·zstd'])
     """
 
-    name: str
+    name: Name
     data: DataConfig
     model: ModelConfig
     cut: Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from raysplit.config import DataConfig
-from raysplit.data.folders import FileKind, files_by_class, read_split, warn_of_ignored
+from raysplit.data.folders import FileKind, FolderSplit, files_by_class, read_split, warn_of_ignored
 from raysplit.data.schema import Part, Row, Source, draw_test_groups, file_identity, warn_once
 from raysplit.errors import DataError
 from raysplit.records.summary import SplitName
 
 _SUFFIXES = ".wav .wave .flac .aif .aiff .aifc .au .snd .ogg .oga .opus .mp3"
-RECORDINGS = FileKind("recording", "a recording", frozenset(_SUFFIXES.split()), "*.wav or *.flac")
+RECORDINGS = FileKind(
+    "recording", "a recording", frozenset(_SUFFIXES.split()), "*.wav or *.flac", "a fifth of the speakers or songs"
+)
 """Of the formats that `raysplit.data.audio_file` reads."""
 LISTS: dict[SplitName, tuple[str, ...]] = {
     "train": ("training_list.txt", "train_filtered.txt"),
@@ -44,21 +47,23 @@ def audio_part(config: DataConfig, split: Source) -> Part:
     """Read the recordings of path/train/CLASS and path/test/CLASS, or those of path/CLASS.
 
     Where there are no folders of splits, the lists beside the class folders say which recording is of which split (one
-    that an existing train list leaves out is not used); without a test list, a fifth of the speakers or songs, drawn
-    with a fixed seed, is the test split. Labels number the classes by name. Raises DataError as
-    `raysplit.data.folders.read_split`, for a group that cannot be told, and for lists that do not fit the files.
+    that an existing train list leaves out is not used). Without a test folder or a test list, a fifth of the speakers
+    or songs, drawn with a fixed seed, is the test split. Labels number the classes by name. Raises DataError as
+    `raysplit.data.folders.read_split`, for a group that cannot be told, where all are of one group and none can be held
+    out, and for lists that do not fit the files.
     """
     path = Path(config.name.partition(":")[2]).expanduser()
     if (path / "train").is_dir():
-        found = read_split(path, split, RECORDINGS)
-        folder, classes, taken_from = found.folder, found.classes, found.taken_from
-        rows = [Recording(file, label, group_of(file, folder, config)) for file, label in found.files]
-        if split == "test":
-            _warn_of_shared(path, folder, rows, config)
+        draw = partial(_draw, path / "train", config)
+        found = read_split(path, split, RECORDINGS, draw)
+        where, classes, taken_from = found.where, found.classes, found.taken_from
+        rows = [Recording(file, label, group_of(file, found.folder, config)) for file, label in found.files]
+        if split == "test" and taken_from != "train":
+            _warn_of_shared(path, found.folder, rows, read_split(path, "train", RECORDINGS, draw), config)
     else:
-        folder, (classes, taken_from, rows) = path, _read_tree(path, config, split)
+        where, (classes, taken_from, rows) = str(path), _read_tree(path, config, split)
     identity = tuple(f"{file_identity(row.file)} {row.group} {row.held_out}" for row in rows)
-    return Part(str(folder), classes, identity, len(rows), taken_from, lambda: _rows(rows))
+    return Part(where, classes, identity, len(rows), taken_from, lambda: _rows(rows))
 
 
 def group_of(file: Path, folder: Path, config: DataConfig) -> str:
@@ -87,6 +92,13 @@ def speaker_in_name(path: Path) -> str | None:
     """
     match = _SPEAKER.match(path.stem)
     return match[1] if match else None
+
+
+def _draw(train: Path, config: DataConfig, by_class: Mapping[str, Sequence[Path]]) -> set[Path]:
+    """Return the recordings of a fifth of the speakers or songs."""
+    recordings = [file for files in by_class.values() for file in files]
+    drawn = draw_test_groups(train, [group_of(file, train, config) for file in recordings])
+    return {file for file, is_test in zip(recordings, drawn, strict=True) if is_test}
 
 
 def _rows(rows: list[Recording]) -> Iterator[Row]:
@@ -148,9 +160,8 @@ def _without_suffix(path: Path) -> str:
     return (path.with_suffix("") if path.suffix.lower() in RECORDINGS.suffixes else path).as_posix()
 
 
-def _warn_of_shared(path: Path, folder: Path, test: list[Recording], config: DataConfig) -> None:
+def _warn_of_shared(path: Path, folder: Path, test: list[Recording], train: FolderSplit, config: DataConfig) -> None:
     """Say that some speakers or songs are in both splits, where names tell them."""
-    train = read_split(path, "train", RECORDINGS)
     groups = {group_of(file, train.folder, config) for file, _ in train.files}
     named = {row.group for row in test if row.group != row.file.relative_to(folder).as_posix()}
     if shared := sorted(groups & named):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,16 +35,52 @@ def export(config: DataConfig, split: Source, path: Path) -> ImageSet:
     tensor([1])
     """
     images = load_source(config, split)
-    schema = arrow_schema(images.classes)
+    with writing(path), replacing(path) as file:
+        _write(images, file)
+    return images
+
+
+def export_all(config: DataConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
+    """Write both of a source's splits, as `export` does, to train.parquet and test.parquet of a folder; return them.
+
+    Both are written or neither. Raises DataError as `export` does.
+
+    >>> pixels = torch.zeros(1, 8, 8)
+    >>> train, test = export_all(DataConfig(dataset=([(pixels, 0), (pixels, 1)], [(pixels, 1)])), Path("digits"))
+    >>> len(train.labels), len(test.labels)
+    (2, 1)
+    """
+    train, test = load_source(config, "train"), load_source(config, "test")
+    first, second = folder / "train.parquet", folder / "test.parquet"
+    with writing(first), replacing(first) as train_file:
+        _write(train, train_file)
+        with writing(second), replacing(second) as test_file:
+            _write(test, test_file)
+    return train, test
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file; DataError where that or what the block writes fails.
+
+    >>> with writing(Path("digits/train.parquet")):
+    ...     Path("digits").is_dir()
+    True
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
-            for pixels, labels in zip(images.images.split(_GROUP_ROWS), images.labels.split(_GROUP_ROWS), strict=True):
-                cells = [{"bytes": _png(image), "path": None} for image in pixels]
-                writer.write_table(pa.table([cells, labels.numpy()], schema=schema))
+        yield
     except OSError as err:
-        raise DataError(f"cannot write {path} ({err})") from None
-    return images
+        raise DataError(f"cannot write {path} ({err}); choose a folder that can be written to and has space") from None
+
+
+def _write(images: ImageSet, file: IO[bytes]) -> None:
+    schema = arrow_schema(images.classes)
+    with pq.ParquetWriter(file, schema) as writer:
+        for pixels, labels in zip(images.images.split(_GROUP_ROWS), images.labels.split(_GROUP_ROWS), strict=True):
+            cells = [{"bytes": _png(image), "path": None} for image in pixels]
+            writer.write_table(pa.table([cells, labels.numpy()], schema=schema))
+    file.flush()  # a full disk is noticed here
 
 
 def _png(image: torch.Tensor) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 from raysplit.config import DataConfig
 from raysplit.data.audio_file import read_samples
 from raysplit.data.cache import replacing
+from raysplit.data.export import writing
 from raysplit.data.images import find_part
 from raysplit.data.parquet_columns import audio_schema
 from raysplit.data.schema import BadRow, Part, Row, check_label
@@ -34,36 +37,37 @@ class ExportedRecordings:
 def export_recordings(config: DataConfig, folder: Path) -> ExportedRecordings:
     """Write train.parquet, test.parquet and, where the data set has that split, validation.parquet into a folder.
 
-    Recordings are stored as they are, with their labels and their speakers or songs. Each file is written completely or
-    not at all. Raises DataError for a recording that cannot be read (unless config.on_bad_rows is "skip") and for a
-    folder that cannot be written.
+    Recordings are stored as they are, with their labels and their speakers or songs. All files are written or none.
+    Raises DataError for a recording that cannot be read (unless config.on_bad_rows is "skip") and for a folder that
+    cannot be written.
     """
     train, test = find_part(config, "train"), find_part(config, "test")
-    rows: dict[SplitName, int] = {
-        "train": _write(config, train, folder / "train.parquet", held_out=False),
-        "test": _write(config, test, folder / "test.parquet", held_out=False),
-    }
+    parts: dict[SplitName, Part] = {"train": train, "test": test}
     if any(row.held_out for row in train.rows()):
-        rows["validation"] = _write(config, train, folder / "validation.parquet", held_out=True)
+        parts["validation"] = train
+    rows: dict[SplitName, int] = {}
+    with ExitStack() as stack:
+        for split, part in parts.items():
+            path = folder / f"{split}.parquet"
+            stack.enter_context(writing(path))
+            file = stack.enter_context(replacing(path))
+            rows[split] = _write(config, part, file, held_out=split == "validation")
     return ExportedRecordings(train.classes, rows, test.taken_from)
 
 
-def _write(config: DataConfig, part: Part, path: Path, held_out: bool) -> int:
+def _write(config: DataConfig, part: Part, file: IO[bytes], held_out: bool) -> int:
     schema = audio_schema(part.classes)
     count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
-            cells = []
-            for cell in _cells(config, part, held_out):
-                cells.append(cell)
-                count += 1
-                if len(cells) == _GROUP_ROWS:
-                    writer.write_table(pa.Table.from_pylist(cells, schema=schema))
-                    cells = []
-            writer.write_table(pa.Table.from_pylist(cells, schema=schema))
-    except OSError as err:
-        raise DataError(f"cannot write {path} ({err})") from None
+    with pq.ParquetWriter(file, schema) as writer:
+        cells = []
+        for cell in _cells(config, part, held_out):
+            cells.append(cell)
+            count += 1
+            if len(cells) == _GROUP_ROWS:
+                writer.write_table(pa.Table.from_pylist(cells, schema=schema))
+                cells = []
+        writer.write_table(pa.Table.from_pylist(cells, schema=schema))
+    file.flush()  # a full disk is noticed here
     if not count and not held_out:
         raise DataError(f"{part.where} has no good recording")
     return count

@@ -14,7 +14,7 @@ import numpy as np
 from raysplit.config import DataConfig
 from raysplit.data.cache import cache_dir
 from raysplit.data.catalogue import CATALOGUE
-from raysplit.data.folders import folder_part
+from raysplit.data.folders import find_test_folder, folder_part
 from raysplit.data.schema import TEST_SHARE, Part, Row, Source
 from raysplit.errors import DataError, MissingExtra
 
@@ -52,9 +52,10 @@ def imagenet100_folder(config: DataConfig) -> Path:
 
 def _imagenet100(config: DataConfig, split: Source) -> Part:
     path = imagenet100_folder(config)
-    if not path.is_dir():
+    if not path.is_dir() or find_test_folder(path) is None:
+        problem = "has no folder val" if path.is_dir() else "does not exist"
         raise DataError(
-            f"{path} does not exist; imagenet100 cannot be downloaded: put its images in "
+            f"{path} {problem}; imagenet100 cannot be downloaded: put its images in "
             "ROOT/imagenet100/train/CLASS/*.jpg and ROOT/imagenet100/val/CLASS/*.jpg and set data.root=ROOT"
         )
     return folder_part(path, split)

@@ -15,7 +15,7 @@ from raysplit.config import DataConfig
 from raysplit.data.parquet_columns import class_names, group_column, image_column, label_column, label_columns
 from raysplit.data.parquet_files import SplitFiles, find_files
 from raysplit.data.parquet_groups import find_groups, read_group
-from raysplit.data.parquet_images import read_image, referenced_images
+from raysplit.data.parquet_images import list_cells, pixels_shape, read_image, referenced_images
 from raysplit.data.schema import (
     Classes,
     Part,
@@ -199,9 +199,10 @@ def _rows(tables: list[_Table], numbers: Mapping[int | str, int]) -> Iterator[Ro
         assert table.label is not None
         columns = [table.image, table.label, *filter(None, [table.group])]
         with _open(table.file) as parquet:
+            shape = pixels_shape(parquet.schema_arrow.field(table.image))
             try:
                 for batch in parquet.iter_batches(256, columns=columns):
-                    cells, labels = batch[table.image].to_pylist(), batch[table.label].to_pylist()
+                    cells, labels = list_cells(batch[table.image], shape), batch[table.label].to_pylist()
                     groups = batch[table.group].to_pylist() if table.group else [None] * len(cells)
                     for cell, label, named in zip(cells, labels, groups, strict=True):
                         if isinstance(label, str | bool):
@@ -211,5 +212,5 @@ def _rows(tables: list[_Table], numbers: Mapping[int | str, int]) -> Iterator[Ro
                         image = read_image(cell, table.file)
                         yield Row(where, image, numbers.get(label, label), group, table.held_out)
                         number += 1
-            except (OSError, pa.ArrowException) as err:
+            except (OSError, ValueError, pa.ArrowException) as err:
                 raise DataError(f"{table.file} cannot be read after row {number} ({err})") from None

@@ -6,6 +6,7 @@ import json
 
 import pyarrow as pa
 
+from raysplit.data.parquet_images import pixels_shape
 from raysplit.errors import DataError
 
 IMAGE, AUDIO, LABEL, SPEAKER = "image", "audio", "label", "speaker_id"
@@ -17,13 +18,15 @@ METADATA_KEY = b"huggingface"
 
 
 def image_column(schema: pa.Schema, where: object, wanted: str | None = None, recordings: bool = False) -> str:
-    """Return the name of the column with the images: `wanted`, else `image` or `img`, else the only one with bytes.
+    """Return the name of the column with the images: `wanted`, else `image` or `img`, else the only one with bytes
+    or pixels.
 
-    Of `recordings` it is called `audio`. It is a struct with `bytes` or `path`, or bytes, or the paths of files as
-    strings. Raises DataError if it is missing or of another type, or if it cannot be told.
+    It is a struct with `bytes` or `path`, or bytes, or uint8 tensors of one shape, or the paths of images as strings.
+    Of `recordings` it is called `audio`, and holds no tensors. Raises DataError if it is missing or of another type, or
+    if it cannot be told.
     """
     what = "recordings" if recordings else "images"
-    fitting = [field.name for field in schema if _holds_bytes(field.type)]
+    fitting = [field.name for field in schema if _holds_items(field, recordings)]
     if wanted is not None:
         name = _known(schema, where, "data.image", wanted)
     else:
@@ -35,10 +38,12 @@ def image_column(schema: pa.Schema, where: object, wanted: str | None = None, re
     if not name:
         raise _cannot_tell(schema, where, what, "data.image", fitting or schema.names)
     kind = schema.field(name).type
-    if not (_holds_bytes(kind) or _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)):
+    in_files = _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
+    if name not in fitting and not in_files:
+        tensors = "" if recordings else "tensors of uint8 (height, width, 1 or 3) of one shape, "
         raise DataError(
-            f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, or paths as "
-            f"strings; if another one holds the {what}, name it: data.image=…; {_columns(schema)}"
+            f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, {tensors}or "
+            f"paths as strings; if another one holds the {what}, name it: data.image=…; {_columns(schema)}"
         )
     return name
 
@@ -179,9 +184,12 @@ def _columns(schema: pa.Schema) -> str:
     return f"it has the columns {', '.join(schema.names) or '(none)'}"
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def _holds_items(field: pa.Field, recordings: bool) -> bool:
+    """Return whether a column may hold files or, of images, pixels."""
+    kind = field.type
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    return bool(binary or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0))
+    in_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    return bool(binary or in_struct or (not recordings and pixels_shape(field) is not None))
 
 
 def _holds_labels(kind: pa.DataType) -> bool:

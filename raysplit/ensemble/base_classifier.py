@@ -29,19 +29,27 @@ def new_base(config: EnsembleConfig, data: Facts) -> nn.Module:
         return build(config.base.model, len(data.classes), data.shape)
 
 
-def initial_base(config: EnsembleConfig, data: Facts) -> nn.Module:
-    """Return the base before training: with the weights that the config names, or random ones.
+def initial_base(config: EnsembleConfig, data: Facts) -> tuple[nn.Module, str | None]:
+    """Return the base before training, with the weights that the config names, and their sha256; None: random ones.
 
     A head for another number of classes is replaced, but not in `base.weights`. Raises what
     `raysplit.models.read_start_weights` raises.
     """
     model, base = new_base(config, data), config.base
-    key = "base.weights" if base.weights else "base.pretrained" if base.pretrained else "base.model.weights"
-    start = read_start_weights(base.start, model, len(data.classes), data.shape, key=key, new_head=base.weights is None)
-    if start is not None:
-        start.load_into(model)
-        start.log()
-    return model
+    start = read_start_weights(
+        base.start,
+        model,
+        len(data.classes),
+        data.shape,
+        settings="base.model",
+        key=base.start_key,
+        new_head=base.weights is None,
+    )
+    if start is None:
+        return model, None
+    start.load_into(model)
+    start.log()
+    return model, start.sha256
 
 
 def find_frozen(config: EnsembleConfig, model: nn.Module) -> frozenset[str]:
@@ -61,8 +69,12 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
     """
     config, folder, parallel = context.config, context.folder, parallel or DataParallel()
     settings = config.base.train.replaced(seed=mix(config.seed, config.base.train.seed, "base") % 2**31)
-    state, writes = folder.find(BASE_STATE), parallel.rank == 0
-    model = new_base(config, context.data) if state is not None else initial_base(config, context.data)
+    data, writes = folder.find(BASE_STATE), parallel.rank == 0
+    state = None if data is None else unpack_state(data)
+    if state is None:
+        model, started = initial_base(config, context.data)
+    else:
+        model, started = new_base(config, context.data), state.get("started")
     objective = Objective(model, settings.label_smoothing)
     objective.freeze(model, find_frozen(config, model))
     if writes and state is None and config.base.model.normalize == "auto":
@@ -83,11 +95,11 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
         evaluate if writes else None,
     )
     if state is not None:
-        trainer.restore(unpack_state(state))
+        trainer.restore(state)
     try:
         for record in trainer.epochs():
             if record.val_accuracy is not None:
-                folder.write(BASE_STATE, pack_state(trainer.state()))
+                folder.write(BASE_STATE, pack_state(trainer.state() | {"started": started}))
                 log(
                     f"base epoch {record.epoch + 1}/{settings.epochs}: loss {record.loss:.3f}, "
                     f"validation {100 * record.val_accuracy:.1f} %, {record.seconds:.0f} s"
@@ -97,7 +109,7 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
             raise
         raise DivergenceError(f"{err}. The last good checkpoint is {folder.location}/{BASE_STATE}") from None
     if writes:
-        folder.write_base(_pack(objective.model), BaseRecord(epochs=trainer.records))
+        folder.write_base(_pack(objective.model), BaseRecord(epochs=trainer.records, weights=started))
         folder.delete(BASE_STATE)
 
 
@@ -105,7 +117,8 @@ def import_base(context: BuildContext) -> None:
     """Write `base.weights` as the base of a build; raises as `initial_base`."""
     if context.config.base.model.normalize == "auto":
         context.folder.write_normalization(context.normalization)
-    context.folder.write_base(_pack(initial_base(context.config, context.data)), BaseRecord())
+    base, sha256 = initial_base(context.config, context.data)
+    context.folder.write_base(_pack(base), BaseRecord(weights=sha256))
 
 
 def load_base(context: BuildContext) -> nn.Module:

@@ -25,7 +25,7 @@ def check_build(config: EnsembleConfig, data: Facts) -> EnsemblePlan:
     classes, channels = len(data.classes), data.shape[0]
     if classes < 2:
         raise DataError(f"{config.data.name} has {classes} class; a classifier needs data with at least 2")
-    base = initial_base(config, data)
+    base, _ = initial_base(config, data)
     find_frozen(config, base)
     network = prunable_network(base, data.shape)
     _check_training(config, network.kind)

@@ -22,7 +22,9 @@ def read_normalization(config: EnsembleConfig) -> Normalization:
     if config.base.mean is not None and config.base.std is not None:
         return Normalization(mean=config.base.mean, std=config.base.std)
     images = load(config.data, "train").images
-    mean, std = models.read_normalization(config.base.start, images.shape[1]) or mean_std(images)
+    base = config.base
+    expected = models.read_normalization(base.start, images.shape[1], settings="base.model", key=base.start_key)
+    mean, std = expected or mean_std(images)
     return Normalization(mean=mean, std=std)
 
 

@@ -10,6 +10,7 @@ from raysplit.data import read_facts
 from raysplit.ensemble.base_classifier import new_base
 from raysplit.ensemble.check import check_build
 from raysplit.ensemble.cost import measure_cost
+from raysplit.records.summary import describe_test_from
 from raysplit.utils.text_table import DASH, align_table, format_call, number, percent
 
 _SUBMODEL_COLUMNS = ("sub-model", "classes", "keeps", "device", "parameters", "MiB", "GMAC")
@@ -38,13 +39,14 @@ def preview_build(config: EnsembleConfig) -> str:
     data = read_facts(config.data)
     plan = check_build(config, data)
     cost = measure_cost(new_base(config, data), data.shape, "fp32")
-    base = config.base
+    base, serves = config.base, describe_test_from(data.test_from)
     training = f"{base.train.epochs} epochs{f' from {base.pretrained}' if base.pretrained else ''}"
     training = f"read from {base.weights}" if base.weights else training
     summary = {
         "recipe": config.name,
         "data": f"{data.name}: {data.train_rows:,} training images of {'×'.join(map(str, data.shape))}, "
-        f"{len(data.classes)} classes; {data.val_rows:,} for validation, {data.test_rows:,} for the test",
+        f"{len(data.classes)} classes; {data.val_rows:,} for validation, {data.test_rows:,} for the test"
+        + (f" ({serves})" if serves else ""),
         "base": f"{format_call(base.model.model_dump())}: {cost.params:,} parameters, {number(cost.mib)} MiB, "
         f"{number(cost.gmac)} GMAC; {training}",
         "common": _describe_training(config.common),

@@ -75,6 +75,7 @@ def summarize_build(build: PlannedBuild, base: nn.Module) -> EnsembleSummary:
         classes=data.classes,
         accuracy=_accuracy(predictions, test),
         test_from=data.test_from,
+        weights=build.folder.base_record().weights,
         base_accuracy=_accuracy(base_predictions, test),
         lost1=lost.get("lost1"),
         lost2=lost.get("lost2"),

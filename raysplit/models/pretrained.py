@@ -16,10 +16,11 @@ MeanStd = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of each channel, in 0..1."""
 
 
-def fetch_state(config: ModelConfig, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def fetch_state(config: ModelConfig, shape: tuple[int, int, int], settings: str = "model") -> dict[str, Tensor]:
     """Return the state dict of the library's own weights, from its cache or its hub; timm adapts them to `shape`.
 
-    Raises ModelError for a network without such weights, and where no hub can be reached.
+    `settings` is where `config` is in the config of a run or build, for errors. Raises ModelError for a network without
+    such weights, and where no hub can be reached.
     """
     library, bare = find_library(config.name)
     if library == "torchvision":
@@ -27,7 +28,7 @@ def fetch_state(config: ModelConfig, shape: tuple[int, int, int]) -> dict[str, T
 
         weights = zoo.get_model_weights(bare)
         if not len(weights):
-            raise ModelError(f"torchvision has no weights of {bare}; set model.weights=FILE")
+            raise ModelError(f"torchvision has no weights of {bare}; set {settings}.weights=FILE")
         fetch = weights.DEFAULT.get_state_dict
     elif library == "timm":
         import timm
@@ -36,7 +37,7 @@ def fetch_state(config: ModelConfig, shape: tuple[int, int, int]) -> dict[str, T
         if found is None or not found.has_weights:
             known = ", ".join(name for name in timm.list_pretrained(f"{bare.partition('.')[0]}*")[:3])
             raise ModelError(
-                f"timm has no weights of {bare}{f' (it has {known})' if known else ''}; set model.weights=FILE"
+                f"timm has no weights of {bare}{f' (it has {known})' if known else ''}; set {settings}.weights=FILE"
             )
 
         def fetch() -> dict[str, Tensor]:
@@ -44,8 +45,8 @@ def fetch_state(config: ModelConfig, shape: tuple[int, int, int]) -> dict[str, T
             return state
     else:
         raise ConfigError(
-            f"model.pretrained=true: {config.name} is neither torchvision's nor timm's, whose weights can be fetched; "
-            "set model.weights=FILE"
+            f"{settings}.pretrained=true: {config.name} is neither torchvision's nor timm's, whose weights can be "
+            f"fetched; set {settings}.weights=FILE"
         )
     try:
         return dict(fetch())
@@ -53,12 +54,16 @@ def fetch_state(config: ModelConfig, shape: tuple[int, int, int]) -> dict[str, T
         reason = " ".join(str(err).split())[:200]
         raise ModelError(
             f"the weights of {library}'s {bare} are not in the cache and cannot be fetched here "
-            f"({type(err).__name__}: {reason}); fetch them where there is a network and set model.weights=FILE"
+            f"({type(err).__name__}: {reason}); fetch them where there is a network and set {settings}.weights=FILE"
         ) from None
 
 
-def read_normalization(config: ModelConfig, channels: int) -> MeanStd | None:
+def read_normalization(
+    config: ModelConfig, channels: int, *, settings: str = "model", key: str = "model.weights"
+) -> MeanStd | None:
     """Return mean and deviation that the config's weights expect; None: they say nothing, or are not asked.
+
+    For errors, `settings` is where `config` is in the config of a run or build, and `key` the setting of the file.
 
     The file's own come first (safetensors metadata, entries beside the state dict, timm's `pretrained_cfg`), then the
     library's for the network's name. Raises ConfigError for images of another number of channels.
@@ -66,20 +71,21 @@ def read_normalization(config: ModelConfig, channels: int) -> MeanStd | None:
     if config.normalize != "auto":
         return None
     if config.module is not None:
-        found = _find_mean_std({"pretrained_cfg": getattr(config.module, "pretrained_cfg", None)})
+        found = _find_mean_std({"pretrained_cfg": getattr(config.module, "pretrained_cfg", None)}, settings)
     elif config.weights is not None:
-        found = _find_mean_std(read_about(find_weights_file(config.weights))) or _library_mean_std(config.name)
+        about = read_about(find_weights_file(config.weights, key))
+        found = _find_mean_std(about, settings) or _library_mean_std(config.name)
     else:
         found = _library_mean_std(config.name) if config.pretrained else None
     if found is not None and not len(found[0]) == len(found[1]) == channels:
         raise ConfigError(
-            f"model.normalize=auto: the weights of {config.name} are for images of {len(found[0])} channels, these "
-            f"have {channels}; set data.channels={len(found[0])}, or model.normalize=data"
+            f"{settings}.normalize=auto: the weights of {config.name} are for images of {len(found[0])} channels, "
+            f"these have {channels}; set data.channels={len(found[0])}, or {settings}.normalize=data"
         )
     return found
 
 
-def _find_mean_std(about: Mapping[str, Any]) -> MeanStd | None:
+def _find_mean_std(about: Mapping[str, Any], settings: str) -> MeanStd | None:
     for holder in (about, about.get("pretrained_cfg"), about.get("default_cfg")):
         if isinstance(holder, Mapping) and holder.get("mean") is not None and holder.get("std") is not None:
             try:
@@ -87,7 +93,7 @@ def _find_mean_std(about: Mapping[str, Any]) -> MeanStd | None:
             except (TypeError, ValueError):
                 raise ModelError(
                     f"mean and std of the weights are {holder['mean']!r} and {holder['std']!r}, expected a list of "
-                    "numbers each; set model.normalize=data"
+                    f"numbers each; set {settings}.normalize=data"
                 ) from None
             return mean, std
     return None

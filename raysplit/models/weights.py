@@ -52,28 +52,31 @@ def read_start_weights(
     classes: int,
     shape: tuple[int, int, int],
     *,
+    settings: str = "model",
     key: str = "model.weights",
     new_head: bool = True,
 ) -> StartWeights | None:
     """Return what `model`, built from `config`, starts from; None: its random weights.
 
     Prefixes of wrappers are left out, and with `new_head` a head for other classes is replaced by the model's own.
-    `model` may be on the meta device; `key` is the setting that names the file. Raises ConfigError for a file that does
-    not exist, and ModelError for one that cannot be read, holds NaN or belongs to another network, and for weights that
-    cannot be fetched.
+    `model` may be on the meta device; for errors, `settings` is where `config` is in the config of a run or build, and
+    `key` the setting that names the file. Raises ConfigError for a file that does not exist, and ModelError for one
+    that cannot be read, holds NaN or belongs to another network, and for weights that cannot be fetched.
     """
     if config.weights is not None:
         path = find_weights_file(config.weights, key)
         where, digest, found = f"'{path}'", hash_file(path), read_tensors(path)
     elif config.pretrained:
-        where, found = f"the hub's {config.name}", fetch_state(config, shape)
+        where, found = f"the hub's {config.name}", fetch_state(config, shape, settings)
         digest = _hash_tensors(found)
     else:
         return None
     for name, tensor in found.items():
         if tensor.is_floating_point() and tensor.isnan().any():
             raise ModelError(f"{name} in {where} holds NaN: its training diverged; use other weights")
-    tensors, notes = fit_weights(model.state_dict(), found, classes, where, config.name, new_head=new_head)
+    tensors, notes = fit_weights(
+        model.state_dict(), found, classes, where, config.name, settings=settings, new_head=new_head
+    )
     return StartWeights(tensors, digest, notes)
 
 
@@ -84,6 +87,7 @@ def fit_weights(
     where: str,
     name: str,
     *,
+    settings: str = "model",
     new_head: bool = True,
 ) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of a file under a network's own names, without a head for other classes, and a line about it.
@@ -120,8 +124,8 @@ classes in place of 1000")
     if problems:
         more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
         raise ModelError(
-            f"{where} does not fit {name}: {'; '.join(problems[:_LISTED])}{more}. Set model.name, model.args, "
-            "data.size and data.channels to what the file was trained with"
+            f"{where} does not fit {name}: {'; '.join(problems[:_LISTED])}{more}. Set {settings}.name, "
+            f"{settings}.args, data.size and data.channels to what the file was trained with"
         )
     fitted = {key: tensors[key] for key in own if key in tensors and key not in head}
     notes = [f"weights of {where}: {len(fitted)} of {len(own)} tensors"]

@@ -9,6 +9,8 @@ from raysplit.planner.verdict import UNKNOWN, recommend, verdict
 from raysplit.report.html import fill_template, html_table
 from raysplit.utils.text_table import DASH, align_table, number
 
+_STAR = "★"
+"""What is recommended, beside its color."""
 _COLUMNS = (
     "cut",
     "level",
@@ -33,7 +35,10 @@ def format_table(plan: StaticPlan) -> str:
 def format_page(plan: StaticPlan) -> str:
     """Return a plan as an HTML page: milliseconds from image to answer for each cut and level, colored."""
     best = recommend(plan)
+    at = next((index for index, row in enumerate(plan.rows) if row is best), None)
     body = [_cells(row, _note(row, "recommended" if row is best else "")) for row in plan.rows]
+    if at is not None:
+        body[at] = (f"{_STAR} {body[at][0]}", *body[at][1:])
     head = [name.replace("\n", " ") for name in _COLUMNS]
     return fill_template(
         "plan.html",
@@ -41,8 +46,9 @@ def format_page(plan: StaticPlan) -> str:
         verdict=escape(verdict(plan)),
         unknown=escape(UNKNOWN),
         facts="".join(f"<p>{escape(line)}</p>" for line in _header(plan)),
-        map=_heat_map(plan),
-        table=html_table(head, body, 2),
+        star="" if best is None else f" {_STAR} is recommended.",
+        map=_heat_map(plan, best),
+        table=html_table(head, body, 2, at),
     )
 
 
@@ -84,24 +90,29 @@ def _cells(row: PlanRow, note: str) -> tuple[str, ...]:
     )
 
 
-def _heat_map(plan: StaticPlan) -> str:
-    """Return a table of total milliseconds, a row per cut and a column per level, from green (least) to red."""
+def _heat_map(plan: StaticPlan, best: PlanRow | None) -> str:
+    """Return a table of total milliseconds, a row per cut and a column per level, from green (least) to red.
+
+    The cell of `best` is marked.
+    """
     cuts = [row for row in plan.rows if row.level is not None]
     levels = list(dict.fromkeys(row.level for row in cuts if row.level is not None))
     by_cell = {(row.cut, row.level): row for row in cuts}
     feasible_s = [row.total_s for row in plan.rows if row.fault is None] or [1.0]
-    head = "".join(f"<th>{escape(level)}</th>" for level in levels)
+    head = "".join(f"<th>{escape(level).replace('·', '·<wbr>').replace('/', '/<wbr>')}</th>" for level in levels)
     lines = []
     for row in plan.rows:
         if row.level is None:
-            lines.append(f'<tr><th class="text">{escape(row.cut)}</th>{_heat_cell(row, feasible_s, len(levels))}</tr>')
+            lines.append(
+                f'<tr><th class="text">{escape(row.cut)}</th>{_heat_cell(row, best, feasible_s, len(levels))}</tr>'
+            )
     for name in dict.fromkeys(row.cut for row in cuts):
-        cells = "".join(_heat_cell(by_cell.get((name, level)), feasible_s) for level in levels)
+        cells = "".join(_heat_cell(by_cell.get((name, level)), best, feasible_s) for level in levels)
         lines.append(f'<tr><th class="text">{escape(name)}</th>{cells}</tr>')
     return f'<div class="wide"><table class="heat"><tr><th></th>{head}</tr>{"".join(lines)}</table></div>'
 
 
-def _heat_cell(row: PlanRow | None, feasible_s: list[float], width: int = 1) -> str:
+def _heat_cell(row: PlanRow | None, best: PlanRow | None, feasible_s: list[float], width: int = 1) -> str:
     span = f' colspan="{width}"' if width > 1 else ""
     if row is None:
         return f"<td{span}></td>"
@@ -110,4 +121,7 @@ def _heat_cell(row: PlanRow | None, feasible_s: list[float], width: int = 1) -> 
     low, high = min(feasible_s), max(feasible_s)
     share = (row.total_s - low) / (high - low) if high > low else 0.0
     hue = 130 * (1 - share**0.5)
-    return f'<td{span} style="background: hsl({hue:.0f} 60% 82%)">{number(1000 * row.total_s)}</td>'
+    ground, text = f'style="background: hsl({hue:.0f} 60% 82%)"', number(1000 * row.total_s)
+    if row is best:
+        return f'<td{span} class="best" {ground}><span role="img" aria-label="recommended">{_STAR}</span> {text}</td>'
+    return f"<td{span} {ground}>{text}</td>"

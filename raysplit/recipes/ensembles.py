@@ -18,11 +18,12 @@ from raysplit.config import (
     PruneConfig,
     RetrainConfig,
 )
+from raysplit.hardware.processor import fast_precision
 from raysplit.recipes.registry import add
 
 _VIT_FIT = ClassifierFit(epochs=20, batch_size=32, optimizer="muon", warmup=0.15, label_smoothing=0.1)
 _CNN_FIT = ClassifierFit(
-    epochs=4, batch_size=50, optimizer="sgd", lr=0.02, weight_decay=5e-4, precision="bf16", channels_last=True
+    epochs=4, batch_size=50, optimizer="sgd", lr=0.02, weight_decay=5e-4, precision=fast_precision(), channels_last=True
 )
 
 

@@ -25,6 +25,7 @@ from raysplit.config import (
     Stage,
     TrainConfig,
 )
+from raysplit.hardware.processor import fast_precision
 from raysplit.recipes.registry import add
 
 
@@ -78,7 +79,7 @@ def mnist5k_vgg11_uncompressed() -> SplitConfig:
         cut="features.7",
         bottleneck=None,
         schedule=Fixed(level=UNCOMPRESSED),
-        train=TrainConfig(epochs=8, batch_size=50, lr=0.05, precision="bf16", channels_last=True),
+        train=TrainConfig(epochs=8, batch_size=50, lr=0.05, precision=fast_precision(), channels_last=True),
     )
 
 
@@ -119,7 +120,7 @@ def cifar10_vgg11_uncompressed() -> SplitConfig:
         cut="features.7",
         bottleneck=None,
         schedule=Fixed(level=UNCOMPRESSED),
-        train=TrainConfig(epochs=22, batch_size=64, lr=0.05, precision="bf16", channels_last=True),
+        train=TrainConfig(epochs=22, batch_size=64, lr=0.05, precision=fast_precision(), channels_last=True),
     )
 
 
@@ -151,7 +152,7 @@ def cifar10_resnet9_uncompressed() -> SplitConfig:
         cut="layer1.conv",
         bottleneck=None,
         schedule=Fixed(level=UNCOMPRESSED),
-        train=TrainConfig(epochs=12, batch_size=128, lr=0.2, channels_last=True),
+        train=TrainConfig(epochs=12, batch_size=128, lr=0.2, precision=fast_precision(), channels_last=True),
     )
 
 

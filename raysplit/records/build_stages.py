@@ -37,6 +37,8 @@ class BaseRecord(Record):
     """The base's training; an imported base has no epochs."""
 
     epochs: tuple[ClassifierEpoch, ...] = ()
+    weights: str | None = None
+    """sha256 of the weights that it started from, or is; None: it started from random ones, or it is not recorded."""
 
     @property
     def seconds(self) -> float:

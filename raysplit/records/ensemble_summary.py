@@ -102,7 +102,7 @@ class StageSeconds(Record):
 class EnsembleSummary(_OptionalFields):
     """What a build came to: `summary.json` of its folder (docs/ensembles.md). Accuracies are in 0..1."""
 
-    _optional = frozenset({"test_from", "lost1", "lost2", "lost3", "base_spikes"})
+    _optional = frozenset({"test_from", "weights", "lost1", "lost2", "lost3", "base_spikes"})
 
     recipe: str
     kind: NetworkKind
@@ -113,6 +113,8 @@ class EnsembleSummary(_OptionalFields):
     """Fused, on the test split."""
     test_from: SplitName | None = None
     """The split of the data set that the test images are from, as in `RunSummary`."""
+    weights: str | None = None
+    """sha256 of the weights that the base started from, or is; None: it started from random ones."""
     base_accuracy: float
     lost1: float | None = None
     """Fused accuracy with one sub-model missing, the mean over the choices; None where none would be left."""

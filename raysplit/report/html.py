@@ -17,20 +17,22 @@ def fill_template(template: str, **fields: str) -> str:
     return Template(package.joinpath(template).read_text(encoding="utf-8")).substitute(fields, style=style)
 
 
-def html_table(head: Iterable[str], body: Iterable[Iterable[str]], text_columns: int = 1) -> str:
+def html_table(
+    head: Iterable[str], body: Iterable[Iterable[str]], text_columns: int = 1, best: int | None = None
+) -> str:
     """Return an HTML table: the first `text_columns` columns flush left, the others, numbers, flush right.
 
-    Texts are escaped.
+    Texts are escaped. The row with the index `best` has that class.
 
     >>> '<td class="text">&lt;a&gt;</td><td>2.5</td>' in html_table(["run", "MB"], [["<a>", "2.5"]])
     True
     """
 
-    def line(tag: str, cells: Iterable[str]) -> str:
+    def line(tag: str, cells: Iterable[str], of: str = "") -> str:
         kinds = (' class="text"' if i < text_columns else "" for i in count())
-        return "<tr>" + "".join(f"<{tag}{next(kinds)}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        return f"<tr{of}>" + "".join(f"<{tag}{next(kinds)}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    rows = "".join(line("td", cells) for cells in body)
+    rows = "".join(line("td", cells, ' class="best"' * (at == best)) for at, cells in enumerate(body))
     return f'<div class="wide"><table><thead>{line("th", head)}</thead><tbody>{rows}</tbody></table></div>'
 
 

@@ -36,8 +36,8 @@ _EPOCH_COLUMNS = ("train loss", "train acc.", "val loss", "val acc.", "MB up", "
 def write_report(paths: Sequence[str], out: str) -> list[str]:
     """Write a page on some run directories to `out`, and its plots next to it; return the paths of all files written.
 
-    `paths` and `out` are local paths or URIs. Files are written atomically. Raises ConfigError if there are no runs, if
-    one of them has no readable record, and if `out` is a directory.
+    `paths` and `out` are local paths or URIs. All files are written, or none. Raises ConfigError if there are no runs,
+    if one of them has no readable record, and if `out` is a directory.
 
     >>> page, *plots = write_report(["run", "stopped_run"], "report.html")
     >>> [plot.rpartition("/")[2] for plot in plots]
@@ -58,8 +58,7 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
     contents = {f"{stem}-{name}.png": image for name, image in images.items()}
     contents = {target: _render_page(runs, images).encode()} | contents
     folder = Folder(filesystem, posixpath.dirname(target), posixpath.dirname(out) or ".")
-    for path, data in contents.items():
-        folder.write(posixpath.basename(path), data)
+    folder.write_all({posixpath.basename(path): data for path, data in contents.items()})
     return list(contents)
 
 

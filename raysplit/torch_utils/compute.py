@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raysplit.errors import ConfigError
+from raysplit.hardware.processor import has_bf16
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """Compute under torch's autocast to bfloat16 if `precision` is bf16; any other precision changes nothing.
+
+    A CPU without instructions for bfloat16 is named in the log, once: it computes several times more slowly in it.
 
     On a CPU, attention then uses the unfused math kernel: the backward pass of torch's fused kernel takes longer in
     bfloat16 than all other work of a small ViT together (docs/log.md).
@@ -23,9 +30,18 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     torch.bfloat16
     """
     enabled = precision == "bf16"
+    if enabled and device.type == "cpu" and not has_bf16():
+        _warn_of_slow_bf16()
     attention = sdpa_kernel(SDPBackend.MATH) if enabled and device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled), attention:
         yield
+
+
+@cache
+def _warn_of_slow_bf16() -> None:
+    _log.warning(
+        "bf16 is several times slower than fp32 here: this processor has no instructions for it; set precision=fp32"
+    )
 
 
 @contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from raysplit.errors import nearest
 from raysplit.utils.typed_yaml import takes
+
+Name = Annotated[str, Field(min_length=1)]
+"""Text that is not empty."""
 
 
 class Frozen(BaseModel):
@@ -64,7 +67,9 @@ def describe(err: ValidationError) -> str:
     lines = []
     for problem in err.errors():
         path = ".".join(str(part) for part in problem["loc"])
-        text = problem["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+        text, given = problem["msg"].removeprefix("Value error, "), problem["input"]
+        got = "" if isinstance(given, dict) else f" (got {given!r})"
+        if problem["type"].startswith("string_") and given in (None, ""):
+            text, got = "is empty; give some text", ""
         lines.append(f"{path}: {text}{got}" if path else text)
     return "; ".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -67,17 +67,30 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file atomically; ConfigError if the folder cannot be written to, or is full."""
-        target = posixpath.join(self.path, name)
-        part = f"{target}.{uuid4().hex}.part"  # two writers must not share a part file
+        self.write_all({name: data})
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write files, by their names: all of them, or none where the folder cannot be written to, or is full.
+
+        Raises ConfigError for such a folder.
+        """
+        targets: dict[str, str] = {}
+        name = ""
         try:
-            self._fs.create_dir(posixpath.dirname(target), recursive=True)
             try:
-                with self._fs.open_output_stream(part) as out:
-                    out.write(data)
-                self._fs.move(part, target)
+                for name, data in files.items():
+                    target = posixpath.join(self.path, name)
+                    part = f"{target}.{uuid4().hex}.part"  # two writers must not share a part file
+                    targets[part] = target
+                    self._fs.create_dir(posixpath.dirname(target), recursive=True)
+                    with self._fs.open_output_stream(part) as out:
+                        out.write(data)
+                for part, target in targets.items():
+                    self._fs.move(part, target)
             except BaseException:
-                with suppress(OSError):
-                    self._fs.delete_file(part)
+                for part in targets:
+                    with suppress(OSError):
+                        self._fs.delete_file(part)
                 raise
         except OSError as err:
             raise ConfigError(f"cannot write {name} to '{self.location}': {err}; {self.remedy}") from None

@@ -105,6 +105,52 @@ def test_folders_of_splits(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
+    ("name", "group"), [("{who}_nohash_{take}.wav", None), ("{who}/{take}.wav", "[^/]+"), ("{take}-{who}.wav", "-(.)")]
+)
+def test_a_fifth_of_the_speakers_is_held_out_where_there_is_no_test_folder(tmp_path, name, group, caplog):
+    files = [name.format(who=who, take=take) for who in "abcde" for take in range(2)]
+    put(tmp_path, *(f"train/{word}/{file}" for word in ("no", "yes") for file in files))
+    with caplog.at_level(logging.WARNING):
+        parts = [audio_part(config(tmp_path, group=group), split) for split in ("train", "test")]
+    rows = [list(part.rows()) for part in parts]
+    groups = [{row.group for row in split} for split in rows]
+    assert [len(split) for split in rows] == [16, 4] and groups[0] | groups[1] == {*"abcde"} and len(groups[1]) == 1
+    assert [row.label for row in rows[1]] == [0, 0, 1, 1] and {part.taken_from for part in parts} == {"train"}
+    assert caplog.messages == [
+        f"{tmp_path} has no folder test (or val); a fifth of the speakers or songs in train, drawn with a fixed seed, "
+        "serves as the test split, and training goes without it"
+    ]
+
+
+def test_a_class_without_held_out_recordings_is_said(tmp_path, caplog):
+    put(tmp_path, *(f"train/no/{who}_nohash_0.wav" for who in "abcde"))
+    held_out = names(tmp_path, "test")
+    put(tmp_path, f"train/yes/{'a' if 'a_nohash' not in held_out[0] else 'b'}_nohash_0.wav")
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path, "test") == held_out
+    assert f"{tmp_path}/train (test) has no recording of 1 of 2 classes (yes)" in caplog.text
+
+
+def test_the_record_of_what_is_held_out(tmp_path, recordings):
+    (tmp_path / "train").symlink_to(recordings)
+    alone = config(tmp_path, val_fraction=0.2)
+    sets = {split: load(alone, split) for split in ("train", "val", "test")}
+    facts = read_facts(alone)
+    assert [len(one.labels) for one in sets.values()] == [facts.train_rows, facts.val_rows, facts.test_rows]
+    assert facts.test_from == "train" and {one.taken_from for one in sets.values()} == {"train"}
+    assert sum(len(one.clips.chunks) for one in sets.values()) == 54 and len(sets["test"].clips.chunks) == 9
+
+
+@pytest.mark.parametrize("folder", ["train/no/deep", "train/no/deep/x.wav", "train/yes/more"])
+def test_an_empty_folder_below_a_class_is_counted(tmp_path, folder, caplog):
+    put(tmp_path, "train/no/1.wav", "train/yes/1.wav", "test/no/1.wav")
+    (tmp_path / folder).mkdir(parents=True)
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path, "train") == ["train/no/1.wav", "train/yes/1.wav"]
+    assert f"{tmp_path}/train: ignored 1 empty folder ({Path(folder).name})" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("files", "group"),
     [
         (["train/no/a_nohash_0.wav", "train/no/b_nohash_0.wav", "test/no/a_nohash_1.wav"], None),
@@ -134,7 +180,12 @@ def test_groups_by_a_pattern(tmp_path):
     [
         ([], "has no class folder with a recording; expected .*/CLASS/\\*.wav or \\*.flac"),
         (["no/x.txt"], "no has no recording \\(1 .txt\\); recordings end in .aif"),
-        (["train/no/x.wav"], "has no folder test \\(or val\\)"),
+        (["train/no/x.txt", "test/no/x.wav"], "train/no has no recording \\(1 .txt\\)"),
+        (
+            ["train/no/x.wav"],
+            "train: all recordings are of one speaker or song, 'no/x.wav', so none is left for a test",
+        ),
+        (["train/a/s_nohash_0.wav", "train/b/s_nohash_1.wav"], "train: all recordings are of one speaker or song, 's'"),
     ],
 )
 def test_folders_that_are_refused(tmp_path, files, text):

@@ -105,6 +105,81 @@ def test_a_class_without_test_images_is_said(photos, caplog):
     assert f"{photos}/test has no image of 1 of 2 classes (bee), so the accuracy says nothing of them" in caplog.text
 
 
+@pytest.fixture
+def untested(photos, png):
+    """Leave out the test folder; one class has ten images more, one has one."""
+    shutil.rmtree(photos / "test")
+    for i in range(10):
+        put(photos / "train" / "bee" / "more" / f"{i}.png", png(seed=i))
+    put(photos / "train" / "wasp" / "0.png", png())
+    return photos
+
+
+def test_a_fifth_of_each_class_is_held_out_where_there_is_no_test_folder(untested, caplog):
+    with caplog.at_level(logging.WARNING):
+        train, test = folder_part(untested, "train"), folder_part(untested, "test")
+    assert train.classes == test.classes == ("ant", "bee", "wasp")
+    assert [row.label for row in test.rows()] == [0, 1, 1, 1]
+    rows = [[row.where for row in part.rows()] for part in (train, test)]
+    assert sorted(rows[0] + rows[1]) == sorted(str(file) for file in (untested / "train").rglob("*.png"))
+    assert [row.where for row in folder_part(untested, "test").rows()] == rows[1] and train.count == 13
+    fifth, lacking = caplog.messages
+    assert fifth == (
+        f"{untested} has no folder test (or val); a fifth of each class in train, drawn with a fixed seed, serves as "
+        "the test split, and training goes without it"
+    )
+    assert f"{untested}/train (test) has no image of 1 of 3 classes (wasp)" in lacking
+
+
+def test_what_is_held_out_of_a_class_does_not_depend_on_others(untested, png):
+    def bees():
+        return [row.where for row in folder_part(untested, "test").rows() if "/bee/" in row.where]
+
+    before = bees()
+    put(untested / "train" / "ant" / "new.png", png(seed=9))
+    put(untested / "train" / "adder" / "0.png", png(seed=9))
+    assert bees() == before
+
+
+def test_the_record_of_what_is_held_out(untested):
+    data = DataConfig(name=f"folder:{untested}", val_fraction=0.25)
+    facts = read_facts(data)
+    assert (facts.train_rows, facts.val_rows, facts.test_rows, facts.test_from) == (10, 3, 4, "train")
+    images = {split: load(data, split) for split in ("train", "val", "test")}
+    assert [len(one.labels) for one in images.values()] == [10, 3, 4]
+    assert {one.taken_from for one in images.values()} == {"train"}
+
+
+def test_classes_too_small_to_hold_a_fifth_out(tmp_path, png):
+    for name in ("ant", "bee"):
+        for i in range(2):
+            put(tmp_path / "train" / name / f"{i}.png", png(seed=i))
+    with pytest.raises(DataError, match=f"no class in {tmp_path}/train has the three images .*{tmp_path}/test/CLASS"):
+        read_facts(DataConfig(name=f"folder:{tmp_path}"))
+
+
+def test_a_validation_folder_serves_as_the_test_split(photos):
+    (photos / "test").rename(photos / "val")
+    assert folder_part(photos, "test").taken_from == "validation" and folder_part(photos, "train").count == 6
+
+
+@pytest.mark.parametrize("name", ["ant/0.png", "ant/deep/photos", "bee/a.jpg/b.jpg"])
+def test_an_empty_folder_below_a_class_is_counted(photos, name, caplog):
+    folder = photos / "train" / name
+    if folder.is_file():
+        folder.unlink()
+    folder.mkdir(parents=True)
+    count = folder_part(photos, "train").count
+    assert count == (5 if name == "ant/0.png" else 6)
+    assert f"{photos}/train: ignored 1 empty folder ({folder.name})" in caplog.text
+
+
+def test_a_class_of_empty_folders_is_no_class(photos, caplog):
+    (photos / "train" / "wasp" / "0.png").mkdir(parents=True)
+    assert folder_part(photos, "train").classes == ("ant", "bee")
+    assert "1 class folder without images (wasp), 1 empty folder (0.png)" in caplog.text
+
+
 def test_one_class_is_said(photos, caplog):
     for split in ("train", "test"):
         shutil.rmtree(photos / split / "bee")

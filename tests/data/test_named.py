@@ -87,6 +87,9 @@ def test_imagenet100(tmp_path, png):
     assert told.train_rows + told.val_rows == 126_689
     with pytest.raises(DataError, match=r"imagenet100 cannot be downloaded: .*ROOT/imagenet100/train/CLASS.*data.root"):
         load(config, "train")
+    (tmp_path / "imagenet100" / "train").mkdir(parents=True)
+    with pytest.raises(DataError, match="imagenet100 has no folder val; imagenet100 cannot be downloaded"):
+        load(config, "train")
     for place in ("train/n01", "train/n02", "val/n01"):
         (tmp_path / "imagenet100" / place).mkdir(parents=True)
         (tmp_path / "imagenet100" / place / "a.JPEG").write_bytes(png(20, 30, channels=1))

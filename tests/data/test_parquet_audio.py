@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,7 @@ from raysplit.config import DataConfig
 from raysplit.data import export_recordings, load, read_facts
 from raysplit.data.images import find_part
 from raysplit.errors import DataError
+from tests.full_disk import nearly_full
 from tests.sounds import AUDIO, tone, wav
 
 ROWS = 20
@@ -67,6 +69,17 @@ def test_speakers_stay_together(tmp_path, column, setting):
     assert not set(train.clips.groups.tolist()) & set(val.clips.groups.tolist())
 
 
+def test_tensors_are_no_recordings(tmp_path):
+    pixels = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((ROWS, 8, 8), np.uint8))
+    columns = {"pixels": pixels, "sound": cells(tmp_path, "bytes"), "label": LABELS}
+    write(tmp_path / "train.parquet", columns)
+    assert sum(len(load(config(tmp_path), split).clips.chunks) for split in ("train", "val", "test")) == ROWS
+    with pytest.raises(DataError, match=r"column 'pixels' is .*, expected struct<.*>, bytes, or paths as strings"):
+        read_facts(config(tmp_path, image="pixels"))
+    pictures = DataConfig(name=f"parquet:{tmp_path}", image="pixels")
+    assert [len(load(pictures, split).labels) for split in ("train", "val", "test")] == [14, 2, 4]
+
+
 def test_what_must_be_said(tmp_path):
     write(tmp_path / "train.parquet", {"audio": cells(tmp_path, "bytes"), "label": LABELS})
     with pytest.raises(DataError, match=r"the column 'audio' holds recordings; set data.audio=\{\} to read them"):
@@ -112,3 +125,22 @@ def test_a_bad_recording_is_not_exported(tmp_path):
             export_recordings(config(tmp_path / "in"), tmp_path / split)
     rows = export_recordings(config(tmp_path / "in", on_bad_rows="skip"), tmp_path / "out").rows
     assert sum(rows.values()) == ROWS - 1
+
+
+@pytest.mark.parametrize(("limit", "file"), [(20_000, "train"), (70_000, "test"), (120_000, "validation")])
+def test_a_full_disk_leaves_the_earlier_files(tmp_path, limit, file):
+    """Of three splits that belong together, whichever does not fit."""
+    random = np.random.RandomState(0)
+    for split, rows in {"train": 4, "test": 8, "validation": 12}.items():
+        sounds = [wav(random.uniform(-0.5, 0.5, 6_000)) for _ in range(rows)]
+        write(tmp_path / f"{split}.parquet", {"audio": sounds, "label": LABELS[:rows]})
+    out = tmp_path / "out"
+    out.mkdir()
+    for split in ("train", "validation"):
+        (out / f"{split}.parquet").write_bytes(b"earlier")
+    with nearly_full(limit), pytest.raises(DataError, match=rf"cannot write {out}/{file}.parquet \(.*choose a folder"):
+        export_recordings(config(tmp_path), out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        "train.parquet": b"earlier",
+        "validation.parquet": b"earlier",
+    }

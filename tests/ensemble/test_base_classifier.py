@@ -33,7 +33,7 @@ from raysplit.ensemble.forward import compute_outputs
 from raysplit.ensemble.trainer import DataParallel
 from raysplit.ensemble.weights_file import pack, unpack
 from raysplit.errors import BundleError, ConfigError, DivergenceError, ModelError
-from raysplit.folders.build_dir import BASE_RECORD, BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS
+from raysplit.folders.build_dir import BASE_RECORD, BASE_STATE, BASE_WEIGHTS, TEACHER_LOGITS, BuildDir
 from raysplit.records.build_stages import Normalization
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from tests.ensemble.tiny_build import config
@@ -116,7 +116,7 @@ def test_training_starts_from_a_file_but_for_a_head_of_other_classes(alone, tmp_
     weights |= {"head.weight": torch.zeros(1000, 24), "head.bias": torch.zeros(1000)}
     save_file(weights, tmp_path / "theirs.safetensors")
     given = CONFIG.replaced(base=CONFIG.base.replaced(pretrained=str(tmp_path / "theirs.safetensors")))
-    found, new = (initial_base(each, DATA).state_dict() for each in (given, CONFIG))
+    found, new = (initial_base(each, DATA)[0].state_dict() for each in (given, CONFIG))
     for name, value in found.items():
         assert torch.equal(value, (new if name.startswith("head.") else weights)[name])
     train_base(open_build(given, str(tmp_path)), print)
@@ -139,7 +139,7 @@ def test_files_of_torch_save_with_prefixes_start_it_too(alone, tmp_path, key, ca
     held["module.head.weight"] = torch.zeros(7, 24)
     torch.save({"state_dict": held, "epoch": 3}, tmp_path / "theirs.pth")
     with caplog.at_level("INFO"):
-        found = initial_base(CONFIG.with_settings([f"{key}={tmp_path}/theirs.pth"]), DATA).state_dict()
+        found = initial_base(CONFIG.with_settings([f"{key}={tmp_path}/theirs.pth"]), DATA)[0].state_dict()
     assert all(value.equal(weights[name]) for name, value in found.items() if not name.startswith("head."))
     assert "prefix 'module.' left out" in caplog.text and "for 10 classes in place of 7" in caplog.text
 
@@ -147,7 +147,7 @@ def test_files_of_torch_save_with_prefixes_start_it_too(alone, tmp_path, key, ca
 def test_the_base_is_a_file_of_torch_save(alone, tmp_path):
     weights = load_file(alone / BASE_WEIGHTS)
     torch.save({f"_orig_mod.{name}": value for name, value in weights.items()}, tmp_path / "base.pth")
-    found = initial_base(CONFIG.with_settings([f"base.weights={tmp_path}/base.pth"]), DATA).state_dict()
+    found = initial_base(CONFIG.with_settings([f"base.weights={tmp_path}/base.pth"]), DATA)[0].state_dict()
     assert all(value.equal(weights[name]) for name, value in found.items())
 
 
@@ -173,6 +173,8 @@ def test_a_stopped_training_continues_without_its_file(alone, tmp_path):
         build("stopped", stop)
     (tmp_path / "theirs.safetensors").unlink()
     build("stopped", print)
+    records = [BuildDir.at(str(tmp_path / name)).base_record() for name in ("whole", "stopped")]
+    assert records[0].weights == records[1].weights is not None
     whole, stopped = (load_file(tmp_path / name / BASE_WEIGHTS) for name in ("whole", "stopped"))
     assert all(value.equal(stopped[name]) for name, value in whole.items())
     start = load_file(alone / BASE_WEIGHTS)

@@ -30,6 +30,7 @@ from raysplit.ensemble.runner import LocalRunner
 from raysplit.ensemble.submodel import load_submodel, make_common, make_submodel
 from raysplit.errors import ConfigError, DataError, ModelError
 from raysplit.folders.build_dir import BuildDir
+from raysplit.models.checkpoint_file import hash_file
 from raysplit.models.spiking import spike_rate
 from raysplit.torch_utils.seeds import generator
 from tests.ensemble.tiny_build import FIT, VIT, config
@@ -266,7 +267,8 @@ def test_a_base_of_timm_is_read_from_a_checkpoint(tmp_path):
     save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
     base = BaseConfig(model=model, weights=str(tmp_path / "theirs.safetensors"), mean=(0.5,), std=(0.5,))
     given = config(base=base, prune=PruneConfig(keep=1.0, proxy=4), retrain=None, groups=GroupsConfig(n=1))
-    build_ensemble(given, str(tmp_path / "build"))
+    summary = build_ensemble(given, str(tmp_path / "build"))
+    assert summary.weights == hash_file(tmp_path / "theirs.safetensors")
     x = torch.rand(3, 1, 8, 8)
     ours = load_ensemble(str(tmp_path / "build/bundle")).submodel(0)
     assert torch.allclose(ours(x), theirs(x), atol=1e-5)

@@ -3,12 +3,16 @@ from __future__ import annotations
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from raysplit.config import DataConfig
 from raysplit.data import read_facts
+from raysplit.data.images import load_source
+from tests.full_disk import nearly_full
 from tests.sounds import AUDIO
 
 
@@ -48,9 +52,35 @@ def test_recordings_are_carried_with_their_official_lists(run_job, recordings, t
 
 
 def png(shade):
+    return encode(Image.new("L", (8, 8), shade))
+
+
+def noise(seed):
+    return encode(Image.fromarray(np.random.RandomState(seed).randint(0, 256, (16, 16)).astype(np.uint8)))
+
+
+def encode(image):
     file = io.BytesIO()
-    Image.new("L", (8, 8), shade).save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
+
+
+@pytest.mark.parametrize(("limit", "file"), [(5_000, "train"), (40_000, "test")])
+def test_a_full_disk_leaves_the_earlier_files(fail_job, tmp_path, monkeypatch, limit, file):
+    """Of two splits that belong together, whichever does not fit."""
+    monkeypatch.setenv("RAYSPLIT_CACHE", str(tmp_path / "cache"))
+    for split, count in {"train": 50, "test": 250}.items():
+        table = pa.table({"image": [noise(i) for i in range(count)], "label": [i % 2 for i in range(count)]})
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    data = DataConfig(name=f"parquet:{tmp_path}")
+    load_source(data, "train"), load_source(data, "test")  # decoded before the disk is full
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "train.parquet").write_bytes(b"earlier")
+    with nearly_full(limit):
+        text = fail_job("prepare_data", "--data", data.name, "--out", out)
+    assert f"cannot write {out}/{file}.parquet (" in text and "choose a folder that can be written to" in text
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"train.parquet": b"earlier"}
 
 
 def test_mistakes(fail_job, tmp_path):

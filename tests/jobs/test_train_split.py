@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from raysplit.folders.run_dir import RunDir
@@ -58,12 +59,13 @@ def test_dry_run_trains_nothing(run_job, tmp_path):
 @pytest.mark.ray
 def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_json(run_job, shared_ray, tmp_path):
     command = [sys.executable, "jobs/train_split.py", "--recipe", "mnist5k_vgg11_deprune"]
-    settings = [*TINY, "train.epochs=12", f"ray.storage={tmp_path}"]
+    settings = [*TINY, "train.epochs=24", f"ray.storage={tmp_path}"]
     env = os.environ | {"RAY_ADDRESS": shared_ray}
     with subprocess.Popen(
         [*command, "--set", *settings], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True
     ) as stopped:
-        while not list(tmp_path.glob("*/metrics.parquet")):
+        # The second epoch's row is written after the first one's checkpoint.
+        while not any(pq.read_metadata(file).num_rows >= 2 for file in tmp_path.glob("*/metrics.parquet")):
             assert stopped.poll() is None
             time.sleep(0.2)
         stopped.send_signal(signal.SIGINT)
@@ -86,7 +88,7 @@ def test_a_job_stopped_by_ctrl_c_resumes_to_the_same_weights_and_ends_with_its_j
     assert resumed.returncode == 0, resumed.stderr
     # The epochs that were left, as the worker reported them.
     epochs = [line for line in resumed.stdout.splitlines() if " epoch " in f" {line}" and "validation" in line]
-    assert epochs and len(epochs) < 12 and "epoch 12/12" in epochs[-1]
+    assert epochs and len(epochs) < 24 and "epoch 24/24" in epochs[-1]
     last = json.loads(resumed.stdout.splitlines()[-1])
     assert list(last) == ["recipe", "accuracy", "bytes_up", "bytes_down", "seconds", "run_dir"]
     assert last["run_dir"] == str(run_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,14 @@ ALL = [Level(text) for text in LEVELS]
 def make_plan(levels=ALL, batch=50, rate=None, **hardware):
     parts = {"link": NAMED["wifi"], "device": get_machine("pi4"), "server": get_machine("server")} | hardware
     return make_static_plan(MODEL, DATA, Platform(**parts), levels, batch, rate)
+
+
+def plan_that_recommends(what):
+    """Return a plan that recommends a "cut", or the "whole" network on one side."""
+    plan = make_plan()
+    if what == "cut":
+        return replace(plan, budget_s=1.0)
+    return replace(plan, rows=tuple(replace(row, fault="too slow") if row.level else row for row in plan.rows))
 
 
 def make_config(cut, level="all.b4/b4", **changes):

@@ -15,7 +15,7 @@ class Cells(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "wbr"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])

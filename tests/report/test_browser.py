@@ -8,8 +8,8 @@ import pytest
 
 from raysplit.planner.render import format_page
 from raysplit.report import write_ensemble_report, write_report
-from tests.browser import assert_readable, browser, needs_chromium, watched
-from tests.planner.test_static_plan import make_plan
+from tests.browser import WIDTHS, assert_readable, browser, needs_chromium, watched
+from tests.planner.test_static_plan import make_plan, plan_that_recommends
 from tests.report.builds import build_record
 from tests.report.schedules import SCHEDULES, make_run, write
 
@@ -56,6 +56,26 @@ def test_a_page_fits_and_can_be_read(make, browser, tmp_path):
         page.goto(file)
         page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
         assert_readable(page, make.__name__)
+
+
+@pytest.mark.parametrize("what", ["cut", "whole"])
+def test_what_a_plan_recommends_stands_out(what, browser, tmp_path):
+    """Without scrolling sideways, and by its shape as well as its color."""
+    (tmp_path / "plan.html").write_text(format_page(plan_that_recommends(what)))
+    file = f"file://{tmp_path}/plan.html"
+    with watched(browser, file) as page:
+        page.goto(file)
+        for width, scheme in product(WIDTHS, ("light", "dark")):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme)
+            for mark in (page.locator(".heat td.best"), page.locator("tr.best td:first-child")):
+                box = mark.bounding_box()
+                assert box["x"] >= 0 and box["x"] + box["width"] <= width and mark.inner_text().startswith("★")
+                shadow, weight = mark.evaluate(
+                    "cell => [getComputedStyle(cell).boxShadow, getComputedStyle(cell).fontWeight]"
+                )
+                assert shadow != "none" and weight == "700", (width, scheme)
+        assert page.get_by_role("img", name="recommended").count() == 1
 
 
 @pytest.mark.parametrize(

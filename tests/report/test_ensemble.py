@@ -47,6 +47,22 @@ def test_headline(page):
     assert "the 10,000 test images" in page
 
 
+@pytest.mark.parametrize(
+    ("split", "text"),
+    [
+        ("validation", "test images (the validation split), which"),
+        ("train", "test images (a fifth of the training split, held out), which"),
+        ("test", "the 10,000 test images, which"),
+    ],
+)
+def test_what_the_accuracy_is_of(tmp_path, split, text):
+    place = build_record(tmp_path)
+    file = tmp_path / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"test_from": split}))
+    write_ensemble_report(place)
+    assert text in (tmp_path / "report.html").read_text()
+
+
 def test_ratios_name_device_total_and_the_precision_of_the_base(page):
     rows = Cells(page).rows
     assert ["", "base", "most on\none device", "reduction", "all\ntogether", "reduction"] in rows

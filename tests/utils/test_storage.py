@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import resource
-
 import pytest
 
 from raysplit.errors import ConfigError
 from raysplit.utils.storage import Folder
+from tests.full_disk import nearly_full
 
 
 def test_files(tmp_path):
@@ -38,16 +37,24 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path):
-    """Files may have 100 bytes, as a disk that fills up while one is written."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        Folder.at(str(tmp_path)).write("small", b"1")
+    folder = Folder.at(str(tmp_path))
+    with nearly_full(100):
+        folder.write("small", b"1")
         with pytest.raises(ConfigError, match="cannot write large to .*; choose another location"):
-            Folder.at(str(tmp_path)).write("large", bytes(1000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            folder.write("large", bytes(1000))
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("large", ["a", "in/b", "c"])
+def test_files_that_belong_together_are_all_written_or_none(tmp_path, large):
+    folder, names = Folder.at(str(tmp_path)), ("a", "in/b", "c")
+    folder.write_all(dict.fromkeys(names, b"old"))
+    with nearly_full(100), pytest.raises(ConfigError, match=f"cannot write {large} to .*; choose another location"):
+        folder.write_all({name: bytes(1000 if name == large else 10) for name in names})
+    assert [folder.find(name) for name in names] == [b"old"] * 3
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "c", "in"]
+    folder.write_all(dict.fromkeys(names, b"new"))
+    assert [folder.find(name) for name in names] == [b"new"] * 3
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

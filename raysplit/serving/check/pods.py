@@ -37,6 +37,11 @@ class PodGroup:
         """Return how much of a resource one pod offers."""
         return self.resources.get(resource, 0.0)
 
+    @property
+    def count_key(self) -> str:
+        """The path of the key with the number of pods."""
+        return f"{'maxReplicas' if 'maxReplicas' in self.spec else 'replicas'} of {self.path}"
+
     def containers(self) -> list[tuple[str, Mapping[Any, Any]]]:
         """Return the containers of a pod, with their paths; the first one runs Ray."""
         spec = as_mapping(as_mapping(self.spec.get("template")).get("spec"))

@@ -27,6 +27,7 @@ from raysplit.serving.http.openapi import errors, key_dependencies
 from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
 from raysplit.serving.http.telemetry import RecentTraffic, Telemetry
+from raysplit.serving.oip.configuration import ModelConfiguration, configure
 from raysplit.serving.oip.openapi import describe_infer_request, describe_infer_response
 from raysplit.serving.oip.protocol import (
     HEADER_LENGTH,
@@ -107,6 +108,12 @@ class EnsembleRoutes:
         )
         for path in MODEL_PATHS:
             private.add_api_route(
+                f"{path}/config",
+                self._model_configuration,
+                name="model_configuration",
+                responses=errors(404, access=access),
+            )
+            private.add_api_route(
                 f"{path}/infer",
                 self._infer,
                 name="infer",
@@ -141,7 +148,7 @@ class EnsembleRoutes:
 
     async def _server_metadata(self) -> ServerMetadata:
         """Name, version and protocol extensions of the server."""
-        return server_metadata("binary_tensor_data", "classification")
+        return server_metadata("binary_tensor_data", "classification", "model_configuration")
 
     async def _live(self) -> ServerLive:
         """200 if the application is running."""
@@ -173,6 +180,12 @@ class EnsembleRoutes:
         self._pipeline.authenticate(request)
         self._model.check(name, version)
         return self._model.metadata()
+
+    async def _model_configuration(self, request: Request, name: str, version: str | None = None) -> ModelConfiguration:
+        """Inputs and outputs as Triton's tools read them, and how many images a request may have."""
+        self._pipeline.authenticate(request)
+        self._model.check(name, version)
+        return configure(self._model.metadata(), self._args.limits.images)
 
     async def _model_ready(self, name: str, version: str | None = None) -> ModelReady:
         """200 if the sub-models of the model answer, 503 with an error if not."""

@@ -26,6 +26,8 @@ ten."""
 _MAX_PARTS = 10_000
 """Chunks of a PNG file, strips of a TIFF file, or segments and stray bytes before the pixels of a JPEG file. PIL reads
 each of them in Python."""
+_CAMERA_JPEG = "MPO"
+"""Several JPEG files in one, which begins like any of them."""
 _SEGMENTS = frozenset(marker & 0xFF for marker, (_, _, handler) in MARKER.items() if handler)
 """JPEG markers that are followed by a length of two bytes, which PIL then reads or skips."""
 
@@ -85,7 +87,8 @@ def _check_file(label: str, data: bytes, limits: Limits) -> None:
     """Refuse a file because of its header."""
     kind = next((name for name in readable_formats() if _accepts(name, data)), None)
     if kind is None:
-        raise RequestError(f"{label} is of no known image format; send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF", 415)
+        known = ", ".join(name for name in readable_formats() if name != _CAMERA_JPEG)
+        raise RequestError(f"{label} is of no image format that this server reads; send one of {known}", 415)
     parts = _count_segments(data) if kind == "JPEG" else _count_chunks(data) if kind == "PNG" else 1
     scans = data.count(bytes((0xFF, _START_OF_SCAN))) if kind == "JPEG" else 1
     if parts > _MAX_PARTS or scans > _MAX_SCANS:
@@ -113,7 +116,7 @@ def _accepts(kind: str, data: bytes) -> bool:
     """Whether a file begins as those of a format do."""
     accept = Image.OPEN[kind][1]
     # What Pillow cannot read for want of a library, it answers with text.
-    return kind != "MPO" and accept is not None and accept(data[:16]) is True
+    return kind != _CAMERA_JPEG and accept is not None and accept(data[:16]) is True
 
 
 def _too_many_parts(label: str) -> RequestError:

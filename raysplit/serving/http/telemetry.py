@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import time
 from collections import deque
@@ -31,6 +32,7 @@ class RecentTraffic(Frozen):
     p50_ms: float | None
     """None if there was no request."""
     p95_ms: float | None
+    """At least 95 % of the requests took no longer."""
 
 
 class _Request(NamedTuple):
@@ -89,5 +91,5 @@ class Telemetry:
             degraded=sum(request.degraded for request in recent),
             requests_per_s=len(recent) / max(window, 1.0),
             p50_ms=statistics.median(latencies) if latencies else None,
-            p95_ms=latencies[int(0.95 * (len(latencies) - 1))] if latencies else None,
+            p95_ms=latencies[math.ceil(0.95 * len(latencies)) - 1] if latencies else None,
         )

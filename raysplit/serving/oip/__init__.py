@@ -1,1 +1,1 @@
-"""The Open Inference Protocol v2: names and metadata (`protocol`), requests (`request`), responses (`response`)."""
+"""The Open Inference Protocol v2: what models say of themselves, requests and responses."""

@@ -30,7 +30,7 @@ def describe_infer_request(model: ServedModel | None, media: Literal["image", "a
     file: JsonObject = {
         "name": FILES,
         "datatype": DATATYPES[FILES],
-        "shape": [1],
+        "shape": [1, 1],
         "data": [base64.b64encode(example).decode()],
     }
     best: JsonObject = {"name": PROBABILITIES, "parameters": {"classification": 1}}

@@ -106,11 +106,12 @@ def _read_input(
 ) -> tuple[np.ndarray | None, tuple[Upload, ...]]:
     """Return the pixels or the files of an input, given the bytes after the JSON."""
     label = f"input '{tensor.name}'"
-    expected = [-1, *model.shape] if tensor.name == IMAGES else [-1]
+    shapes = ([-1, *model.shape],) if tensor.name == IMAGES else ([-1, 1], [-1])
     if tensor.datatype != DATATYPES[tensor.name]:
         raise RequestError(f"{label} must have datatype {DATATYPES[tensor.name]}, not {tensor.datatype[:80]!r}")
-    if len(tensor.shape) != len(expected) or tensor.shape[1:] != expected[1:]:
-        raise RequestError(f"{label} must have shape {expected} (-1: number of images), not {tensor.shape}")
+    if not tensor.shape or tensor.shape[1:] not in [shape[1:] for shape in shapes]:
+        known = " or ".join(map(str, shapes))
+        raise RequestError(f"{label} must have shape {known} (-1: number of images), not {tensor.shape}")
     check_image_count(tensor.shape[0], limits)
     parameters = tensor.parameters or schema.InputParameters()
     if parameters.shared_memory_region is not None:
@@ -124,11 +125,10 @@ def _read_input(
             "must be the length of the JSON"
         )
     try:
+        shape = tuple(tensor.shape)
         if tensor.name == IMAGES:
-            shape = tuple(tensor.shape)
             return pixels_from_json(tensor.data, shape) if size is None else pixels_from_bytes(binary, shape), ()
-        count = tensor.shape[0]
-        files = strings_from_json(tensor.data, count) if size is None else strings_from_bytes(binary, count)
+        files = strings_from_json(tensor.data, shape) if size is None else strings_from_bytes(binary, shape[0])
     except RequestError as err:
         raise RequestError(f"{label}: {err}") from None
     return None, tuple(Upload(None, file) for file in files)

@@ -49,15 +49,15 @@ def pixels_from_bytes(data: memoryview, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def strings_from_json(data: Any, count: int) -> list[bytes]:
-    """Return the bytes in a flat list of base64 text; RequestError for anything else.
+def strings_from_json(data: Any, shape: tuple[int, ...]) -> list[bytes]:
+    """Return the bytes in a list of base64 text, flat or nested like `shape`; RequestError for anything else.
 
-    >>> strings_from_json(["YQ=="], 1)
-    [b'a']
+    >>> strings_from_json(["YQ=="], (1,)), strings_from_json([["YQ=="]], (1, 1))
+    ([b'a'], [b'a'])
     """
-    values = _flatten(data, (count,))
-    if len(values) != count:
-        raise RequestError(f"got {len(values)} values, but shape [{count}] has {count}")
+    values = _flatten(data, shape)
+    if len(values) != math.prod(shape):
+        raise RequestError(f"got {len(values)} values, but shape {list(shape)} has {math.prod(shape)}")
     strings = []
     for index, text in enumerate(values):
         try:

@@ -207,7 +207,8 @@ def test_remote_clients_are_refused_without_a_key(bundle, monkeypatch):
     with App(bundle).client("10.1.2.3") as stranger:
         answer = infer(stranger, random_images(1))
         assert answer.status_code == 403 and "access.api_key_env" in answer.json()["error"]
-        assert stranger.get("/v1/recent").status_code == 403
+        for path in ("/v1/recent", "/v2/models/raysplit", "/v2/models/raysplit/config"):
+            assert stranger.get(path).status_code == 403
         assert stranger.get("/v2/health/ready").status_code == 200
     monkeypatch.setenv("KEY_FOR_TEST", "swordfish")
     with App(bundle, access={"api_key_env": "KEY_FOR_TEST"}).client("10.1.2.3") as client:

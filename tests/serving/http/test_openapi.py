@@ -89,6 +89,19 @@ def test_every_post_has_a_body_and_its_errors(specs):
             assert described[code]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
 
 
+@pytest.mark.parametrize("end", ["", "/config", "/ready"])
+@pytest.mark.parametrize("version", [False, True])
+def test_descriptions_of_the_model_are_described(app, end, version):
+    spec = app.asgi.openapi()
+    path = "/v2/models/{name}" + ("/versions/{version}" if version else "") + end
+    operation = spec["paths"][path]["get"]
+    with app.client() as client:
+        for name, status in (("raysplit", 200), ("other", 404)):
+            answer = client.get(path.format(name=name, version=app.ensemble.id[:12]))
+            assert answer.status_code == status
+            check_answer(spec, operation, answer)
+
+
 def test_examples_of_tensors_are_accepted(app):
     spec = app.asgi.openapi()
     operation = spec["paths"][INFER]["post"]

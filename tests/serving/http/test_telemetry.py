@@ -21,6 +21,14 @@ def test_recent_traffic():
     assert recent.requests_per_s <= 100
 
 
+@pytest.mark.parametrize(("count", "p95"), [(1, 1.0), (2, 2.0), (19, 19.0), (20, 19.0), (21, 20.0)])
+def test_p95_of_a_few_requests_is_not_below_their_median(count, p95):
+    telemetry = Telemetry()
+    for i in range(count):
+        telemetry.record_request("split", 200, (i + 1) / 1000, 0, degraded=False)
+    assert telemetry.recent_traffic().p95_ms == pytest.approx(p95)
+
+
 def test_a_log_line_has_fields(caplog):
     logger = logging.getLogger("ray.serve")
     logger.addHandler(caplog.handler)

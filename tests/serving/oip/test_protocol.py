@@ -17,7 +17,7 @@ def test_metadata():
         "platform": "raysplit",
         "inputs": [
             {"name": "images", "datatype": "UINT8", "shape": [-1, 3, 2, 4]},
-            {"name": "files", "datatype": "BYTES", "shape": [-1]},
+            {"name": "files", "datatype": "BYTES", "shape": [-1, 1]},
         ],
         "outputs": [
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},

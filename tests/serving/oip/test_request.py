@@ -34,13 +34,18 @@ def test_binary_images_are_not_copied():
     assert np.shares_memory(parse(body, length).images, np.frombuffer(body, np.uint8))
 
 
-def test_files():
+@pytest.mark.parametrize("shape", [[3], [3, 1]])
+def test_files(shape):
     files = [b"\xff\xd8\xff", b"", b"\x89PNG"]
-    one = {"name": "files", "datatype": "BYTES", "shape": [3]}
-    text = json.dumps({"id": "é", "inputs": [one | {"data": [base64.b64encode(file).decode() for file in files]}]})
+    one = {"name": "files", "datatype": "BYTES", "shape": shape}
+    encoded = np.array([base64.b64encode(file).decode() for file in files])
+    flat, nested = (
+        json.dumps({"id": "é", "inputs": [one | {"data": data}]}).encode()
+        for data in (encoded.tolist(), encoded.reshape(shape).tolist())
+    )
     raw = b"".join(len(file).to_bytes(4, "little") + file for file in files)
     header = json.dumps({"id": "é", "inputs": [one | {"parameters": {"binary_data_size": len(raw)}}]}).encode()
-    for found in (parse(text.encode()), parse(header + raw, str(len(header)))):
+    for found in (parse(flat), parse(nested), parse(header + raw, str(len(header)))):
         assert found == InferRequest("é", None, tuple(Upload(None, file) for file in files), BOTH)
 
 
@@ -78,6 +83,15 @@ def input_with(**changes):
         ),
         (input_with(datatype="FP32"), "input 'images' must have datatype UINT8, not 'FP32'"),
         (input_with(name="files", shape=[2]), "input 'files' must have datatype BYTES, not 'UINT8'"),
+        (
+            input_with(name="files", datatype="BYTES", shape=[1, 2]),
+            "input 'files' must have shape [-1, 1] or [-1] (-1: number of images), not [1, 2]",
+        ),
+        (input_with(name="files", datatype="BYTES", shape=[]), "input 'files' must have shape [-1, 1] or [-1]"),
+        (
+            input_with(name="files", datatype="BYTES", shape=[2, 1], data=["YQ=="]),
+            "input 'files': got 1 values, but shape [2, 1] has 2",
+        ),
         (
             input_with(shape=[2, 2, 4, 3]),
             "input 'images' must have shape [-1, 3, 2, 4] (-1: number of images), not [2, 2, 4, 3]",
@@ -168,7 +182,7 @@ def keys(**strategies):
 TENSOR = st.fixed_dictionaries(
     {
         "name": usually("images", "files"),
-        "shape": usually([1, 3, 2, 4], [1], [0]),
+        "shape": usually([1, 3, 2, 4], [1], [1, 1], [0]),
         "datatype": usually("UINT8", "BYTES"),
     },
     optional={

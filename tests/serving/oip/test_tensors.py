@@ -79,7 +79,9 @@ def test_strings():
     values = ["", "kitten", "Kätzchen", "a\0b"]
     raw = [value.encode() for value in values]
     assert strings_from_bytes(memoryview(strings_to_bytes(values)), 4) == raw
-    assert strings_from_json([base64.b64encode(one).decode() for one in raw], 4) == raw
+    encoded = [base64.b64encode(one).decode() for one in raw]
+    assert strings_from_json(encoded, (4,)) == strings_from_json(encoded, (4, 1)) == raw
+    assert strings_from_json([[one] for one in encoded], (4, 1)) == raw
 
 
 @pytest.mark.parametrize(
@@ -101,4 +103,4 @@ def test_strings_of_bad_bytes(data, count, fault):
 @pytest.mark.parametrize("data", [["!"], ["YQ"], ["YQ=="] * 2, [1], [["YQ=="]], "YQ==", None, ["ÿ"]])
 def test_strings_of_bad_json(data):
     with pytest.raises(RequestError, match="is not base64 text|, but shape .1. has 1|is not a list"):
-        strings_from_json(data, 1)
+        strings_from_json(data, (1,))

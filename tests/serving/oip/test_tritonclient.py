@@ -55,17 +55,32 @@ def test_health_and_metadata(app, client):
     assert client.is_model_ready(MODEL) and client.is_model_ready(MODEL, version)
     assert not client.is_model_ready("other") and not client.is_model_ready(MODEL, "0")
     server = client.get_server_metadata()
-    assert server["name"] == "raysplit" and server["extensions"] == ["binary_tensor_data", "classification"]
+    assert server["name"] == "raysplit" and server["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+    ]
     metadata = client.get_model_metadata(MODEL, version)
     assert metadata["versions"] == [version] and metadata["name"] == MODEL
     assert [(each["name"], each["datatype"], each["shape"]) for each in metadata["inputs"]] == [
         ("images", "UINT8", [-1, 1, 8, 8]),
-        ("files", "BYTES", [-1]),
+        ("files", "BYTES", [-1, 1]),
     ]
     assert [(each["name"], each["shape"]) for each in metadata["outputs"]] == [
         ("probabilities", [-1, len(app.ensemble.manifest.classes)]),
         ("labels", [-1]),
     ]
+
+
+def test_configuration(app, client):
+    found = client.get_model_config(MODEL, app.ensemble.id[:12])
+    assert found == client.get_model_config(MODEL)
+    assert found["name"] == MODEL and found["max_batch_size"] == app.args.limits.images
+    metadata = client.get_model_metadata(MODEL)
+    for side in ("input", "output"):
+        shapes = [[-1, *each["dims"]] for each in found[side]]
+        assert shapes == [each["shape"] for each in metadata[f"{side}s"]]
+    assert [each["optional"] for each in found["input"]] == [True, True]
 
 
 @pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
@@ -107,13 +122,15 @@ def test_classification(app, client, expected, binary):
             assert (int(index), name) == (best, app.ensemble.manifest.classes[best])
 
 
-def test_image_files(client, expected):
+@pytest.mark.parametrize("shape", [(3, 1), (3,)])
+def test_image_files(client, expected, shape):
     files = []
     for image in IMAGES:
         file = io.BytesIO()
         Image.fromarray(image[0]).save(file, "PNG")
         files.append(file.getvalue())
-    tensor = triton.InferInput("files", [3], "BYTES").set_data_from_numpy(np.array(files, dtype=object))
+    tensor = triton.InferInput("files", list(shape), "BYTES")
+    tensor.set_data_from_numpy(np.array(files, dtype=object).reshape(shape), binary_data=True)
     np.testing.assert_array_equal(client.infer(MODEL, [tensor]).as_numpy("probabilities"), expected)
 
 
@@ -136,6 +153,8 @@ def test_requests_in_parallel(client, expected):
         ),
         (lambda client: client.infer(MODEL, [pixels(np.zeros((65, 1, 8, 8), np.uint8))]), "413", "limits.images"),
         (lambda client: client.get_model_metadata("other"), "404", "unknown model 'other'"),
+        (lambda client: client.get_model_config("other"), "404", "unknown model 'other'"),
+        (lambda client: client.get_model_config(MODEL, "7"), "404", "unknown version '7'"),
     ],
 )
 def test_errors(client, ask, status, text):
