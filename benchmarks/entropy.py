@@ -155,7 +155,7 @@ def _zstd(data: bytes, level: int) -> float:
     return 8 * len(pa.Codec("zstd", compression_level=level).compress(data, asbytes=True))
 
 
-def _count(codes: Codes, bits: int) -> Counts:
+def _count(codes: Codes | npt.NDArray[np.int64], bits: int) -> Counts:
     return np.bincount(codes, minlength=1 << bits).astype(np.float64)
 
 
@@ -175,7 +175,7 @@ def _bits_by_neighbor(codes: Codes, bits: int) -> float:
         codes[..., 0].reshape(-1),
         codes[..., 1:].astype(np.int64) + (codes[..., :-1].astype(np.int64) << bits),
     )
-    pairs = np.bincount(rest.reshape(-1), minlength=1 << (2 * bits)).reshape(1 << bits, -1)
+    pairs: list[Counts] = list(_count(rest.reshape(-1), 2 * bits).reshape(1 << bits, -1))
     return _bits(_count(first, bits)) + sum(_bits(counts) for counts in pairs)
 
 
