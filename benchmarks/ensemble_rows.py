@@ -23,7 +23,8 @@ TAKES: dict[str, str] = {}
 NOTES: dict[str, str] = {}
 PARTS: list[str] = []
 """Rows that say what a part is worth: of the CNN, whose rows take minutes."""
-_DEVICES = ("n=1", "n=2", "n=3", "n=5", "n=10", "one small net of equal total cost")
+_ALL_EACH = "n=10, all classes each"
+_DEVICES = ("n=1", "n=2", "n=3", "n=5", "n=10", "one small net of equal total cost", _ALL_EACH)
 """The table of what splitting pays for."""
 _EVERY_SEED = ("n=2", "n=5", "n=10", "one small net of equal total cost")
 """What a table of several seeds has of each: all tables together would take more than six hours of two cores."""
@@ -42,7 +43,7 @@ def names(family: str, preset: str, seed: int) -> list[str]:
     if seed:
         return [name for name in ROWS if name in _EVERY_SEED]
     left_out = {name for name in ROWS if preset == "quick" and name.startswith("n=5")}
-    left_out |= {"n=1", "n=3"} | (set(PARTS) if family != "cnn" else set())
+    left_out |= {"n=1", "n=3", _ALL_EACH} | (set(PARTS) if family != "cnn" else set())
     return [name for name in ROWS if name not in left_out]
 
 
@@ -136,6 +137,12 @@ row(
     "n=10, no rest class",
     note="sees its own class only, of which a head of one output learns nothing: distillation alone; see n=5",
 )(lambda config: grouped(config, rest=False))
+
+
+@row(_ALL_EACH, note="ten nets as n=1 from seeds of their own, at ten times its training cost")
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    return grouped(ROWS["n=1"](config), n=10)
+
 
 # --- what each part is worth ------------------------------------------------------------------------
 

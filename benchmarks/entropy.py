@@ -28,6 +28,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from meta import meta, save
@@ -41,6 +42,8 @@ from raysplit.wire.message import Message
 LEVELS = ("all·b4/b4", "all·b4/b4·ch", "all·b2/b2·ch", "c8·b4/b4", "c8·b2/b2·ch")
 _FREQUENCIES = 256
 """Frequencies of a channel's codes sum to this where they are part of a message: a byte for each code."""
+Counts = npt.NDArray[np.float64]
+"""How often each code occurs."""
 Coder = Callable[[Codes, Codes, int], float]
 """Bits of the codes of a message, given those of the message before: both of shape (N, channels, values), and bits."""
 
@@ -78,7 +81,9 @@ def recipe(data: str, rows: int, epochs: int, level: str) -> SplitConfig:
 
 def train(config: SplitConfig, count: int) -> tuple[list[Message], list[Message]]:
     """Train, and return the last `count` messages of training in either direction."""
-    loop, up, down = Loop(config, LocalDevice(config)), [], []
+    up: list[Message] = []
+    down: list[Message] = []
+    loop = Loop(config, LocalDevice(config))
     step = loop._server.train_step
 
     def watch(number: int, activation: Message, labels: Message) -> Any:
@@ -150,15 +155,15 @@ def _zstd(data: bytes, level: int) -> float:
     return 8 * len(pa.Codec("zstd", compression_level=level).compress(data, asbytes=True))
 
 
-def _count(codes: Codes, bits: int) -> np.ndarray:
+def _count(codes: Codes | npt.NDArray[np.int64], bits: int) -> Counts:
     return np.bincount(codes, minlength=1 << bits).astype(np.float64)
 
 
-def _count_channels(codes: Codes, bits: int) -> list[np.ndarray]:
+def _count_channels(codes: Codes, bits: int) -> list[Counts]:
     return [_count(codes[:, channel].reshape(-1), bits) for channel in range(codes.shape[1])]
 
 
-def _bits(counts: np.ndarray) -> float:
+def _bits(counts: Counts) -> float:
     """Return the bits of codes that occur `counts` times, by their own distribution."""
     some = counts[counts > 0]
     return float((some * np.log2(some.sum() / some)).sum())
@@ -170,7 +175,7 @@ def _bits_by_neighbor(codes: Codes, bits: int) -> float:
         codes[..., 0].reshape(-1),
         codes[..., 1:].astype(np.int64) + (codes[..., :-1].astype(np.int64) << bits),
     )
-    pairs = np.bincount(rest.reshape(-1), minlength=1 << (2 * bits)).reshape(1 << bits, -1)
+    pairs: list[Counts] = list(_count(rest.reshape(-1), 2 * bits).reshape(1 << bits, -1))
     return _bits(_count(first, bits)) + sum(_bits(counts) for counts in pairs)
 
 

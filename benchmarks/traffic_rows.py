@@ -15,6 +15,7 @@ from raysplit.config import (
     Level,
     LocalLoss,
     ModelConfig,
+    Nested,
     Phase,
     Plateau,
     Prune,
@@ -164,6 +165,29 @@ def from_scratch(name: str, at: str, sixth: bool = False) -> None:
 from_scratch("from scratch: c16·b4/b4·zstd", "c16·b4/b4·zstd")  # c8 and c4 are the fixed rows above
 for _at in tuple(FAMILY)[1:]:
     from_scratch(f"from scratch, 1/6 of the epochs: {_at}", _at, sixth=True)
+
+# --- ablations of the bottleneck: one change at a time, a line each ---------------------------------
+
+
+def nested(*parts: tuple[dict[str, float], float]) -> Nested:
+    """Return phases that draw from levels with these weights, each for a share of the epochs."""
+    mixtures = [
+        {"levels": [{"level": at, "weight": weight} for at, weight in levels.items()], "share": share}
+        for levels, share in parts
+    ]
+    return Nested.model_validate({"phases": mixtures})
+
+
+_TIGHT, _HALF, _LOOSE = "c2·b4/b4·zstd", "c8·b4/b4·zstd", "all·b4/b4·zstd"
+boxed("bottleneck from the identity, fp32", Fixed(level=UNCOMPRESSED), start="identity")
+boxed("deprune, 4 bits, from the identity", phases((_TIGHT, 5), (_LOOSE, 1)), start="identity")
+boxed("deprune, 4 bits, fixed order", phases((_TIGHT, 5), (_LOOSE, 1)), start="identity", order="fixed")
+boxed(
+    "nested, 4 bits",
+    nested(({_TIGHT: 8, _HALF: 1, _LOOSE: 1}, 11), ({_LOOSE: 1}, 1)),
+    start="identity",
+    order="fixed",
+)
 
 # --- ours -------------------------------------------------------------------------------------------
 

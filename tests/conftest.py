@@ -20,7 +20,6 @@ from raysplit.config import (
     Machine,
     ModelConfig,
     PruneConfig,
-    RetrainConfig,
 )
 
 # Small networks gain nothing from a second thread, and sums of floats depend on how many there are. Torch, which reads
@@ -130,24 +129,12 @@ def sound_cache(sound_cache_dir, monkeypatch):
 def audio_ensemble(recordings, sound_cache_dir, tmp_path_factory):
     """Return the folder of an ensemble's build for recordings, seconds' work: two ViTs."""
     from raysplit.ensemble.build import build_ensemble
-    from tests.sounds import AUDIO
+    from tests.sounds import VIT, ensemble_config
 
-    config = EnsembleConfig(
-        name="tones_vit_tiny",
-        data=DataConfig(name=f"audio:{recordings}", audio=AUDIO, val_fraction=0.2),
-        base=BaseConfig(
-            model=ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 1, "heads": 3}),
-            train=ClassifierFit(epochs=30, batch_size=16, optimizer="adamw", lr=3e-3, device="cpu"),
-        ),
-        groups=GroupsConfig(n=2),
-        prune=PruneConfig(keep=0.67, proxy=16),
-        retrain=RetrainConfig(epochs=10, batch_size=16, optimizer="adamw", lr=3e-3, device="cpu"),
-        fusion=FusionConfig(epochs=10, batch_size=16, device="cpu"),
-    )
     place = tmp_path_factory.mktemp("audio_ensemble")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSPLIT_CACHE", str(sound_cache_dir))
-        build_ensemble(config, str(place))
+        build_ensemble(ensemble_config(recordings, VIT), str(place))
     return place
 
 

@@ -9,11 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from raysplit.config import AudioConfig, DataConfig, ModelConfig, SplitConfig, TrainConfig
+from raysplit.config import (
+    AudioConfig,
+    BaseConfig,
+    ClassifierFit,
+    DataConfig,
+    EnsembleConfig,
+    FusionConfig,
+    GroupsConfig,
+    ModelConfig,
+    PruneConfig,
+    RetrainConfig,
+    SplitConfig,
+    TrainConfig,
+)
 
 AUDIO = AudioConfig(sample_rate=8_000, seconds=0.256, n_mels=16)
 """Images of 16×16 pixels."""
 TONES = {"high": 2_500.0, "low": 300.0, "middle": 900.0}
+
+
+VIT = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 1, "heads": 3})
 
 
 def tone(hz: float, seconds: float, rate: int = 8_000, loudness: float = 0.3, phase: float = 0.0) -> np.ndarray:
@@ -63,4 +79,18 @@ def run_config(folder: Path) -> SplitConfig:
         model=ModelConfig(name="vgg5", args={"width": 0.125}),
         cut="features.3",
         train=TrainConfig(epochs=25, batch_size=16, lr=0.05, device="cpu"),
+    )
+
+
+def ensemble_config(folder: Path, model: ModelConfig, epochs: int = 30) -> EnsembleConfig:
+    """Return a small ensemble of two sub-models for class folders of recordings."""
+    fit = {"batch_size": 16, "optimizer": "adamw", "lr": 3e-3, "device": "cpu"}
+    return EnsembleConfig(
+        name="tones_tiny",
+        data=DataConfig(name=f"audio:{folder}", audio=AUDIO, val_fraction=0.2),
+        base=BaseConfig(model=model, train=ClassifierFit.model_validate(fit | {"epochs": epochs})),
+        groups=GroupsConfig(n=2),
+        prune=PruneConfig(keep=0.67, proxy=16),
+        retrain=RetrainConfig.model_validate(fit | {"epochs": -(-epochs // 3)}),
+        fusion=FusionConfig(epochs=10, batch_size=16, device="cpu"),
     )

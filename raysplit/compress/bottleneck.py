@@ -138,8 +138,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.channel_dim = channel_dim
         self.grid = shape[1:] if _has_grid(shape, channel_dim) and config.start == "random" else None
-        conv = nn.ConvTranspose2d if config.start == "random" else nn.Conv2d
-        self.mix = _mix(config, shape, channel_dim, conv)
+        transposed = config.start == "random"
+        self.mix = _mix(config, shape, channel_dim, nn.ConvTranspose2d if transposed else nn.Conv2d)
         self.norm = _norm(config, shape, channel_dim)
 
     def forward(self, z: Tensor) -> Tensor:

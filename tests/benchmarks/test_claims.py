@@ -267,8 +267,9 @@ def test_kinds_of_networks_are_compared_on_equal_data(read, cnn_images, vit, ver
 def test_ten_devices_against_one(read, ten, lost3, verdict):
     from claims_ensembles import what_splitting_pays_for
 
-    rows = [ensemble_row("n=1", 74, n=1), ensemble_row("n=10", ten, lost3=lost3)]
-    (found,) = what_splitting_pays_for(read(ensemble_cnn_cifar10_devices=(rows, {"model": "vgg9 {}"})))
+    names = ("n=10", "n=10, all classes each")
+    rows = [ensemble_row("n=1", 74, n=1)] + [ensemble_row(name, ten, lost3=lost3) for name in names]
+    found, _ = what_splitting_pays_for(read(ensemble_cnn_cifar10_devices=(rows, {"model": "vgg9 {}"})))
     assert found.verdict.value == verdict
 
 

@@ -49,6 +49,8 @@ def test_baselines_cost_what_ten_submodels_cost(study):
     assert abs(spec.flops - total) == min(abs(flops - total) for flops in others)
     assert sum(spec.flops for spec in plan_of(alike).submodels) == pytest.approx(total, rel=0.01)
     (small,) = plan_of(single).submodels
+    each = ROWS["n=10, all classes each"](ten)
+    assert each.retrain == single.retrain and {spec.flops for spec in plan_of(each).submodels} == {small.flops}
     assert small.k == plan_of(ten).submodels[0].k and small.classes == tuple(range(10)) and not small.rest
     for config in (one, alike, single):
         epoch = epoch_gmac(config, plan_of(config))
@@ -119,8 +121,9 @@ def test_names_and_seeds():
     assert "n=10, int8" in names("cnn", "full", 0) and "n=10, int8" not in names("vit", "full", 0)
     assert names("vit", "full", 1) == ["n=2", "n=5", "n=10", "one small net of equal total cost"]
     assert set(names("vit", "full", 1)) < set(names("vit", "full", 0))
-    assert not {"n=1", "n=3"} & set(names("cnn", "full", 0)), "a table of its own"
-    assert names("cnn", "devices", 2) == ["n=1", "n=2", "n=3", "n=5", "n=10", "one small net of equal total cost"]
+    assert not {"n=1", "n=3", "n=10, all classes each"} & set(names("cnn", "full", 0)), "a table of its own"
+    devices = ["n=1", "n=2", "n=3", "n=5", "n=10", "one small net of equal total cost", "n=10, all classes each"]
+    assert names("cnn", "devices", 2) == devices
     assert seeds("cnn", "parquet:data/cifar10", "devices") == [0, 1, 2]
 
 

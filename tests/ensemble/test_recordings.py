@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from raysplit.cli.main import main
-from raysplit.config import AudioConfig
+from raysplit.config import AudioConfig, ModelConfig
 from raysplit.data import load
 from raysplit.data.clips import average_chunks, label_clips
+from raysplit.ensemble.build import build_ensemble
 from raysplit.ensemble.bundle import KIND, load_ensemble
 from raysplit.ensemble.manifest import EnsembleManifest
 from raysplit.folders.build_dir import BuildDir
 from raysplit.utils.bundle import open_bundle
-from tests.sounds import AUDIO, tone, wav
+from tests.sounds import AUDIO, ensemble_config, tone, wav
 
 pytestmark = pytest.mark.usefixtures("sound_cache")
 
@@ -39,6 +40,18 @@ def test_the_manifest_says_how_recordings_are_decoded(audio_ensemble, tiny_ensem
     of_other_shape = dict(load_ensemble(str(audio_ensemble / "bundle")).manifest) | {"audio": AudioConfig()}
     with pytest.raises(ValueError, match="audio makes images of shape"):
         EnsembleManifest.model_validate(of_other_shape)
+
+
+@pytest.mark.parametrize("name", ["vgg5", "spiking_vgg5"])
+def test_the_other_families_take_recordings(recordings, tmp_path, name):
+    model = ModelConfig(name=name, args={"width": 0.125})
+    config = ensemble_config(recordings, model, epochs=2)
+    summary = build_ensemble(config, str(tmp_path))
+    assert summary.kind == ("cnn" if name == "vgg5" else "snn")
+    assert summary.test_images == sum(map(sum, summary.confusion)) == 9  # of one speaker
+    test = load(config.data, "test")
+    answers = average_chunks(load_ensemble(summary.bundle).predict(test.images), test.chunks).argmax(1)
+    assert (answers == label_clips(test.labels, test.chunks)).float().mean().item() == pytest.approx(summary.accuracy)
 
 
 @pytest.mark.parametrize("missing", [[], [1]])
