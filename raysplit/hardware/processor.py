@@ -16,8 +16,7 @@ _GPU = Path("/proc/driver/nvidia/version")
 def has_bf16(cpu: Path = _CPU) -> bool:
     """Return whether the processor multiplies bfloat16; False where the system does not say.
 
-    Without such instructions torch computes convolutions and products in bf16 with plain loops: several times as slowly
-    as in fp32 (docs/log.md).
+    Without such instructions torch falls back to plain loops, which take many times as long as fp32 (docs/log.md).
 
     >>> has_bf16(Path("/nowhere"))
     False
@@ -31,8 +30,8 @@ def has_bf16(cpu: Path = _CPU) -> bool:
 
 
 def fast_precision() -> Literal["fp32", "bf16"]:
-    """Return the precision that trains faster on this machine: bf16 with instructions or an Nvidia GPU for it.
+    """Return the precision that trains faster on this machine: bf16 if the processor or an Nvidia GPU computes in it.
 
-    Recipes ask when they are made, so a record holds what the run computed in wherever it goes on.
+    Recipes ask when they are imported, and the record of a run holds the answer, so that it goes on alike elsewhere.
     """
     return "bf16" if has_bf16() or _GPU.exists() else "fp32"

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """Compute under torch's autocast to bfloat16 if `precision` is bf16; any other precision changes nothing.
 
-    A CPU without instructions for bfloat16 is named in the log, once: it computes several times more slowly in it.
+    On a CPU without instructions for bfloat16, which takes many times as long there, a warning is logged once.
 
     On a CPU, attention then uses the unfused math kernel: the backward pass of torch's fused kernel takes longer in
     bfloat16 than all other work of a small ViT together (docs/log.md).
@@ -40,7 +40,8 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 @cache
 def _warn_of_slow_bf16() -> None:
     _log.warning(
-        "bf16 is several times slower than fp32 here: this processor has no instructions for it; set precision=fp32"
+        "this processor has no instructions for bf16, which takes many times as long here as fp32; training "
+        "with precision=fp32 avoids it"
     )
 
 

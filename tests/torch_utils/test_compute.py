@@ -25,5 +25,6 @@ def test_slow_bf16_is_named_once(monkeypatch, caplog, device, precision, instruc
         with compute.autocast(torch.device(device), precision):
             pass
     assert caplog.messages == warns * [
-        "bf16 is several times slower than fp32 here: this processor has no instructions for it; set precision=fp32"
+        "this processor has no instructions for bf16, which takes many times as long here as fp32; training "
+        "with precision=fp32 avoids it"
     ]
