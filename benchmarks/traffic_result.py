@@ -79,7 +79,7 @@ class Result:
         model, train = config.model, config.train
         return {
             "model": f"{model.name} {model.args}, cut {config.cut}, {train.precision}, batch {train.batch_size}, "
-            f"SGD lr {train.lr}, momentum {train.momentum}, {train.lr_schedule}",
+            f"{train.optimizer} lr {train.lr}, {train.lr_schedule}, label smoothing {train.label_smoothing}",
             "subset": f"{config.data.train_rows} training images, {train.epochs} epochs, augmentation "
             f"{config.data.augment}; all test images",
             "notes": self.preset.notes,

@@ -237,7 +237,7 @@ class DeviceSide:
         target = labels.to(self._torch_device)
         with seeded(mix(self._train.seed, "head", number), self._torch_device):
             logits = self._local_logits(code, training=True)
-        loss = cross_entropy(logits.float(), target)
+        loss = cross_entropy(logits.float(), target, label_smoothing=self._train.label_smoothing)
         (loss / self._train.in_flight).backward()
         value = loss.item()
         require_finite_loss(value)

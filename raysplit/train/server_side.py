@@ -147,7 +147,7 @@ class ServerSide:
         self._use_statistics(self._level_of(number))
         with seeded(mix(self._config.seed, "server", number), self._torch_device), self._autocast():
             logits = self._half(z)
-        loss = cross_entropy(logits.float(), target)
+        loss = cross_entropy(logits.float(), target, label_smoothing=self._config.label_smoothing)
         if loss.requires_grad:  # not where this half is frozen and the device needs no gradient
             (loss / self._config.in_flight).backward()
         step, position = divmod(number, self._config.in_flight)
