@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from raysplit.config import DataConfig
 from raysplit.data.folders import FileKind, FolderSplit, files_by_class, read_split, warn_of_ignored
+from raysplit.data.parquet_files import SPLIT_NAMES
 from raysplit.data.schema import Part, Row, Source, draw_test_groups, file_identity, warn_once
 from raysplit.errors import DataError
 from raysplit.records.summary import SplitName
@@ -111,6 +112,12 @@ def _read_tree(path: Path, config: DataConfig, split: Source) -> tuple[tuple[str
         raise DataError(f"{path} does not exist; audio:PATH takes a folder of class folders with recordings")
     ignored: Counter[str] = Counter()
     by_class = files_by_class(path, RECORDINGS, ignored)
+    for name, files in by_class.items():
+        if name in SPLIT_NAMES and any(file.parent != path / name for file in files):
+            raise DataError(
+                f"{path} has a folder {name} with folders in it, and no folder train: put the class folders of the "
+                f"training split into {path}/train, or rename {name} if it is a class"
+            )
     if by_class.pop(_NOISE, None):
         ignored[f"no class ({_NOISE})"] += 1
     classes = tuple(by_class)
@@ -146,7 +153,11 @@ def _read_list(path: Path, split: SplitName, rows: list[Recording]) -> set[Path]
     by_name = {_without_suffix(row.file.relative_to(path)): row.file for row in rows}
     alone = Counter(PurePosixPath(name).name for name in by_name)
     by_name |= {short: found for name, found in by_name.items() if alone[short := PurePosixPath(name).name] == 1}
-    wanted = [_without_suffix(Path(line.strip())) for line in file.read_text().splitlines() if line.strip()]
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as err:
+        raise DataError(f"{file} is not a readable list of recordings ({err})") from None
+    wanted = [_without_suffix(Path(line.strip())) for line in lines if line.strip()]
     found = {by_name[name] for name in wanted if name in by_name}
     if not found:
         raise DataError(f"{file} names no recording below {path}; it is for other files: move it away")

@@ -17,6 +17,7 @@ from raysplit.data.cache import replacing
 from raysplit.data.export import writing
 from raysplit.data.images import find_part
 from raysplit.data.parquet_columns import audio_schema
+from raysplit.data.parquet_files import validation_files
 from raysplit.data.schema import BadRow, Part, Row, check_label
 from raysplit.errors import DataError
 from raysplit.records.summary import SplitName
@@ -38,13 +39,18 @@ def export_recordings(config: DataConfig, folder: Path) -> ExportedRecordings:
     """Write train.parquet, test.parquet and, where the data set has that split, validation.parquet into a folder.
 
     Recordings are stored as they are, with their labels and their speakers or songs. All files are written or none.
-    Raises DataError for a recording that cannot be read (unless config.on_bad_rows is "skip") and for a folder that
-    cannot be written.
+    Raises DataError for a recording that cannot be read (unless config.on_bad_rows is "skip"), for a folder that
+    cannot be written, and for one with the validation split of another data set, which would be read as this one's.
     """
     train, test = find_part(config, "train"), find_part(config, "test")
     parts: dict[SplitName, Part] = {"train": train, "test": test}
     if any(row.held_out for row in train.rows()):
         parts["validation"] = train
+    elif other := validation_files(folder):
+        raise DataError(
+            f"{other[0]} would be read as the validation split of {config.name}, which has none: choose another "
+            "folder, or move the file away"
+        )
     rows: dict[SplitName, int] = {}
     with ExitStack() as stack:
         for split, part in parts.items():

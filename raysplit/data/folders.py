@@ -71,7 +71,7 @@ def read_split(path: Path, split: Source, kind: FileKind, draw: Draw) -> FolderS
     """Return the files below path/train/CLASS and path/test/CLASS (or path/val); labels number the classes by name.
 
     Without a test folder the files of train that `draw` returns, with a fixed seed, are the test split, training goes
-    without them, and a warning says so. Hidden files, files of another kind, empty folders and class folders without a
+    without them, and a warning says so; another says that val beside test is not read. Hidden files, files of another kind, empty folders and class folders without a
     file are ignored; a warning names and counts them. Raises DataError if there is no folder train, if a class folder
     has files but none of the kind, or if the test folder has a class that train does not have.
     """
@@ -93,7 +93,9 @@ def read_split(path: Path, split: Source, kind: FileKind, draw: Draw) -> FolderS
         by_class = {
             name: [file for file in files if (file in drawn) == (split == "test")] for name, files in by_class.items()
         }
-    elif split == "test":
+    elif test.name == "test" and (path / "val").is_dir():
+        warn_once(f"{path / 'val'} is not read: data.val_fraction of the training split is held out instead")
+    if test is not None and split == "test":
         ignored.clear()
         folder, where, by_class = test, str(test), _files_by_class(test, kind, ignored)
         for name in by_class:

@@ -28,10 +28,17 @@ def read_group(cell: object, named: object, where: str) -> str:
 def find_groups(parquet: pq.ParquetFile, recordings: str, group: str | None, file: Path) -> Iterator[str]:
     """Yield what `read_group` returns for each row, without reading a recording."""
     kind = parquet.schema_arrow.field(recordings).type
-    paths = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-    column = group or (f"{recordings}.path" if paths else recordings)
+    columns = [] if group is None else [group]
+    if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        columns.append(f"{recordings}.path")
+    elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_struct(kind)):
+        columns.append(recordings)
+    if not columns:
+        yield from (f"{file} row {number}" for number in range(parquet.metadata.num_rows))
+        return
     number = 0
-    for batch in parquet.iter_batches(columns=[column]):
-        for cell in batch.column(0).to_pylist():
-            yield read_group(None if group else cell, cell if group else None, f"{file} row {number}")
+    for batch in parquet.iter_batches(columns=columns):
+        for row in batch.to_pylist():
+            named = None if group is None else row[group]
+            yield read_group(row.get(recordings), named, f"{file} row {number}")
             number += 1

@@ -95,11 +95,23 @@ def test_a_list_for_other_files(words):
         names(words, "train")
 
 
+@pytest.mark.parametrize("name", ["testing_list.txt", "validation_list.txt", "train_filtered.txt"])
+def test_a_list_that_is_no_text(words, name):
+    (words / name).write_bytes(b"no/a_nohash_0.wav\nno/caf\xe9.wav\n")
+    with pytest.raises(DataError, match=f"{name} is not a readable list of recordings"):
+        names(words, "train")
+
+
 def test_folders_of_splits(tmp_path, caplog):
     put(tmp_path, "train/no/1.wav", "train/yes/deep/2.flac", "train/yes/3.mp3", "test/no/1.wav", "train/yes/notes.txt")
     with caplog.at_level(logging.WARNING):
         assert names(tmp_path, "train") == ["train/no/1.wav", "train/yes/3.mp3", "train/yes/deep/2.flac"]
         assert names(tmp_path, "test") == ["test/no/1.wav"]
+    assert "is not read" not in caplog.text
+    put(tmp_path, "val/no/1.wav")
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path, "test") == ["test/no/1.wav"]
+    assert f"{tmp_path}/val is not read: data.val_fraction of the training split is held out" in caplog.text
     assert "ignored 1 .txt" in caplog.text and "has no recording of 1 of 2 classes (yes)" in caplog.text
     assert "speakers" not in caplog.text
 
@@ -120,6 +132,11 @@ def test_a_fifth_of_the_speakers_is_held_out_where_there_is_no_test_folder(tmp_p
         f"{tmp_path} has no folder test (or val); a fifth of the speakers or songs in train, drawn with a fixed seed, "
         "serves as the test split, and training goes without it"
     ]
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path):
+    put(tmp_path, *(f"{word}/{who}_nohash_0.wav" for word in ("dev", "test", "yes") for who in "abcde"))
+    assert audio_part(config(tmp_path), "train").classes == ("dev", "test", "yes")
 
 
 def test_a_class_without_held_out_recordings_is_said(tmp_path, caplog):
@@ -185,6 +202,9 @@ def test_groups_by_a_pattern(tmp_path):
             ["train/no/x.wav"],
             "train: all recordings are of one speaker or song, 'no/x.wav', so none is left for a test",
         ),
+        (["test/no/x.wav", "test/yes/x.wav"], "has a folder test with folders in it, and no folder train: put the class"),
+        (["no/x.wav", "yes/x.wav", "val/no/y.wav"], "/train, or rename val if it is a class"),
+        (["testing/no/x.wav", "training/no/y.wav"], "has a folder testing with folders in it, and no folder train"),
         (["train/a/s_nohash_0.wav", "train/b/s_nohash_1.wav"], "train: all recordings are of one speaker or song, 's'"),
     ],
 )

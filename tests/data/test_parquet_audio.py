@@ -69,6 +69,20 @@ def test_speakers_stay_together(tmp_path, column, setting):
     assert not set(train.clips.groups.tolist()) & set(val.clips.groups.tolist())
 
 
+@pytest.mark.parametrize("kind", ["structs", "paths"])
+def test_speakers_that_the_column_leaves_out_are_told_by_files(tmp_path, kind):
+    who = [f"s{index % 5}" for index in range(ROWS)]
+    columns = {"audio": cells(tmp_path, kind, "s{}_nohash_0.wav"), "label": LABELS}
+    for index, cell in enumerate(columns["audio"]):
+        if kind == "structs":
+            cell["path"] = f"x/{who[index]}_nohash_{index}.wav"
+    named = [one if index < ROWS // 2 else None for index, one in enumerate(who)]
+    write(tmp_path / "train.parquet", columns | {"speaker_id": named})
+    groups = [{row.group for row in find_part(config(tmp_path), split).rows()} for split in ("train", "test")]
+    known = 5 if kind == "structs" else 5 + ROWS // 2
+    assert not groups[0] & groups[1] and len(groups[0] | groups[1]) == known
+
+
 def test_tensors_are_no_recordings(tmp_path):
     pixels = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((ROWS, 8, 8), np.uint8))
     columns = {"pixels": pixels, "sound": cells(tmp_path, "bytes"), "label": LABELS}
@@ -115,6 +129,17 @@ def test_what_is_written_reads_back(tmp_path, recordings):
     assert len(load(copy, "train").labels) == len(load(original, "train").labels)
     for one in (original, copy):
         assert {row.group for row in find_part(one, "train").rows()} == {f"s{index}" for index in range(6)}
+
+
+@pytest.mark.parametrize("stale", ["validation.parquet", "val.parquet", "data/validation-00000-of-00001.parquet"])
+def test_the_validation_split_of_other_data_is_not_taken_over(tmp_path, stale):
+    write(tmp_path / "in" / "train.parquet", {"audio": cells(tmp_path, "bytes"), "label": LABELS})
+    write(tmp_path / "out" / stale, {"audio": cells(tmp_path, "bytes"), "label": LABELS})
+    with pytest.raises(DataError, match=f"{stale} would be read as the validation split of parquet:"):
+        export_recordings(config(tmp_path / "in"), tmp_path / "out")
+    assert not (tmp_path / "out" / "train.parquet").exists()
+    (tmp_path / "out" / stale).unlink()
+    assert export_recordings(config(tmp_path / "in"), tmp_path / "out").rows == {"train": 16, "test": 4}
 
 
 def test_a_bad_recording_is_not_exported(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from raysplit.data import resample as resampling
 from raysplit.data.resample import resample
 from tests.sounds import tone
 
@@ -40,6 +41,16 @@ def test_any_length(length):
     assert len(found) == math.ceil(length * 2 / 3) and found.isfinite().all()
     if length > 1000:
         assert (found[100:-100] - 1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(44_100, 16_000), (1_000_000, 4_000), (44_099, 44_100)])
+def test_pieces_make_one_whole(rate, wanted, monkeypatch):
+    """A recording needs little memory at any rate, since few products are computed at a time."""
+    sound = torch.rand(rate // 20, generator=torch.Generator().manual_seed(0))
+    whole = resample(sound, rate, wanted)
+    monkeypatch.setattr(resampling, "_BLOCK", 100_000)
+    resampling._taps.cache_clear()
+    assert torch.allclose(resample(sound, rate, wanted), whole, atol=1e-6)
 
 
 def test_the_same_rate_changes_nothing():
