@@ -71,9 +71,10 @@ def read_split(path: Path, split: Source, kind: FileKind, draw: Draw) -> FolderS
     """Return the files below path/train/CLASS and path/test/CLASS (or path/val); labels number the classes by name.
 
     Without a test folder the files of train that `draw` returns, with a fixed seed, are the test split, training goes
-    without them, and a warning says so; another says that val beside test is not read. Hidden files, files of another kind, empty folders and class folders without a
-    file are ignored; a warning names and counts them. Raises DataError if there is no folder train, if a class folder
-    has files but none of the kind, or if the test folder has a class that train does not have.
+    without them, and a warning says so; another says that val beside test is not read. Hidden files, files of another
+    kind, empty folders and class folders without a file are ignored; a warning names and counts them. Raises DataError
+    if there is no folder train, if a class folder has files but none of the kind, or if the test folder has a class
+    that train does not have.
     """
     train = path / "train"
     if not train.is_dir():

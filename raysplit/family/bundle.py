@@ -173,10 +173,10 @@ class Family:
             f"serve it, train it as {file}"
         )
 
-    @property
+    @cached_property
     def levels(self) -> tuple[FamilyLevel, ...]:
-        """Every level, loosest first."""
-        return self.manifest.levels
+        """Every level, loosest first: the one with the largest message."""
+        return tuple(sorted(self.manifest.levels, key=lambda level: -level.bytes_per_image))
 
     def device(self, level: str) -> DeviceHalf:
         """Return the device half at a level, given as it prints; BundleError for one that is not in the family."""

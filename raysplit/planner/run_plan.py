@@ -151,7 +151,7 @@ def check_run(config: SplitConfig) -> None:
     building raises: DataError, ModelError, CutError, ConfigError.
     """
     kind, _, path = config.data.name.partition(":")
-    if kind not in ("folder", "parquet") or Path(path).expanduser().exists():
+    if kind not in ("audio", "folder", "parquet") or Path(path).expanduser().exists():
         _build_halves(config)
 
 

@@ -202,7 +202,7 @@ def test_groups_by_a_pattern(tmp_path):
             ["train/no/x.wav"],
             "train: all recordings are of one speaker or song, 'no/x.wav', so none is left for a test",
         ),
-        (["test/no/x.wav", "test/yes/x.wav"], "has a folder test with folders in it, and no folder train: put the class"),
+        (["test/no/x.wav", "test/yes/x.wav"], "has a folder test with folders in it, and no folder train: put"),
         (["no/x.wav", "yes/x.wav", "val/no/y.wav"], "/train, or rename val if it is a class"),
         (["testing/no/x.wav", "training/no/y.wav"], "has a folder testing with folders in it, and no folder train"),
         (["train/a/s_nohash_0.wav", "train/b/s_nohash_1.wav"], "train: all recordings are of one speaker or song, 's'"),

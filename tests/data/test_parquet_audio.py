@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysplit.config import DataConfig
-from raysplit.data import export_recordings, load, read_facts
+from raysplit.data import export, export_all, export_recordings, load, read_facts
 from raysplit.data.images import find_part
 from raysplit.errors import DataError
 from tests.full_disk import nearly_full
@@ -140,6 +140,14 @@ def test_the_validation_split_of_other_data_is_not_taken_over(tmp_path, stale):
     assert not (tmp_path / "out" / "train.parquet").exists()
     (tmp_path / "out" / stale).unlink()
     assert export_recordings(config(tmp_path / "in"), tmp_path / "out").rows == {"train": 16, "test": 4}
+
+
+def test_recordings_are_not_exported_as_images(recordings, tmp_path):
+    found = DataConfig(name=f"audio:{recordings}", audio=AUDIO)
+    for write_images in (lambda: export(found, "test", tmp_path / "test.parquet"), lambda: export_all(found, tmp_path)):
+        with pytest.raises(DataError, match=r"holds recordings, not images; write them with .*export_recordings"):
+            write_images()
+    assert not list(tmp_path.glob("*.parquet"))
 
 
 def test_a_bad_recording_is_not_exported(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raysplit import recipes
-from raysplit.config import LocalLoss, SplitConfig, parse
+from raysplit.config import DataConfig, LocalLoss, SplitConfig, parse
 from raysplit.errors import ConfigError, CutError, DataError, ModelError
 from raysplit.planner.run_plan import check_run, make_run_plan
 from raysplit.records.epoch import total_traffic
@@ -130,8 +130,9 @@ def test_a_torch_device_that_is_not_here(squeezed):
         check_run(squeezed.replaced(train=squeezed.train.replaced(device="nonsense")))
 
 
-def test_data_that_only_the_device_has_are_left_to_it(squeezed):
-    check_run(squeezed.replaced(data=squeezed.data.replaced(name="parquet:/only/on/the/device")))
+@pytest.mark.parametrize("kind", ["parquet", "folder", "audio"])
+def test_data_that_only_the_device_has_are_left_to_it(squeezed, kind):
+    check_run(squeezed.replaced(data=DataConfig(name=f"{kind}:/only/on/the/device")))
 
 
 OF_EACH_KIND = ("deprune", "uncompressed", "frozen", "prune_raysplit", "r2")

@@ -6,14 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from raysplit.config import BottleneckConfig, Nested
+from raysplit import load_family, load_run, read_run
+from raysplit.config import BottleneckConfig, Level, Nested
+from raysplit.device.halves import DeviceHalves
 from raysplit.errors import ConfigError
+from raysplit.family.export import export
 from raysplit.folders.run_dir import RunDir
 from raysplit.records.epoch import total_traffic
+from raysplit.report.plots import _compare_levels
 from raysplit.train.costs import step_bytes
 from raysplit.train.local import train_local
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
+from tests.serving.split.messages import make_client
 from tests.train.freezing import HEAD, Tap
 
 MIXED = ("c2.b4/b4", "c6.b4/b8", "all.b8/b8")
@@ -112,6 +117,23 @@ def test_a_family_of_levels_that_learned_at_once(nested, tmp_path):
     mean = next(name for name in first if name.startswith("server.") and name.endswith("running_mean"))
     assert not torch.equal(first[mean], second[mean])
     assert [record.test_accuracy is not None for record in run.records()] == [False, True, True]
+
+
+@pytest.mark.parametrize("kept", [("c2.b4/b4", "all.b8/b8"), ("c6.b4/b8", "all.b8/b8", "c2.b4/b4")])
+def test_a_familys_levels_are_loosest_first_in_whatever_order_they_were_kept(nested, tmp_path, kept):
+    keep = [{"levels": [level], "share": 1, "keep": True} for level in kept]
+    config = nested.replaced(schedule=Nested(phases=keep))
+    run = train_local(config, str(tmp_path)).run_dir
+    trained, family = [str(Level(level)) for level in kept], load_family(run)
+    loosest_first = sorted(trained, key=["all·b8/b8", "c6·b4/b8", "c2·b4/b4"].index)
+    assert [level.level for level in family.levels] == loosest_first == list(DeviceHalves(family).levels)
+    with make_client(family) as client:
+        assert [level["level"] for level in client.get("/v1/family").json()["levels"]] == loosest_first
+    assert [level.level for level in family.manifest.levels] == trained
+    assert load_run(run).level == trained[-1] and load_run(run).accuracy == read_run(run).summary.accuracy
+    exported = export(run, "device", str(tmp_path / "device.pt2"))
+    assert exported.level == "all·b8/b8" and exported.channels is None
+    assert _compare_levels(read_run(run)).endswith("reduction") and "at 0" not in _compare_levels(read_run(run))
 
 
 def test_the_device_may_learn_by_its_own_loss(nested):

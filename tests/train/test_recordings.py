@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +53,23 @@ def test_a_device_that_learns_alone_answers_recordings_too(recordings, tmp_path)
     for epoch in read_run(str(tmp_path)).epochs:
         assert epoch.val_accuracy * clips == pytest.approx(round(epoch.val_accuracy * clips))
     assert 0 <= summary.accuracy <= 1
+
+
+def test_a_recording_is_answered_by_the_command_as_a_process_of_its_own(audio_run, tmp_path):
+    """Nothing that this process has loaded or kept is there."""
+    (tmp_path / "long.wav").write_bytes(wav(tone(300, 0.9)))
+    command = [sys.executable, "-m", "raysplit", "predict", str(audio_run), "long.wav", "--json"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr
+    (answer,) = json.loads(done.stdout)["images"]
+    network = load_run(str(audio_run))
+    shares = network(torch.from_numpy(network.family.input.decode(tmp_path / "long.wav"))).softmax(1).mean(0)
+    best = answer["top"][0]
+    assert answer["file"] == "long.wav" and best["class"] == network.family.manifest.classes[int(shares.argmax())]
+    assert best["probability"] == pytest.approx(float(shares.max()), rel=1e-4)
 
 
 def test_predict_of_recordings(audio_run, tmp_path, capsys):

@@ -162,9 +162,9 @@ class SplitRoutes:
     async def _family(self, request: Request) -> FamilyDescription:
         """The family's manifest and its id."""
         self._pipeline.authenticate(request)
-        return FamilyDescription(
-            id=self._halves.family.id, audio=self._halves.family.config.data.audio, **dict(self._manifest)
-        )
+        family = self._halves.family
+        described = dict(self._manifest) | {"levels": family.levels}
+        return FamilyDescription(id=family.id, audio=family.config.data.audio, **described)
 
     async def _recent(self, request: Request) -> RecentTraffic:
         """Request rate and latency of this replica in the last 30 seconds."""
