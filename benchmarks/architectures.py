@@ -31,6 +31,7 @@ from raysplit.models import build
 from raysplit.split import find_cuts
 from raysplit.split.cuts import ModelCuts
 from raysplit.split.halves import split_at
+from raysplit.torch_utils.layout import arrange_like
 from raysplit.wire.message import parse
 
 CLASSES, BATCH, SEED, THREADS = 1000, 2, 0, 1
@@ -92,7 +93,7 @@ def split_step(cuts: ModelCuts, name: str, images: Tensor, labels: Tensor) -> nn
         received = send(z.detach(), "up").requires_grad_()
         loss_of(halves.server.train(), received, labels).backward()
         assert received.grad is not None
-        z.backward(send(received.grad, "down"))
+        z.backward(arrange_like(send(received.grad, "down"), z))
 
     step(model, train)
     return model

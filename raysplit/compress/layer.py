@@ -15,6 +15,7 @@ from raysplit.compress.quantizing_codec import positions
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import BottleneckConfig, CodecSource, Level
 from raysplit.errors import ConfigError
+from raysplit.torch_utils.layout import arrange_like
 from raysplit.torch_utils.seeds import mix
 from raysplit.utils.settings import parse
 from raysplit.wire.message import Message
@@ -156,10 +157,10 @@ class _Crossing(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, cut: CompressedCut, number: int) -> Tensor:
         message = cut._compress(z, number)
         ctx.cut, ctx.level, ctx.codec, ctx.sent = cut, cut._level, cut._down, _Sent(message)
-        return cut._up.extract(message).to(z.device)
+        return arrange_like(cut._up.extract(message), z)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         message = ctx.cut._compress_gradient(ctx.codec, ctx.level, gradient, ctx.sent)
-        return ctx.codec.extract(message, ctx.sent.mask).to(gradient), None, None
+        return arrange_like(ctx.codec.extract(message, ctx.sent.mask), gradient), None, None

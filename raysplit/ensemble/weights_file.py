@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from raysplit.config import Precision
 from raysplit.errors import BundleError, DivergenceError
+from raysplit.hardware.processor import fast_precision
+from raysplit.torch_utils.compute import warn_of_slow_bf16
 from raysplit.torch_utils.finite import holds_nan
 
 _KEY = "raysplit"
@@ -42,8 +44,10 @@ def compute_dtype(precision: Precision) -> torch.dtype:
 def set_precision(model: nn.Module, precision: Precision) -> nn.Module:
     """Convert a network, in place, to the dtype that `precision` computes in, and put it into eval mode.
 
-    Batch norms stay in fp32. Returns the network.
+    Batch norms stay in fp32. Returns the network. Where this machine computes slowly in bf16, a warning is logged once.
     """
+    if precision != "fp32" and fast_precision() == "fp32":
+        warn_of_slow_bf16()
     model.to(compute_dtype(precision)).eval()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

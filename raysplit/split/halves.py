@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from raysplit.split.cuts import Cut, CutPosition, ModelCuts, find_cut, find_cuts, partition_nodes, rebuild_value
 from raysplit.split.probe import storage_bytes
 from raysplit.split.tracer import ModeGraph, TracedModel
+from raysplit.torch_utils.layout import find_order
 
 
 class ModelHalf(nn.Module):
@@ -44,8 +45,9 @@ class ModelHalf(nn.Module):
 class SplitModel:
     """A model in two halves: `server(device(x))` is the model's own output, bit for bit.
 
-    That holds in either mode, gradients included, and across a link that keeps the strides of what crosses. A link
-    that makes it contiguous can change the last bits where the model's own layout differs (ConvNeXt, Swin).
+    That holds in either mode, gradients included, and across a link that makes what crosses contiguous: the server
+    half puts it into the memory layout that it has in the model (ConvNeXt permutes it), on which the last bits depend.
+    The gradient must come back in the layout of the device half's output (`raysplit.torch_utils.layout.arrange_like`).
     """
 
     device: ModelHalf
@@ -133,7 +135,11 @@ def _server_graph(mode: ModeGraph, position: CutPosition) -> fx.Graph:
     crossing = storage_bytes(mode.values[0][position.node])
     written = any(key in crossing for node in nodes for key in mode.written[node])
     # Writing in place into a leaf that requires a gradient is an error, and the leaf is the caller's.
-    env: dict[fx.Node, Any] = {position.node: graph.call_method("clone", (received,)) if written else received}
+    value = graph.call_method("clone", (received,)) if written else received
+    env: dict[fx.Node, Any] = {position.node: value}
+    if order := find_order(mode.values[0][position.node]):
+        laid_out = graph.call_method("contiguous", (graph.call_method("permute", (value, order)),))
+        env[position.node] = graph.call_method("permute", (laid_out, tuple(order.index(d) for d in range(len(order)))))
 
     def per_image(k: int) -> fx.Node:
         batch = graph.call_method("size", (received, 0))

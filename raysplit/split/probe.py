@@ -12,6 +12,8 @@ from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raysplit.torch_utils.layout import find_order
+
 
 def copy_to_meta(model: nn.Module) -> nn.Module:
     """Return a deep copy of `model` whose tensors are on the meta device; no data is copied."""
@@ -91,6 +93,9 @@ def is_plain_batch_norm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[s
     return args[0].ndim in _BATCH_NORMS[type(module)] and args[0].shape[1] == module.num_features
 
 
+_CHANNELS_LAST = (0, 2, 3, 1)
+
+
 class Probe(fx.Interpreter):
     """Runs a graph on a meta copy of its model and keeps all values, so that no storage is used twice."""
 
@@ -121,7 +126,11 @@ class Probe(fx.Interpreter):
         module = self.fetch_attr(target)
         if is_plain_batch_norm(module, args, kwargs):
             return torch.empty_like(args[0])
-        return super().call_module(target, args, kwargs)
+        value = super().call_module(target, args, kwargs)
+        # Convolutions keep a layout with the channels last everywhere but on the meta device.
+        if isinstance(module, nn.Conv2d) and find_order(args[0]) == _CHANNELS_LAST and isinstance(value, Tensor):
+            return value.contiguous(memory_format=torch.channels_last)
+        return value
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().get_attr(target, args, kwargs)

@@ -31,17 +31,18 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """
     enabled = precision == "bf16"
     if enabled and device.type == "cpu" and not has_bf16():
-        _warn_of_slow_bf16()
+        warn_of_slow_bf16()
     attention = sdpa_kernel(SDPBackend.MATH) if enabled and device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled), attention:
         yield
 
 
 @cache
-def _warn_of_slow_bf16() -> None:
+def warn_of_slow_bf16() -> None:
+    """Log, once in a process, that bf16 takes many times as long as fp32 on this processor."""
     _log.warning(
-        "this processor has no instructions for bf16, which takes many times as long here as fp32; training "
-        "with precision=fp32 avoids it"
+        "this processor has no instructions for bf16, which takes many times as long here as fp32; precision=fp32 "
+        "avoids it"
     )
 
 

@@ -18,6 +18,7 @@ from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.torch_utils.compute import autocast, pick_device
+from raysplit.torch_utils.layout import arrange_like
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.clip_votes import ClipVotes
@@ -252,7 +253,7 @@ class DeviceSide:
         """Backpropagate a gradient through the half; step after the last micro-batch of a step."""
         # A half without trainable layers (a cut before the first of them) has no gradient.
         if z.requires_grad:
-            roots, grads = [z], [grad.to(z)]
+            roots, grads = [z], [arrange_like(grad, z)]
             if penalty is not None:
                 roots, grads = [*roots, penalty / self._train.in_flight], [*grads, torch.ones_like(penalty)]
             torch.autograd.backward(roots, grads)

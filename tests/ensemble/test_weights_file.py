@@ -14,9 +14,11 @@ from safetensors.torch import load, save
 from torch import nn
 
 from raysplit.config import ModelConfig
+from raysplit.ensemble import weights_file
 from raysplit.ensemble.weights_file import compute_dtype, pack, set_precision, unpack
 from raysplit.errors import BundleError, DivergenceError
 from raysplit.models import build
+from raysplit.torch_utils.compute import warn_of_slow_bf16
 from tests.examples import examples
 
 
@@ -202,3 +204,14 @@ def test_batch_norms_stay_in_fp32():
     net = set_precision(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)), "int8")
     assert net[0].weight.dtype == torch.bfloat16 and net[1].running_mean.dtype == torch.float32
     assert net(torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16)).isfinite().all() and not net.training
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "warns"), [("bf16", "fp32", 1), ("int8", "fp32", 1), ("int8", "bf16", 0), ("fp32", "fp32", 0)]
+)
+def test_a_sub_model_that_computes_slowly_is_said_once(monkeypatch, caplog, precision, fast, warns):
+    monkeypatch.setattr(weights_file, "fast_precision", lambda: fast)
+    warn_of_slow_bf16.cache_clear()
+    for _ in range(2):
+        set_precision(nn.Linear(2, 2), precision)
+    assert ["bf16" in message for message in caplog.messages] == warns * [True]

@@ -15,6 +15,7 @@ from torchvision.models.convnext import CNBlockConfig
 
 from raysplit.models import VGG
 from raysplit.split import SplitModel
+from raysplit.torch_utils.layout import arrange_like
 
 SIZE = 64
 SHAPE = (3, SIZE, SIZE)
@@ -68,7 +69,7 @@ def gradients(*modules: nn.Module) -> dict[str, Tensor | None]:
 
 
 def assert_composes(model: nn.Module, halves: SplitModel, x: Tensor) -> None:
-    """The halves, joined as across a wire, give the model's answer and gradients bit for bit, in both modes."""
+    """The halves, joined as by messages, give the model's answer and gradients bit for bit, in both modes."""
     for training in (True, False):
         for module in (model, halves.device, halves.server):
             module.train(training)
@@ -79,10 +80,10 @@ def assert_composes(model: nn.Module, halves: SplitModel, x: Tensor) -> None:
 
         torch.manual_seed(1)
         sent = halves.device(x)
-        received = sent.detach().clone().requires_grad_()
+        received = sent.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         answer = halves.server(received)
         answer.square().sum().backward()
-        sent.backward(received.grad)
+        sent.backward(arrange_like(received.grad.contiguous(), sent))
 
         where = f"{halves.cut.name}, train mode {training}"
         assert sent.shape == (len(x), *halves.cut.shape) and sent.dtype == halves.cut.dtype, where
