@@ -68,7 +68,7 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     tensor(True)
     """
     a, b, c = _COEFFICIENTS
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / (wide.norm() + _EPSILON)
     for _ in range(_STEPS):
         gram = wide @ wide.T
