@@ -60,7 +60,9 @@ class DataConfig(Frozen):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training split that is held out for validation."""
     split_seed: int = 0
-    augment: Literal["none", "crop", "crop_flip"] = "none"
+    augment: Literal["none", "crop", "crop_flip", "small_crop", "small_crop_flip"] = "none"
+    """`crop` shifts each training image by up to an eighth of its height and width, `small_crop` by up to a sixteenth,
+    which is better where there are few epochs; `_flip` mirrors half of them as well."""
     on_bad_rows: Literal["raise", "skip"] = "raise"
     audio: AudioConfig | None = None
     """How recordings become spectrograms, which are then treated as images; given for `parquet:PATH` with recordings,
@@ -131,8 +133,9 @@ class DataConfig(Frozen):
                 f"{given} is of images; a spectrogram has one channel, its height is audio.n_mels, and audio.seconds "
                 "and audio.hop_ms make its width: leave it out (null)"
             )
-        if self.augment == "crop_flip":
-            raise ValueError("augment=crop_flip would play recordings backwards; use crop or none")
+        if self.augment.endswith("_flip"):
+            remedy = f"use {self.augment.removesuffix('_flip')} or none"
+            raise ValueError(f"augment={self.augment} would play recordings backwards; {remedy}")
         if self.group is not None and self.name.startswith("audio:"):
             try:
                 re.compile(self.group)
