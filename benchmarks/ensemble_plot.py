@@ -20,7 +20,9 @@ _KINDS = {
     "n=10, random scores": ("#D55E00", "s"),
     "n=10, no retraining": ("#D55E00", "s"),
     "n=10, no rest class": ("#D55E00", "s"),
+    "n=1": ("#D55E00", "s"),
     "n=2": _OURS,
+    "n=3": _OURS,
     "n=5": _OURS,
     "n=10": _OURS,
 }
@@ -29,6 +31,7 @@ _LOST = {
     "n=10": ("#0072B2", "o", "-"),
     "n=10, no feature dropout": ("#D55E00", "s", "--"),
     "n=5": ("#56B4E9", "^", "-"),
+    "n=3": ("#009E73", "v", "-"),
 }
 
 

@@ -3,110 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from ensemble_presets import dataset
 
-from raysplit.config import (
-    BaseConfig,
-    ClassifierFit,
-    DataConfig,
-    EnsembleConfig,
-    FusionConfig,
-    GroupsConfig,
-    ModelConfig,
-    PruneConfig,
-    RetrainConfig,
-)
+from raysplit.config import EnsembleConfig
 from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.data import load, read_facts
 from raysplit.ensemble.base_classifier import new_base
 from raysplit.ensemble.plan import make_plan
 from raysplit.ensemble.prunable.base import prunable_network
 from raysplit.ensemble.samples import draw_rows
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What a preset trains, and how much; narrow, so that two CPU cores can do it."""
-
-    model: ModelConfig
-    images: int
-    """Training images of the base, the sub-models and the fusion."""
-    base_epochs: int
-    retrain_epochs: int
-    batch_size: int
-    views: int
-    """Passes over the training images that the fusion learns from."""
-    common_epochs: int
-    """Of the net of all classes that the sub-models start from."""
-    retrain_batch: int = 32
-    fusion_epochs: int = 20
-    compile: bool = False
-    """Whether torch.compile is worth its minute: for long trainings of small transformers."""
-
-
-_CNN = ModelConfig(name="vgg9", args={"width": 0.5, "dropout": 0.0})
-_SNN = ModelConfig(name="spiking_vgg5", args={"width": 0.5})
-
-
-def _vit(width: int, depth: int) -> ModelConfig:
-    """Half of the patches are left out in training, which takes half the time (PatchDropout, Liu et al. 2023)."""
-    args = {"patch": 4, "width": width, "depth": depth, "heads": 6, "patch_drop_rate": 0.5}
-    return ModelConfig(name="vit", args=args)
-
-
-PRESETS = {
-    "quick": {
-        "vit": Scale(
-            _vit(96, 4), images=2000, base_epochs=20, retrain_epochs=8, batch_size=32, views=2, common_epochs=20
-        ),
-        "cnn": Scale(_CNN, images=2000, base_epochs=6, retrain_epochs=2, batch_size=32, views=1, common_epochs=6),
-        "snn": Scale(_SNN, images=2000, base_epochs=4, retrain_epochs=1, batch_size=32, views=1, common_epochs=4),
-    },
-    "full": {
-        "vit": Scale(
-            _vit(192, 6),
-            images=48_000,
-            base_epochs=8,
-            retrain_epochs=3,
-            batch_size=128,
-            views=1,
-            retrain_batch=64,
-            common_epochs=10,
-            compile=True,
-        ),
-        "cnn": Scale(_CNN, images=10_000, base_epochs=20, retrain_epochs=6, batch_size=50, views=2, common_epochs=20),
-        "snn": Scale(
-            _SNN,
-            images=5000,
-            base_epochs=16,
-            retrain_epochs=6,
-            batch_size=50,
-            views=2,
-            common_epochs=20,
-            fusion_epochs=60,
-        ),
-    },
-}
-KEEP = {"vit": 2 / 6, "cnn": 5 / 16, "snn": 5 / 16}
-"""Ten sub-models need about as many operations as the base."""
-_CONVOLUTIONAL: dict[str, Any] = {
-    "optimizer": "sgd",
-    "lr": 0.02,
-    "weight_decay": 5e-4,
-    "channels_last": True,
-    "precision": "bf16",
-}
-FITS: dict[str, dict[str, Any]] = {
-    "vit": {"optimizer": "muon", "lr": 1e-3, "warmup": 0.15, "label_smoothing": 0.1},
-    "cnn": _CONVOLUTIONAL,
-    "snn": _CONVOLUTIONAL,
-}
-_DIGITS = ("mnist5k", "digits")
-"""Small data sets, whose images must not be flipped."""
 
 Make = Callable[[EnsembleConfig], EnsembleConfig]
 ROWS: dict[str, Make] = {}
@@ -115,59 +23,28 @@ TAKES: dict[str, str] = {}
 NOTES: dict[str, str] = {}
 PARTS: list[str] = []
 """Rows that say what a part is worth: of the CNN, whose rows take minutes."""
+_ALL_EACH = "n=10, all classes each"
+_DEVICES = ("n=1", "n=2", "n=3", "n=5", "n=10", "one small net of equal total cost", _ALL_EACH)
+"""The table of what splitting pays for."""
 _EVERY_SEED = ("n=2", "n=5", "n=10", "one small net of equal total cost")
 """What a table of several seeds has of each: all tables together would take more than six hours of two cores."""
 
 
-def dataset(data: str) -> str:
-    """Return a data set's name without the path: `parquet:/data/cifar10` is cifar10."""
-    return Path(data.rpartition(":")[2]).name
-
-
 def seeds(family: str, data: str, preset: str) -> list[int]:
     """Return the seeds of a table."""
-    return [0, 1, 2] if (preset, family, dataset(data)) == ("full", "vit", "cifar10") else [0]
+    several = preset == "devices" or (preset, family, dataset(data)) == ("full", "vit", "cifar10")
+    return [0, 1, 2] if several else [0]
 
 
 def names(family: str, preset: str, seed: int) -> list[str]:
     """Return the rows of a table for a seed; quick: without those of five sub-models."""
+    if preset == "devices":
+        return list(_DEVICES)
     if seed:
         return [name for name in ROWS if name in _EVERY_SEED]
     left_out = {name for name in ROWS if preset == "quick" and name.startswith("n=5")}
-    left_out |= set(PARTS) if family != "cnn" else set()
+    left_out |= {"n=1", "n=3", _ALL_EACH} | (set(PARTS) if family != "cnn" else set())
     return [name for name in ROWS if name not in left_out]
-
-
-def start(family: str, data: str, preset: str, seed: int) -> EnsembleConfig:
-    """Return the config of the row `n=10`, with a base to train."""
-    scale, small = PRESETS[preset][family], dataset(data) in _DIGITS
-    base = {"batch_size": scale.batch_size, "precision": "bf16", "epochs": scale.base_epochs, "seed": seed}
-    again = {"batch_size": scale.retrain_batch, "epochs": scale.retrain_epochs, "distill": 1.0}
-    common = again | {"batch_size": scale.batch_size, "epochs": scale.common_epochs}
-    fit = FITS[family] | {"compile": scale.compile}
-    return EnsembleConfig(
-        name="n=10",
-        data=DataConfig(
-            name=data,
-            train_rows=None if dataset(data) == "digits" else scale.images,
-            val_fraction=0.1 if small else 0.04,
-            augment="crop" if small else "crop_flip",
-        ),
-        base=BaseConfig(model=scale.model, train=ClassifierFit.model_validate(fit | base)),
-        groups=GroupsConfig(n=10, seed=seed),
-        prune=PruneConfig(keep=KEEP[family], scores="fast" if family == "vit" else "apoz"),
-        common=RetrainConfig.model_validate(fit | common),
-        retrain=RetrainConfig.model_validate(fit | again),
-        fusion=FusionConfig(epochs=scale.fusion_epochs, views=scale.views, compile=scale.compile),
-        precision="bf16",
-        seed=seed,
-    )
-
-
-def of_base(config: EnsembleConfig) -> EnsembleConfig:
-    """Return the config of the base alone: only what it depends on, so that other settings may change."""
-    one, whole = GroupsConfig(n=1), PruneConfig(keep=1.0)
-    return EnsembleConfig(name="base", data=config.data, base=config.base, groups=one, prune=whole, seed=config.seed)
 
 
 def plan_of(config: EnsembleConfig) -> EnsemblePlan:
@@ -218,7 +95,11 @@ def row(name: str, note: str = "", takes: str | None = None) -> Callable[[Make],
 
 # --- sub-models -------------------------------------------------------------------------------------
 
+row("n=1", note="one pruned net of a device's size, of all classes, retrained at the cost of n=10")(
+    lambda config: as_dear(grouped(config, n=1, by="none"), config)
+)
 row("n=2")(lambda config: grouped(config, n=2))
+row("n=3")(lambda config: grouped(config, n=3))
 row("n=5")(lambda config: grouped(config, n=5))
 row("n=10")(lambda config: config)
 
@@ -256,6 +137,12 @@ row(
     "n=10, no rest class",
     note="sees its own class only, of which a head of one output learns nothing: distillation alone; see n=5",
 )(lambda config: grouped(config, rest=False))
+
+
+@row(_ALL_EACH, note="ten nets as n=1 from seeds of their own, at ten times its training cost")
+def _(config: EnsembleConfig) -> EnsembleConfig:
+    return grouped(ROWS["n=1"](config), n=10)
+
 
 # --- what each part is worth ------------------------------------------------------------------------
 

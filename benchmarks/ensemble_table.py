@@ -15,6 +15,7 @@ FULL = "full"
 """The row of the base itself."""
 _COSTS = tuple(f"{part}_{of}" for part in ("mib", "gmac", "latency_ms") for of in ("device_max", "total"))
 _LOST = ("lost1", "lost2", "lost3")
+_SPIKES = ("spikes_device_max", "spikes_total", "spikes_full")
 STAGES = ("common", "submodels", "fusion")
 """Of a build from a trained base."""
 Figures = dict[str, Any]
@@ -37,6 +38,7 @@ def figures(place: Path, name: str, seed: int) -> Figures:
         "accuracy": 100 * summary["accuracy"],
         "accuracy_own": 100 * statistics.mean(part["accuracy_own"] for part in summary["submodels"]),
         **{key: 100 * summary[key] for key in _LOST if key in summary},
+        **_spikes(summary),
         **{key: summary[key] for key in (*_COSTS, "bytes_per_sample", "precision")},
         **{key: summary[key] for key in ("base_mib", "base_gmac", "base_latency_ms", "base_latency_like_ms")},
         "base_accuracy": 100 * summary["base_accuracy"],
@@ -49,6 +51,14 @@ def figures(place: Path, name: str, seed: int) -> Figures:
         "seconds": sum(summary["seconds"][stage] for stage in STAGES),
         "commit": _read(place / "meta.json")["commit"],
     }
+
+
+def _spikes(summary: dict[str, Any]) -> dict[str, float]:
+    """Return the spikes per image of a spiking ensemble, each sub-model on a device of its own, and of its base."""
+    if "base_spikes" not in summary:
+        return {}
+    spikes = [part["spikes"] for part in summary["submodels"]]
+    return dict(zip(_SPIKES, (max(spikes), sum(spikes), summary["base_spikes"]), strict=True))
 
 
 def rows(builds: Sequence[Figures], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -71,6 +81,7 @@ def _row(found: Sequence[Figures]) -> dict[str, Any]:
         "latency_ms_full_like": _mean(found, "base_latency_like_ms"),
         "bytes_per_sample": round(_mean(found, "bytes_per_sample")),
         **{key: _mean(found, key) if key in first else None for key in _LOST},
+        **{key: _mean(found, key) for key in _SPIKES if key in first},
         "accuracy_own": _mean(found, "accuracy_own"),
         "kept": first["kept"],
         "precision": first["precision"],

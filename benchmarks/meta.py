@@ -19,10 +19,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def meta(seeds: list[int]) -> dict[str, Any]:
-    """Return command, commit, machine, versions, threads and seeds of this run."""
+    """Return command, commit, machine, versions, threads and seeds of this run.
+
+    Results that are not committed yet are no changes of the code.
+    """
+    changes = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
     return {
         "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
-        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else ""),
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
         "versions": {name: version(name) for name in ("raysplit", "torch", "torchvision", "ray", "numpy", "pyarrow")}
         | {"python": platform.python_version()},
@@ -31,12 +35,12 @@ def meta(seeds: list[int]) -> dict[str, Any]:
     }
 
 
-def save(name: str, result: dict[str, Any]) -> None:
+def save(name: str, result: dict[str, Any], folder: Path = RESULTS) -> None:
     """Write a result to `benchmarks/results/NAME.json`, whole or not at all."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    part = RESULTS / f"{name}.json.{os.getpid()}.part"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.json.{os.getpid()}.part"
     part.write_text(json.dumps(result, indent=1) + "\n")
-    part.replace(RESULTS / f"{name}.json")
+    part.replace(folder / f"{name}.json")
 
 
 def _git(*words: str) -> str:

@@ -1,138 +1,92 @@
 """Accuracy against traffic: every schedule and baseline under equal epochs and seeds.
 
-    python benchmarks/split_traffic.py --data parquet:DIR --preset quick|full [--work DIR] [--only ROW …] [--seeds N …]
+    python benchmarks/split_traffic.py --data parquet:DIR --preset quick|full|paper [--minutes N] [--work DIR]
+        [--only ROW …] [--seeds N …] [--table]
 
-Each row and seed is a run of its own under --work: one that was stopped goes on at its last epoch, one that is
-done is not trained again. `--only` and `--seeds` let several processes share the work. When every row has a run,
-writes benchmarks/results/split_traffic.json (preset quick: split_traffic_quick.json) and a plot beside it; `seeds`
-of a row says how many runs it is the mean of. With `--table` a row without runs stays as that file has it.
-A table for people, then one JSON object.
+from the repository's root. Rows are trained in the order of traffic_rows.py, all of them with the first seed before
+the next one. Each row and seed is a run of its own under --work: one that was stopped goes on at its last epoch, one
+that is done, or that benchmarks/results/split_traffic_runs.jsonl has already, is not trained again unless its settings
+have changed. After --minutes no further epoch begins. The same command started twice at once shares the work. Whenever
+a run has ended, that file, the table (split_traffic.json) and the plot are made anew from all runs; `seeds` of a row
+says how many it is the mean of. Preset `quick` has files of its own, and so has `paper`, the published setting: VGG-11
+at full width, 15 + 7 epochs, batch 16. A table for people, then one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import time
 from pathlib import Path
-from typing import Any
 
 import torch
-from meta import RESULTS, meta, save
-from traffic_plot import plot
-from traffic_rows import PRESETS, ROWS, SEEDS, base
-from traffic_table import rows
+from traffic_presets import PRESETS, Preset
+from traffic_result import Result
+from traffic_runs import TimeIsUp, run_folder, train
+from traffic_table import as_text
 
-from raysplit.config import SplitConfig
-from raysplit.errors import ConfigError
-from raysplit.folders.run_dir import RunDir
-from raysplit.train.local import train_local
+from raysplit.errors import DivergenceError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data", default="mnist5k", help="default mnist5k; the committed results: parquet:DIR of CIFAR-10"
-    )
+    parser = make_parser(__doc__.splitlines()[0], "~/raysplit_benchmarks/split_traffic")
     parser.add_argument("--preset", choices=PRESETS, default="quick")
-    parser.add_argument("--work", default="~/raysplit_benchmarks/split_traffic", help="where the runs are kept")
-    parser.add_argument("--only", nargs="+", metavar="ROW", choices=ROWS)
+    args = parser.parse_args()
+    work = Path(args.work).expanduser() / args.preset
+    work_through(PRESETS[args.preset], work, args, parser, time.monotonic() + 60 * args.minutes)
+
+
+def make_parser(about: str, work: str) -> argparse.ArgumentParser:
+    """Return a parser of what all benchmarks of this kind take."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--data", help="default: mnist5k for quick, else cifar10; the committed results: parquet:DIR")
+    parser.add_argument("--work", default=work, help="where the runs are kept")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no epoch after so many")
+    parser.add_argument("--only", nargs="+", metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--table", action="store_true", help="train nothing; the table of the runs that are done")
-    args = parser.parse_args()
+    return parser
+
+
+def work_through(
+    preset: Preset, work: Path, args: argparse.Namespace, parser: argparse.ArgumentParser, until: float
+) -> None:
+    """Train what is not done and print the table."""
+    if unknown := [name for name in args.only or () if name not in preset.rows]:
+        parser.error(f"there is no row {unknown[0]!r}: {'; '.join(preset.rows)}")
     torch.set_num_threads(1)
-    work = Path(args.work).expanduser() / args.preset
-    for seed in () if args.table else args.seeds or SEEDS[args.preset]:
-        for name in args.only or ROWS:
-            _train(_config(name, args, seed), work / folder(name, seed))
-    places: dict[str, list[Path]] = {name: [] for name in ROWS}
-    missing, seeds = [], set()
-    for seed in SEEDS[args.preset]:
-        for name in ROWS:
-            place = work / folder(name, seed)
-            if _done(_config(name, args, seed), place):
-                places[name].append(place)
-                seeds.add(seed)
-            else:
-                missing.append(place.name)
+    result = Result(preset, args.data, work)
+    wanted = [(name, seed) for seed in args.seeds or preset.seeds for name in args.only or preset.rows]
+    if not args.table:
+        _train_rows(result, wanted, until)
+    table, missing = result.write()
     if missing:
-        print(f"{len(missing)} runs are still to do: {', '.join(missing)}")
-    name = "split_traffic" if args.preset == "full" else "split_traffic_quick"
-    earlier = _earlier(RESULTS / f"{name}.json") if args.table else []
-    if not earlier and not all(places.values()):
-        return
-    table = rows(places, earlier)
-    print(_text(table))
-    about = meta(sorted(seeds)) | describe(base(args.data, args.preset, 0))
-    save(name, {"meta": about, "rows": table})
-    (RESULTS / f"{name}.png").write_bytes(plot(table))
-    print(json.dumps({"rows": table}))
+        print(f"{len(missing)} runs are still to do: {'; '.join(missing)}")
+    if table:
+        print(as_text(table))
+        print(json.dumps({"rows": table}))
 
 
-def _config(name: str, args: argparse.Namespace, seed: int) -> SplitConfig:
-    config: SplitConfig = ROWS[name](base(args.data, args.preset, seed)).replaced(name=name)
-    return config
-
-
-def folder(name: str, seed: int) -> str:
-    """Return a run's folder name."""
-    return f"{''.join(c if c.isalnum() else '-' for c in name)}_{seed}"
-
-
-def describe(config: SplitConfig) -> dict[str, Any]:
-    """Return what the rows have in common, in words."""
-    model, data, train = config.model, config.data, config.train
-    return {
-        "model": f"{model.name} {model.args}, cut {config.cut}, {train.precision}, batch {train.batch_size}, "
-        f"SGD lr {train.lr}, momentum {train.momentum}, cosine",
-        "subset": f"{data.train_rows} training images, {train.epochs} epochs, augmentation {data.augment}; "
-        "all test images",
-        "notes": "CIFAR-10 as Parquet files is recompressed as JPEG. The unsplit network and the upload of raw "
-        "images were not run: their accuracy is that of `split fp32`, to which split training in fp32 is equal bit for "
-        "bit (tests/train/test_loop.py). Rows were trained on busy machines, some were halted for minutes: `seconds` "
-        "are rough, epochs are exact. Each row is trained by the same command without --table, at the commits and on "
-        "the machines that it names.",
-    }
-
-
-def _earlier(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of a result, each with the machine that it was trained on."""
-    if not file.exists():
-        return []
-    found = json.loads(file.read_text())
-    return [{"machines": [found["meta"]["machine"]] if row["commits"] else []} | row for row in found["rows"]]
-
-
-def _done(config: SplitConfig, place: Path) -> bool:
-    """Return whether a run has ended; ConfigError where it was one of another config."""
-    if not (place / "summary.json").exists():
-        return False
-    if RunDir.at(str(place)).config() != config:
-        raise ConfigError(f"'{place}' holds a run of other data or settings; name another --work")
-    return True
-
-
-def _train(config: SplitConfig, place: Path) -> None:
-    if _done(config, place):
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    if not (place / "meta.json").exists():
-        (place / "meta.json").write_text(json.dumps(meta([config.train.seed])))
-    done = train_local(config, str(place))
-    print(
-        f"{place.name}: {100 * done.accuracy:.2f} %, traffic ÷ {done.times_less:.1f}, {done.seconds:.0f} s",
-        flush=True,
-    )
-
-
-def _text(table: list[dict[str, Any]]) -> str:
-    lines = [f"{'row':44}{'accuracy':>14}{'MB':>11}{'times less':>12}{'than upload':>12}{'MB to target':>13}{'s':>7}"]
-    for row in table:
-        keys = ("frame_mb", "times_less", "times_less_than_upload", "mb_to_target", "seconds")
-        mb, less, upload, target, time = ("–" if row[key] is None else f"{row[key]:,.4g}" for key in keys)
-        spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.2f}"
-        accuracy = f"{row['accuracy_mean']:.2f}{spread}"
-        lines.append(f"{row['name']:44}{accuracy:>14}{mb:>11}{less:>12}{upload:>12}{target:>13}{time:>7}")
-    return "\n".join(lines)
+def _train_rows(result: Result, wanted: list[tuple[str, int]], until: float) -> None:
+    """Train rows and seeds that are not done, until the time is up."""
+    for name, seed in wanted:
+        config = result.preset.config(name, seed, result.data)
+        if result.has(config):
+            continue
+        try:
+            done = train(config, run_folder(result.work, config), until)
+        except TimeIsUp:
+            print("the time is up: the same command goes on at the last epoch")
+            return
+        except DivergenceError as err:
+            print(f"{name}, seed {seed}: {err}", flush=True)
+            continue
+        if done is not None:
+            result.write()
+            seconds = sum(epoch.train_s for epoch in done.epochs)
+            text = f"{100 * done.accuracy:.2f} %, {done.traffic / 1e6:,.4g} MB, {seconds:.0f} s"
+            print(f"{name}, seed {seed}: {text}", flush=True)
 
 
 if __name__ == "__main__":

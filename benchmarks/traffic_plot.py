@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 _KINDS = {
     "raw images uploaded once": ("#000000", "D"),
     "paper": ("#D55E00", "s"),
+    "deprune": ("#D55E00", "s"),
+    "learned": ("#56B4E9", "P"),
     "prune": ("#CC79A7", "v"),
     "freeze": ("#009E73", "o"),
     "top-k": ("#E69F00", "X"),
@@ -20,7 +22,7 @@ _OTHER = ("#0072B2", "^")
 
 
 def plot(table: list[dict[str, Any]]) -> bytes:
-    """Return PNG data; rows without traffic are left out."""
+    """Return PNG data; rows without traffic are lines across."""
     rows = [row for row in table if row["frame_mb"] > 0]
     figure = Figure(figsize=(8.5, 0.21 * len(rows) + 5.2), dpi=150, layout="constrained", facecolor="white")
     ax, key = figure.subplots(2, 1, height_ratios=(4.6, 0.21 * len(rows)))
@@ -39,8 +41,21 @@ def plot(table: list[dict[str, Any]]) -> bytes:
         spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.1f}"
         end = f"{y:.1f}{spread} %   {x:,.4g} MB   {row['times_less']:,.4g}×"
         key.text(1, number - 1, end, ha="right", va="center", fontsize=9)
-    upload = next(row["frame_mb"] for row in rows if row["name"] == "raw images uploaded once")
-    ax.axvline(upload, color="#666666", linestyle="--", linewidth=1)
+    for row in rows:
+        if row["name"].startswith("raw images uploaded once"):
+            ax.axvline(row["frame_mb"], color="#666666", linestyle="--", linewidth=1)
+    for row in table:
+        if row["name"] in ("unsplit", "device alone"):
+            ax.axhline(row["accuracy_mean"], color="#666666", linestyle=":", linewidth=1)
+            ax.annotate(
+                row["name"],
+                (1, row["accuracy_mean"]),
+                (-4, 3),
+                ("axes fraction", "data"),
+                "offset points",
+                ha="right",
+                fontsize=9,
+            )
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
     ax.grid(color="#dddddd")

@@ -1,75 +1,49 @@
-"""The rows of the traffic benchmark: what each trains, as full configs."""
+"""The rows of the traffic benchmark: what each trains, as a function from the plain run's config to its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from raysplit.config import (
     UNCOMPRESSED,
     BottleneckConfig,
     ByteBudget,
-    DataConfig,
     Deprune,
     Fixed,
     FreezeAndCache,
     Level,
     LocalLoss,
     ModelConfig,
+    Nested,
     Phase,
     Plateau,
     Prune,
     Schedule,
     SplitConfig,
     Stage,
-    TrainConfig,
 )
-
-PRESETS = {"quick": (1000, 8), "full": (10_000, 16)}
-"""Training images and epochs."""
-SEEDS = {"quick": [0], "full": [0, 1, 2]}
-PAPER4 = Level(channels=4, up_bits=16, down_bits=16)
-"""The published budget and precision."""
 
 Make = Callable[[SplitConfig], SplitConfig]
 ROWS: dict[str, Make] = {}
-
-
-def base(data: str, preset: str, seed: int) -> SplitConfig:
-    """The plain half-width VGG-11, cut after the second conv block, fp32 both ways.
-
-    Learning rate and dropout are those with the best validation accuracy of this row (docs/log.md).
-    """
-    rows, epochs = PRESETS[preset]
-    return SplitConfig(
-        name="split_traffic",
-        data=DataConfig(name=data, train_rows=rows, val_fraction=0.04, augment="crop_flip"),
-        model=ModelConfig(name="vgg11", args={"width": 0.5, "dropout": 0.0}),
-        cut="features.7",
-        bottleneck=None,
-        schedule=Fixed(level=UNCOMPRESSED),
-        train=TrainConfig(
-            epochs=epochs, batch_size=50, lr=0.02, precision="bf16", channels_last=True, seed=seed, device="cpu"
-        ),
-    )
-
-
-def row(name: str) -> Callable[[Make], Make]:
-    """Register a function from the base config to a row's config."""
-
-    def add(make: Make) -> Make:
-        ROWS[name] = make
-        return make
-
-    return add
+"""In the order in which they are trained."""
+REFERENCE = "split fp32"
+ALONE = "device alone"
+NETWORKS = "benchmarks/traffic_networks.py"
+GRID = 16 * 16
+"""Positions at the cut, behind one pooling of 32 × 32 pixels."""
+PAPER4 = Level(channels=4, up_bits=16, down_bits=16)
+"""The published budget and precision."""
 
 
 def level(text: str) -> Level:
     return Level.model_validate(text)
 
 
-def boxed(config: SplitConfig, schedule: Schedule) -> SplitConfig:
-    """The same run with our bottleneck at the cut."""
-    return config.replaced(bottleneck=BottleneckConfig(), schedule=schedule)
+def boxed(name: str, schedule: Schedule, **bottleneck: Any) -> None:
+    """Register a row with a bottleneck at the cut, and its settings."""
+    box = BottleneckConfig(**bottleneck)
+    ROWS[name] = lambda config: config.replaced(bottleneck=box, schedule=schedule)
 
 
 def fixed(name: str, at: str) -> None:
@@ -78,137 +52,183 @@ def fixed(name: str, at: str) -> None:
     ROWS[name] = lambda config: config.replaced(bottleneck=box, schedule=Fixed(level=level(at)))
 
 
-def paper(config: SplitConfig, schedule: Schedule) -> SplitConfig:
-    """The published optimizer treatment: batch 16, constant rate 1e-2, no momentum, no augmentation."""
-    return config.replaced(
-        data=config.data.replaced(augment="none"),
-        bottleneck=BottleneckConfig(mode="paper"),
-        schedule=schedule,
-        train=config.train.replaced(batch_size=16, lr=0.01, momentum=0.0, weight_decay=5e-4, lr_schedule="constant"),
-    )
+def phases(*parts: tuple[Level | str, float]) -> Deprune:
+    """Return levels one after the other, each for a share of the epochs."""
+    return Deprune(phases=tuple(Phase.model_validate({"level": at, "share": share}) for at, share in parts))
 
 
-def deprune(tight: Level, loose: Level) -> Deprune:
-    """Tight, then loose, in the paper's proportions: 15 epochs to 7."""
-    return Deprune(phases=(Phase(level=tight, share=15), Phase(level=loose, share=7)))
+def row(name: str) -> Callable[[Make], Make]:
+    """Register a function from the plain run's config to a row's config."""
+
+    def add(make: Make) -> Make:
+        ROWS[name] = make
+        return make
+
+    return add
 
 
-def frozen(config: SplitConfig, at: str, views: int, epochs: int, head: bool = True) -> SplitConfig:
-    """The device learns alone for `epochs` epochs; then `views` passes cross, and the server learns as long."""
-    # A small net takes a higher rate: 0.05.
-    learn, send = Stage(level=level(at), share=1, lr_scale=2.5), Stage(level=level(at), share=1)
-    return config.replaced(
-        bottleneck=BottleneckConfig(),
-        schedule=FreezeAndCache(learn=learn, send=send, views=views, head=head),
-        train=config.train.replaced(local_loss=LocalLoss(), epochs=2 * epochs),
-    )
+def widths(config: SplitConfig) -> tuple[int, ...]:
+    """Return the widths of the run's ResNet-9."""
+    return tuple(config.model.args["widths"])
 
 
-# --- baselines --------------------------------------------------------------------------------------
-
-fixed("split fp32", "all·b32/b32")
-fixed("split fp16", "all·b16/b16")
-fixed("top-k, 4 bits", "all·k128·b4/b4·zstd")
-fixed("randomised top-k, 4 bits", "all·k128r10·b4/b4·zstd")
-fixed("fixed 4 channels, fp16", "c4·b16/b16")
-
-# --- the paper --------------------------------------------------------------------------------------
+def network(config: SplitConfig, function: str, cut: str, **args: Any) -> SplitConfig:
+    """The same run of another network, uncompressed."""
+    model = ModelConfig(name=f"{NETWORKS}:{function}", args={"widths": widths(config), **args})
+    return config.replaced(model=model, cut=cut)
 
 
-@row("paper: uncompressed")
+# --- what it is compared with -----------------------------------------------------------------------
+
+fixed(REFERENCE, "all·b32/b32")
+
+
+@row(ALONE)
 def _(config: SplitConfig) -> SplitConfig:
-    return paper(config, Fixed(level=UNCOMPRESSED))
+    """The device half with the best head of at most as many FLOPs again; what crosses its cut is not counted."""
+    return network(config, "device_alone", "layer1", **DEVICE_ALONE)
 
 
-@row("paper: fixed 4 channels")
-def _(config: SplitConfig) -> SplitConfig:
-    return paper(config, Fixed(level=PAPER4))
+DEVICE_ALONE: dict[str, Any] = {"head": [96, 160, 256], "separable": True}
+"""Of the heads in docs/log.md the one with the best validation accuracy."""
 
-
-@row("paper: deprune")
-def _(config: SplitConfig) -> SplitConfig:
-    return paper(config, deprune(PAPER4, UNCOMPRESSED))
-
-
-# --- ours -------------------------------------------------------------------------------------------
-
+fixed("fp16", "all·b16/b16")
+fixed("8 bits", "all·b8/b8·zstd")
 fixed("4 bits", "all·b4/b4·zstd")
-fixed("2 bits per channel", "all·b2/b2·ch·zstd")
-fixed("2 bits per channel, error feedback", "all·b2/b2·ch·ef·zstd")
-fixed("8 channels, 4 bits", "c8·b4/b4·zstd")
+fixed("2 bits", "all·b2/b2·ch·zstd")
+fixed("fixed 4 channels, fp16", "c4·b16/b16")
+fixed("fixed 8 channels, 4 bits", "c8·b4/b4·zstd")
+fixed("fixed 4 channels, 4 bits", "c4·b4/b4·zstd")
+fixed("fixed 2 channels, 4 bits", "c2·b4/b4·zstd")
+fixed("top-k, 4 bits", "all·k256·b4/b4·zstd")
+fixed("randomised top-k, 4 bits", "all·k256r10·b4/b4·zstd")
 
 
-@row("deprune, fp16")
-def _(config: SplitConfig) -> SplitConfig:
-    return boxed(config, deprune(PAPER4, UNCOMPRESSED))
+def learned(ratio: int, share: int, stride: int) -> None:
+    """Register a bottleneck that is part of the network, at 8 bits; `share` of the channels is left on a grid 1/stride.
+
+    `ratio` is of values.
+    """
+
+    def make(config: SplitConfig) -> SplitConfig:
+        channels = widths(config)[1] // share
+        thin = network(config, "learned_bottleneck", "encoder", channels=channels, stride=stride)
+        return thin.replaced(schedule=Fixed(level=level("all·b8/b8·zstd")))
+
+    ROWS[f"learned bottleneck, 1/{ratio} of the values"] = make
 
 
-@row("deprune, 4 bits")
-def _(config: SplitConfig) -> SplitConfig:
-    return boxed(config, deprune(level("c8·b4/b4·zstd"), level("all·b4/b4·zstd")))
+learned(16, share=4, stride=2)
+learned(64, share=4, stride=4)
+learned(512, share=8, stride=8)
 
+# --- the paper's schedules --------------------------------------------------------------------------
 
-@row("plateau, 4 bits")
-def _(config: SplitConfig) -> SplitConfig:
-    return boxed(config, Plateau(ladder=(level("c8·b4/b4·zstd"), level("c16·b4/b4·zstd"), level("all·b4/b4·zstd"))))
+boxed("bottleneck, fp32", Fixed(level=UNCOMPRESSED))
+boxed("paper mode, fp32", Fixed(level=UNCOMPRESSED), mode="paper")
+boxed("paper mode, fixed 4 channels, fp16", Fixed(level=PAPER4), mode="paper")
+boxed("deprune in paper mode, fp16", phases((PAPER4, 15), (UNCOMPRESSED, 7)), mode="paper")
+boxed("deprune, fp16", phases((PAPER4, 15), (UNCOMPRESSED, 7)))
+boxed("deprune, 4 bits", phases(("c2·b4/b4·zstd", 5), ("all·b4/b4·zstd", 1)))
 
-
-@row("byte budget, 1/100")
-def _(config: SplitConfig) -> SplitConfig:
-    """A hundredth of what fp32 sends: 32,768 B an image and epoch at this cut."""
-    images = config.data.train_rows or 0
-    ladder = tuple(level(f"{channels}·b4/b4·zstd") for channels in ("c2", "c4", "c8", "c16", "c32", "all"))
-    return boxed(config, ByteBudget(ladder=ladder, megabytes=images * config.train.epochs * 32_768 / 100 / 1e6))
-
-
-@row("freeze and cache, 6 views")
-def _(config: SplitConfig) -> SplitConfig:
-    """Neither side works for more epochs than in the other rows, but one after the other."""
-    return frozen(config, "all·b2/b2·zstd", 6, config.train.epochs)
-
-
-@row("freeze and cache, 3 thin views")
-def _(config: SplitConfig) -> SplitConfig:
-    return frozen(config, "c28·b2/b2·zstd", 3, config.train.epochs)
-
-
-@row("freeze and cache, 6 views, half the epochs")
-def _(config: SplitConfig) -> SplitConfig:
-    """Half of the epochs for each side: as many in all as the other rows have."""
-    return frozen(config, "all·b2/b2·zstd", 6, config.train.epochs // 2)
-
-
-@row("freeze and cache, 6 views, without the head")
-def _(config: SplitConfig) -> SplitConfig:
-    """What the server half reaches by itself."""
-    return frozen(config, "all·b2/b2·zstd", 6, config.train.epochs, head=False)
-
-
-# --- prune: one family by transfer, and its tighter levels from scratch --------------------------------
-
-FAMILY = {
-    "all·b4/b4·zstd": 1.0,
-    "c32·b4/b4·zstd": 0.5,
-    "c16·b4/b4·zstd": 0.5,
-    "c12·b4/b4·zstd": 1.0,
-    "c8·b4/b4·zstd": 1.0,
-    "c6·b4/b4·zstd": 1.0,
-    "c4·b4/b4·zstd": 1.0,
-}
-"""Levels, and the peak of each one's learning rate in units of the base's: by validation accuracy (docs/log.md)."""
+FAMILY = {"all·b4/b4·zstd": 1.0, "c16·b4/b4·zstd": 0.5, "c8·b4/b4·zstd": 1.0, "c4·b4/b4·zstd": 1.0}
+"""Levels, and the peak of each one's learning rate in units of the base's."""
 
 
 @row("prune")
 def _(config: SplitConfig) -> SplitConfig:
-    """The base has all the epochs of the other rows, each further level an eighth."""
-    epochs, step = config.train.epochs, max(1, config.train.epochs // 8)
+    """The base has all the epochs of the other rows, each further level a sixth."""
+    epochs, step = config.train.epochs, short(config)
     stages = [
         Stage(level=level(at), share=step if index else epochs, lr_scale=scale)
         for index, (at, scale) in enumerate(FAMILY.items())
     ]
     train = config.train.replaced(epochs=epochs + step * (len(FAMILY) - 1))
-    return boxed(config, Prune(phases=tuple(stages))).replaced(train=train)
+    return config.replaced(bottleneck=BottleneckConfig(), schedule=Prune(phases=tuple(stages)), train=train)
 
 
-fixed("from scratch: c16·b4/b4·zstd", "c16·b4/b4·zstd")
-fixed("from scratch: c4·b4/b4·zstd", "c4·b4/b4·zstd")
+def short(config: SplitConfig) -> int:
+    """Return a sixth of the epochs."""
+    return max(1, config.train.epochs // 6)
+
+
+def from_scratch(name: str, at: str, sixth: bool = False) -> None:
+    """Register a level of the family that is trained by itself, for all epochs or for as many as by transfer."""
+
+    def make(config: SplitConfig) -> SplitConfig:
+        train = config.train.replaced(epochs=short(config)) if sixth else config.train
+        return config.replaced(bottleneck=BottleneckConfig(), schedule=Fixed(level=level(at)), train=train)
+
+    ROWS[name] = make
+
+
+from_scratch("from scratch: c16·b4/b4·zstd", "c16·b4/b4·zstd")  # c8 and c4 are the fixed rows above
+for _at in tuple(FAMILY)[1:]:
+    from_scratch(f"from scratch, 1/6 of the epochs: {_at}", _at, sixth=True)
+
+# --- ablations of the bottleneck: one change at a time, a line each ---------------------------------
+
+
+def nested(*parts: tuple[dict[str, float], float]) -> Nested:
+    """Return phases that draw from levels with these weights, each for a share of the epochs."""
+    mixtures = [
+        {"levels": [{"level": at, "weight": weight} for at, weight in levels.items()], "share": share}
+        for levels, share in parts
+    ]
+    return Nested.model_validate({"phases": mixtures})
+
+
+_TIGHT, _HALF, _LOOSE = "c2·b4/b4·zstd", "c8·b4/b4·zstd", "all·b4/b4·zstd"
+boxed("bottleneck from the identity, fp32", Fixed(level=UNCOMPRESSED), start="identity")
+boxed("deprune, 4 bits, from the identity", phases((_TIGHT, 5), (_LOOSE, 1)), start="identity")
+boxed("deprune, 4 bits, fixed order", phases((_TIGHT, 5), (_LOOSE, 1)), start="identity", order="fixed")
+boxed(
+    "nested, 4 bits",
+    nested(({_TIGHT: 8, _HALF: 1, _LOOSE: 1}, 11), ({_LOOSE: 1}, 1)),
+    start="identity",
+    order="fixed",
+)
+
+# --- ours -------------------------------------------------------------------------------------------
+
+boxed("plateau, 4 bits", Plateau(ladder=(level("c4·b4/b4·zstd"), level("c8·b4/b4·zstd"), level("all·b4/b4·zstd"))))
+
+
+@row("byte budget, 1/100")
+def _(config: SplitConfig) -> SplitConfig:
+    """A hundredth of what fp32 sends."""
+    images, values = config.data.train_rows or 0, widths(config)[1] * GRID
+    ladder = tuple(level(f"{channels}·b4/b4·zstd") for channels in ("c1", "c2", "c4", "c8", "c16", "all"))
+    budget = ByteBudget(ladder=ladder, megabytes=images * config.train.epochs * 8 * values / 100 / 1e6)
+    return config.replaced(bottleneck=BottleneckConfig(), schedule=budget)
+
+
+HEAD = LocalLoss(width=26)
+"""A head of at most as many FLOPs as the device half."""
+
+
+def freeze_and_cache(name: str, at: str, views: int, head: bool = True) -> None:
+    """Register a row in which the device learns alone for all the epochs, and then the server from `views` passes."""
+
+    def make(config: SplitConfig) -> SplitConfig:
+        stage = Stage(level=level(at), share=1)
+        train = config.train.replaced(local_loss=HEAD, epochs=2 * config.train.epochs)
+        schedule = FreezeAndCache(learn=stage, send=stage, views=views, head=head)
+        return config.replaced(bottleneck=BottleneckConfig(), schedule=schedule, train=train)
+
+    ROWS[name] = make
+
+
+freeze_and_cache("freeze and cache, 3 views", "all·b2/b2·zstd", views=3)
+freeze_and_cache("freeze and cache, 1 thin view", "c8·b2/b2·zstd", views=1)
+
+
+@row("freeze and cache, trained jointly first")
+def _(config: SplitConfig) -> SplitConfig:
+    """Half of the epochs together at 4 channels, then all of them on what 3 views have left with the server."""
+    epochs = config.train.epochs
+    learn = Stage(level=level("c4·b4/b4·zstd"), share=epochs // 2)
+    send = Stage(level=level("c8·b2/b2·zstd"), share=epochs)
+    schedule = FreezeAndCache(learn=learn, send=send, views=3)
+    train = config.train.replaced(epochs=epochs + epochs // 2)
+    return config.replaced(bottleneck=BottleneckConfig(), schedule=schedule, train=train)

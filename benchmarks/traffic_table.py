@@ -1,185 +1,141 @@
-"""The traffic benchmark's table, from run records alone."""
+"""The table of a traffic benchmark, from the results of its runs alone."""
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
-from raysplit.errors import ConfigError
-from raysplit.folders.run_dir import RunDir
-from raysplit.records.epoch import EpochRecord, total_traffic
-from raysplit.records.summary import RunSummary
+from traffic_rows import ALONE
+from traffic_runs import EpochResult, RunResult
 
-REFERENCE = "split fp32"
 BELOW = 0.01
 """The target of `mb_to_target`: the reference's final validation accuracy (mean of seeds) less this."""
-
-_NO_CUT = ("unsplit", "raw images uploaded once")
-"""Rows that are not run: the reference trains the same."""
 
 Row = dict[str, Any]
 """A line of the result file."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run and where it was trained."""
+def rows(runs: Iterable[RunResult], names: Sequence[str], reference: str, uploads: Mapping[str, int]) -> list[Row]:
+    """Return the lines of the table: those of each name that has runs, in this order; none without the reference's.
 
-    epochs: tuple[EpochRecord, ...]
-    summary: RunSummary
-    commit: str
-    machine: str
-
-    @property
-    def traffic(self) -> int:
-        """Training bytes in both directions."""
-        return total_traffic(self.epochs)
-
-    @property
-    def payload(self) -> int:
-        """The same without our headers."""
-        return self.traffic - sum(record.bytes.up_headers + record.bytes.down_headers for record in self.epochs)
-
-
-def rows(run_dirs: dict[str, list[Path]], kept: Sequence[Row] = ()) -> list[Row]:
-    """Return the rows of the table; `run_dirs` are the run directories of each row, one for each seed.
-
-    A row without runs is taken from `kept`, an earlier table, unchanged; KeyError where that lacks it too.
+    The unsplit network and the upload of the data are lines too, without runs of their own: split training at fp32
+    is equal to them. `uploads` are the bytes of the training images, labels left out, for each way to store them.
     """
-    runs = {name: [_read(path) for path in paths] for name, paths in run_dirs.items()}
-    reference = _reference(runs[REFERENCE], kept)
-    table: list[Row] = []
-    for name, group in runs.items():
-        lines = _lines(name, group, reference) if group else [row for row in kept if _belongs_to(row, name)]
-        if not lines:
-            raise KeyError(name)
-        table += lines
-    return table
+    groups: dict[str, list[RunResult]] = {name: [] for name in names}
+    for run in runs:
+        if run.row in groups:
+            groups[run.row].append(run)
+    if not groups[reference]:
+        return []
+    table = _Table(groups[reference])
+    lines = [line for name, group in groups.items() if group for line in table.lines(name, group)]
+    return [table.unsplit(), *_alone_first(lines), *(table.upload(name, size) for name, size in uploads.items())]
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """What rows are compared with."""
-
-    frame_bytes: float
-    """Training bytes of the reference."""
-    raw_bytes: float
-    """Bytes of the raw images."""
-    val_accuracy: float | None
-    """Of the reference, 0..1."""
-
-    @property
-    def target(self) -> float:
-        if self.val_accuracy is None:
-            raise ValueError(
-                f"the result file does not say what `{REFERENCE}` had on validation images; train it again"
-            )
-        return self.val_accuracy - BELOW
+def _alone_first(lines: list[Row]) -> list[Row]:
+    return sorted(lines, key=lambda line: line["name"] != ALONE)
 
 
-def _reference(runs: Sequence[Run], kept: Sequence[Row]) -> _Reference:
-    if runs:
-        frame_bytes = statistics.mean(run.traffic for run in runs)
-        return _Reference(frame_bytes, runs[0].summary.bytes_raw_upload, _val_accuracy(runs))
-    row = next(row for row in kept if row["name"] == REFERENCE)
-    frame_bytes, val = 1e6 * row["frame_mb"], row.get("val_accuracy_mean")
-    raw_bytes = row["times_less_than_upload"] * frame_bytes
-    return _Reference(frame_bytes, raw_bytes, None if val is None else val / 100)
+class _Table:
+    """The lines, and what they are compared with."""
+
+    def __init__(self, reference: list[RunResult]):
+        self._reference = reference
+        self._bytes = statistics.mean(run.traffic for run in reference)
+        self._raw = reference[0].raw_bytes
+        self._target = _val_accuracy(reference) - BELOW
+
+    def lines(self, name: str, group: list[RunResult]) -> list[Row]:
+        """Return the line of a row; of a family, a line for each level."""
+        epochs = group[0].epochs
+        ends = [index for index, epoch in enumerate(epochs) if epoch.test_accuracy is not None]
+        if not ends:
+            line = self._line(name, group, [run.accuracy for run in group])
+            return [line | _nothing_crosses() if name == ALONE else line]
+        found = []
+        for first, last in zip([0, *(end + 1 for end in ends)], ends, strict=False):
+            accuracies = [run.epochs[last].test_accuracy or 0.0 for run in group]
+            # A level by transfer needs the levels before it: their bytes and epochs count.
+            so_far = [run.replaced(epochs=run.epochs[: last + 1]) for run in group]
+            stage = [_train_seconds(run.epochs[first : last + 1]) for run in group]
+            line = self._line(f"{name}: {epochs[last].level}", so_far, accuracies) | {"mb_to_target": None}
+            found.append(line | {"stage_epochs": last + 1 - first, "stage_seconds": statistics.mean(stage)})
+        return found
+
+    def unsplit(self) -> Row:
+        """Return the line of the network in one piece, where nothing crosses."""
+        return self._same_training("unsplit") | _nothing_crosses()
+
+    def upload(self, name: str, size: int) -> Row:
+        """Return the line of a server that was sent the training images, of `size` bytes, and their labels."""
+        labels = self._reference[0].epochs[0].label_bytes
+        sent = size + labels
+        return self._same_training(name) | {
+            "payload_mb": sent / 1e6,
+            "frame_mb": sent / 1e6,
+            "times_less": self._bytes / sent,
+            "times_less_than_upload": self._raw / sent,
+            "mb_to_target": sent / 1e6,
+        }
+
+    def _same_training(self, name: str) -> Row:
+        line = self._line(name, self._reference, [run.accuracy for run in self._reference])
+        return line | {"seconds": None, "levels": [], "commits": [], "machines": []}
+
+    def _line(self, name: str, runs: list[RunResult], accuracies: list[float]) -> Row:
+        frame = statistics.mean(run.traffic for run in runs)
+        reached = [_megabytes_to(run.epochs, self._target) for run in runs]
+        return {
+            "name": name,
+            "accuracy_mean": 100 * statistics.mean(accuracies),
+            "accuracy_std": 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+            "val_accuracy_mean": 100 * _val_accuracy(runs),
+            "seeds": len(accuracies),
+            "payload_mb": statistics.mean(run.payload for run in runs) / 1e6,
+            "frame_mb": frame / 1e6,
+            "times_less": self._bytes / frame,
+            "times_less_than_upload": self._raw / frame,
+            "mb_to_target": statistics.mean(x for x in reached if x is not None) if None not in reached else None,
+            "seconds": statistics.mean(_train_seconds(run.epochs) for run in runs),
+            "epochs": len(runs[0].epochs),
+            "levels": list(dict.fromkeys(epoch.level for epoch in runs[0].epochs)),
+            "commits": sorted({commit for run in runs for commit in run.commits}),
+            "machines": sorted({machine for run in runs for machine in run.machines}),
+        }
 
 
-def _belongs_to(row: Row, name: str) -> bool:
-    """Return whether a row of a table came from the runs of a name; a family has a row for each level."""
-    own: str = row["name"]
-    return own == name or own.startswith(f"{name}: ") or (name == REFERENCE and own in _NO_CUT)
+def _nothing_crosses() -> Row:
+    nothing = {"times_less": None, "times_less_than_upload": None, "mb_to_target": None}
+    return {"payload_mb": 0.0, "frame_mb": 0.0, "levels": [], **nothing}
 
 
-def _lines(name: str, group: list[Run], reference: _Reference) -> list[Row]:
-    """Return the rows of the runs of a name."""
-    epochs = group[0].epochs
-    if epochs[-1].test_accuracy is None:
-        reached = [_megabytes_to_target(run.epochs, reference.target) for run in group]
-        own = _line(name, group, [run.summary.accuracy for run in group], reached, reference)
-        return [*_without_a_cut(own, reference.raw_bytes, group), own] if name == REFERENCE else [own]
-    ends = [i for i, record in enumerate(epochs) if record.test_accuracy is not None]
-    lines = []
-    for first, last in zip([0, *(i + 1 for i in ends)], ends, strict=False):
-        accuracies = [run.epochs[last].test_accuracy or 0.0 for run in group]
-        # A level by transfer needs the levels before it: their bytes and epochs count.
-        so_far = [replace(run, epochs=run.epochs[: last + 1]) for run in group]
-        member = _line(f"{name}: {epochs[last].level}", so_far, accuracies, [None], reference)
-        stage = [_train_seconds(run.epochs[first : last + 1]) for run in group]
-        lines.append(member | {"stage_epochs": last + 1 - first, "stage_seconds": statistics.mean(stage)})
-    return lines
+def _train_seconds(epochs: Sequence[EpochResult]) -> float:
+    return sum(epoch.train_s for epoch in epochs)
 
 
-def _line(
-    name: str, runs: list[Run], accuracies: list[float], reached: list[float | None], reference: _Reference
-) -> Row:
-    frame = statistics.mean(run.traffic for run in runs)
-    return {
-        "name": name,
-        "accuracy_mean": 100 * statistics.mean(accuracies),
-        "accuracy_std": 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        "val_accuracy_mean": 100 * _val_accuracy(runs),
-        "seeds": len(accuracies),
-        "payload_mb": statistics.mean(run.payload for run in runs) / 1e6,
-        "frame_mb": frame / 1e6,
-        "times_less": reference.frame_bytes / frame,
-        "times_less_than_upload": reference.raw_bytes / frame,
-        "mb_to_target": statistics.mean(x for x in reached if x is not None) if None not in reached else None,
-        "seconds": statistics.mean(_train_seconds(run.epochs) for run in runs),
-        "epochs": len(runs[0].epochs),
-        "levels": list(dict.fromkeys(record.level for record in runs[0].epochs)),
-        "commits": sorted({run.commit for run in runs}),
-        "machines": sorted({run.machine for run in runs}),
-    }
-
-
-def _train_seconds(epochs: Sequence[EpochRecord]) -> float:
-    return sum(record.train_s for record in epochs)
-
-
-def _val_accuracy(runs: Sequence[Run]) -> float:
+def _val_accuracy(runs: Sequence[RunResult]) -> float:
     return statistics.mean(run.epochs[-1].val_accuracy for run in runs)
 
 
-def _without_a_cut(split: Row, raw_bytes: float, group: list[Run]) -> list[Row]:
-    """The unsplit network on the device, and on a server that was sent the images: the same training."""
-    label_bytes = group[0].epochs[0].bytes.up_labels
-    upload = (raw_bytes + label_bytes) / 1e6
-    split = split | {"seconds": None, "commits": []}
-    nothing = {"payload_mb": 0.0, "frame_mb": 0.0, "times_less": None, "times_less_than_upload": None}
-    sent = {
-        "payload_mb": upload,
-        "frame_mb": upload,
-        "times_less": split["frame_mb"] / upload,
-        "times_less_than_upload": raw_bytes / (raw_bytes + label_bytes),
-    }
-    return [
-        split | nothing | {"name": _NO_CUT[0], "mb_to_target": None, "levels": []},
-        split | sent | {"name": _NO_CUT[1], "mb_to_target": upload, "levels": []},
-    ]
-
-
-def _read(path: Path) -> Run:
-    run = RunDir.at(str(path))
-    summary = run.summary()
-    if summary is None:
-        raise ConfigError(f"the run in '{path}' has not ended: it has no summary.json")
-    origin = json.loads((path / "meta.json").read_text())
-    return Run(tuple(run.records()), summary, origin["commit"], origin["machine"])
-
-
-def _megabytes_to_target(epochs: Sequence[EpochRecord], target: float) -> float | None:
+def _megabytes_to(epochs: Sequence[EpochResult], target: float) -> float | None:
     """Return the MB sent up to the first epoch whose validation accuracy reaches the target, if one does.
 
     Epochs in which the device learns alone do not count: it is the accuracy of its own head.
     """
-    totals = zip(epochs, accumulate(record.traffic for record in epochs), strict=True)
-    reached = (size / 1e6 for record, size in totals if record.mode != "alone" and record.val_accuracy >= target)
+    totals = zip(epochs, accumulate(epoch.frame_bytes for epoch in epochs), strict=True)
+    reached = (size / 1e6 for epoch, size in totals if epoch.mode != "alone" and epoch.val_accuracy >= target)
     return next(reached, None)
+
+
+def as_text(table: Sequence[Row]) -> str:
+    """Return the table for people."""
+    lines = [f"{'row':52}{'accuracy':>14}{'MB':>11}{'times less':>12}{'than upload':>12}{'MB to target':>13}{'s':>7}"]
+    for row in table:
+        keys = ("frame_mb", "times_less", "times_less_than_upload", "mb_to_target", "seconds")
+        mb, less, upload, target, time = ("–" if row[key] is None else f"{row[key]:,.4g}" for key in keys)
+        spread = "" if row["accuracy_std"] is None else f" ± {row['accuracy_std']:.2f}"
+        accuracy = f"{row['accuracy_mean']:.2f}{spread}"
+        lines.append(f"{row['name']:52}{accuracy:>14}{mb:>11}{less:>12}{upload:>12}{target:>13}{time:>7}")
+    return "\n".join(lines)

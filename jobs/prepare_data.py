@@ -4,8 +4,14 @@
 
     python jobs/prepare_data.py --data parquet:photos --set data.label=fine_label --out photos_parquet
 
-Use it as data.name=parquet:DIR. The last line on stdout is a JSON object: data, out, train_rows, test_rows, test_from
-(the split that became test.parquet: test, validation, or train where a fifth of it was held out), classes.
+    python jobs/prepare_data.py --data audio:speech_commands_v0.02 --out speech_parquet
+
+Use it as data.name=parquet:DIR, and recordings with data.audio={}: they are stored as they are, with the official lists
+of Speech Commands or GTZAN where they lie beside the class folders, else with a fifth of the speakers or songs as the
+test split; a validation list becomes DIR/validation.parquet.
+
+The last line on stdout is a JSON object: data, out, train_rows, test_rows, validation_rows (where there is that file),
+test_from (the split that became test.parquet: test, validation, or train where a fifth of it was held out), classes.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from raysplit.config import DataConfig, parse
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a data set to DIR/train.parquet and DIR/test.parquet.")
-    parser.add_argument("--data", required=True, metavar="NAME", help="catalogue name, folder:PATH or parquet:PATH")
+    parser.add_argument("--data", required=True, metavar="NAME", help="catalogue name, folder:, parquet: or audio:PATH")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="data.KEY=VALUE", help="settings of it"
     )
@@ -33,6 +39,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     settings = {"name": args.data, "root": args.root, "size": args.size, "channels": args.channels}
     config = read_data(parse(DataConfig, settings, where="the data set"), args.set)
+
+    if config.audio is not None:
+        from raysplit.data import export_recordings
+
+        written = export_recordings(config, Path(args.out))
+        counts = {f"{split}_rows": count for split, count in written.rows.items()}
+        answer = {"data": args.data, "out": args.out, **counts, "test_from": written.test_from}
+        print(json.dumps(answer | {"classes": written.classes}))
+        return
 
     from raysplit.data import export_all
 

@@ -106,6 +106,52 @@ def tiny_ensemble(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def recordings(tmp_path_factory):
+    """Return class folders of short and long tones by six speakers."""
+    from tests.sounds import write_tones
+
+    return write_tones(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="session")
+def sound_cache_dir(tmp_path_factory):
+    """Return the folder that decoded recordings are cached in: those of each session are new."""
+    return tmp_path_factory.mktemp("sound_cache")
+
+
+@pytest.fixture
+def sound_cache(sound_cache_dir, monkeypatch):
+    """Cache what the test decodes where the session's recordings are cached."""
+    monkeypatch.setenv("RAYSPLIT_CACHE", str(sound_cache_dir))
+
+
+@pytest.fixture(scope="session")
+def audio_ensemble(recordings, sound_cache_dir, tmp_path_factory):
+    """Return the folder of an ensemble's build for recordings, seconds' work: two ViTs."""
+    from raysplit.ensemble.build import build_ensemble
+    from tests.sounds import VIT, ensemble_config
+
+    place = tmp_path_factory.mktemp("audio_ensemble")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSPLIT_CACHE", str(sound_cache_dir))
+        build_ensemble(ensemble_config(recordings, VIT), str(place))
+    return place
+
+
+@pytest.fixture(scope="session")
+def audio_run(recordings, sound_cache_dir, tmp_path_factory):
+    """Return the folder of a split-training run on recordings, seconds' work."""
+    from raysplit.train.local import train_local
+    from tests.sounds import run_config
+
+    place = tmp_path_factory.mktemp("audio_run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSPLIT_CACHE", str(sound_cache_dir))
+        train_local(run_config(recordings), str(place))
+    return place
+
+
+@pytest.fixture(scope="session")
 def family(tmp_path_factory):
     """Return a prune family of three levels for 8×8 digits, seconds' work."""
     from raysplit.family import write_family

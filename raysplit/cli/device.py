@@ -1,4 +1,4 @@
-"""`raysplit device`: image files classified by a device half here and a server half behind a URL."""
+"""`raysplit device`: image or audio files classified by a device half here and a server half behind a URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """What the server answered for one image file."""
+    """What the server answered for one file."""
 
     file: str
     prediction: ClientPrediction
@@ -46,9 +46,9 @@ class FilePrediction:
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("device", help="classify image files here, with the server half behind a URL")
+    parser = verbs.add_parser("device", help="classify image or audio files here, with the server half behind a URL")
     parser.add_argument("family", metavar="FAMILY", help="the folder of a family or of a run, a path or URI")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
+    parser.add_argument("images", nargs="+", metavar="FILE", help="images of any size, or recordings of any length")
     parser.add_argument(
         "--url", required=True, help="of the server, like http://127.0.0.1:8000, or with USER:PASSWORD@"
     )
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
 def predict_files(
     family: str, url: str, files: Sequence[str], target_s: float, api_key: str | None, ca: str | None
 ) -> list[FilePrediction]:
-    """Send one request for each image file and return the answers; raises what `DeviceClient` raises."""
+    """Send one request for each file and return the answers; raises what `DeviceClient` raises."""
     from raysplit.device.client import DeviceClient
 
     with DeviceClient(family, url, target_s=target_s, api_key=api_key, ca=ca) as client:

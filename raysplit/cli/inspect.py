@@ -12,6 +12,7 @@ from raysplit.errors import BundleError
 from raysplit.utils.text_table import DASH, align_table, format_call, number, percent
 
 if TYPE_CHECKING:
+    from raysplit.data.inputs import InputFormat
     from raysplit.ensemble.bundle import Ensemble
     from raysplit.ensemble.manifest import SubmodelEntry
     from raysplit.family.bundle import Family
@@ -55,14 +56,16 @@ def family_to_json(family: Family) -> dict[str, Any]:
     """Return a family's manifest as JSON data, with `kind` and `id`."""
     from raysplit.train.family import KIND
 
-    code = {"code": list(family.code)} if family.code else {}
-    return {"kind": KIND, "id": family.id} | code | family.manifest.model_dump(mode="json")
+    more: dict[str, Any] = {"code": list(family.code)} if family.code else {}
+    if family.input.audio is not None:
+        more["audio"] = family.input.audio.model_dump()
+    return {"kind": KIND, "id": family.id} | more | family.manifest.model_dump(mode="json")
 
 
 def format_family(family: Family) -> str:
     """Return a family as text for a terminal."""
     manifest = family.manifest
-    facts = _common_facts(family.id, manifest.classes, manifest.shape)
+    facts = _common_facts(family.id, manifest.classes, family.input)
     facts |= {"cut": manifest.cut, "crosses": "×".join(map(str, manifest.code_shape))}
     if family.code:
         facts["code"] = f"{', '.join(family.code)} (runs when the network is loaded)"
@@ -86,7 +89,7 @@ def format_ensemble(ensemble: Ensemble) -> str:
     from raysplit.ensemble.bundle import FUSION
 
     manifest = ensemble.manifest
-    facts = _common_facts(ensemble.id, manifest.classes, manifest.shape) | {
+    facts = _common_facts(ensemble.id, manifest.classes, manifest.input) | {
         "mean, std": " ".join(f"{mean:.4g}±{std:.4g}" for mean, std in zip(manifest.mean, manifest.std, strict=True)),
         "precision": manifest.precision,
         "fusion": f"{FUSION}, layers={manifest.layers}, fill={manifest.fill}",
@@ -98,9 +101,12 @@ def format_ensemble(ensemble: Ensemble) -> str:
     return "\n".join([f"ensemble {manifest.recipe}", *_format_facts(facts), "", align_table(_SUBMODELS, body, 7)])
 
 
-def _common_facts(bundle_id: str, classes: Sequence[str], shape: Sequence[int]) -> dict[str, str]:
+def _common_facts(bundle_id: str, classes: Sequence[str], taken: InputFormat) -> dict[str, str]:
     names = f"{len(classes)}: {', '.join(classes)}"
-    return {"id": bundle_id[:12], "classes": names, "images": "×".join(map(str, shape))}
+    facts = {"id": bundle_id[:12], "classes": names, "images": "×".join(map(str, taken.shape))}
+    if (audio := taken.audio) is not None:
+        facts["of sound"] = f"{audio.seconds:g} s each, {audio.sample_rate} samples/s"
+    return facts
 
 
 def _format_facts(facts: Mapping[str, str]) -> list[str]:

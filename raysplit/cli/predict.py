@@ -1,4 +1,4 @@
-"""`raysplit predict`: image files classified by an ensemble or by the network of a run."""
+"""`raysplit predict`: image or audio files classified by an ensemble or by the network of a run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raysplit.cli.command import Verbs
-from raysplit.errors import ConfigError, DataError
+from raysplit.errors import ConfigError
 from raysplit.utils.text_table import percent
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from torch import Tensor
 
 _BATCH_SIZE = 64
@@ -22,7 +20,7 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """The likeliest classes of an image file, likeliest first, with their probabilities."""
+    """The likeliest classes of a file, likeliest first, with their probabilities."""
 
     file: str
     classes: tuple[str, ...]
@@ -36,17 +34,17 @@ class FilePrediction:
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("predict", help="classify image files with an ensemble or a run")
+    parser = verbs.add_parser("predict", help="classify image or audio files with an ensemble or a run")
     parser.add_argument("bundle", metavar="BUNDLE", help="the folder of an ensemble, family or run, a path or URI")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
-    parser.add_argument("--top", type=int, default=3, help="classes to name for each image, default 3")
+    parser.add_argument("images", nargs="+", metavar="FILE", help="images of any size, or recordings of any length")
+    parser.add_argument("--top", type=int, default=3, help="classes to name for each file, default 3")
     parser.add_argument("--missing", default="", metavar="1,4", help="sub-models to leave out, by number from 0")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the lines")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a line for each image, or the JSON object."""
+    """Print a line for each file, or the JSON object."""
     if args.top < 1:
         raise ConfigError(f"--top must be at least 1, got {args.top}")
     predictions = predict_files(args.bundle, args.images, args.top, parse_numbers(args.missing))
@@ -69,11 +67,12 @@ def parse_numbers(text: str) -> list[int]:
 
 
 def predict_files(location: str, files: Sequence[str], top: int, missing: Sequence[int]) -> list[FilePrediction]:
-    """Return the `top` likeliest classes of each image file, decoded as data sets are.
+    """Return the `top` likeliest classes of each file, decoded as data sets are.
 
     `location` is that of an ensemble, a family or a run; a family answers at its loosest level, one message for each
-    file, as it does when served. Sub-models in `missing` are left out. Raises DataError for a file that is not an
-    image, ConfigError for a sub-model that does not exist, BundleError as `load_ensemble` and `load_family`.
+    file, as it does when served. The probabilities of a recording are the mean over its chunks. Sub-models in `missing`
+    are left out. Raises DataError for a file that is not of the kind that it was trained on, ConfigError for a
+    sub-model that does not exist, BundleError as `load_ensemble` and `load_family`.
     """
     from raysplit.family.bundle import KINDS, find_family
     from raysplit.utils.bundle import read_kind
@@ -99,8 +98,9 @@ def _predict_with_family(location: str, files: Sequence[str]) -> tuple[tuple[str
 
     family = load_family(location)
     network = load_run(location, family.levels[0].level)
-    images = _read_images(files, family.manifest.shape)
-    return family.manifest.classes, torch.cat([network(image).softmax(1) for image in images.split(1)])
+    decoded = family.input.decode_files(files)
+    answers = [network(images).softmax(1).mean(0) for images in decoded.images.split(list(decoded.chunks))]
+    return family.manifest.classes, torch.stack(answers)
 
 
 def _predict_with_ensemble(
@@ -109,6 +109,7 @@ def _predict_with_ensemble(
     """Return the classes, and their probabilities for each file, (files, classes)."""
     import torch
 
+    from raysplit.data.clips import average_chunks
     from raysplit.ensemble.bundle import load_ensemble
 
     ensemble = load_ensemble(location)
@@ -118,12 +119,13 @@ def _predict_with_ensemble(
             raise ConfigError(f"--missing: '{location}' has no sub-model {index}; it has 0 to {count - 1}")
     if len(set(missing)) == count:
         raise ConfigError(f"--missing: all {count} sub-models of '{location}' are left out; keep at least one")
-    batches = _read_images(files, ensemble.manifest.shape).split(_BATCH_SIZE)
-    return tuple(classes), torch.cat([ensemble.predict(batch, missing) for batch in batches])
+    decoded = ensemble.manifest.input.decode_files(files)
+    answers = [ensemble.predict(batch, missing) for batch in decoded.images.split(_BATCH_SIZE)]
+    return tuple(classes), average_chunks(torch.cat(answers), decoded.chunks)
 
 
 def format_predictions(predictions: Sequence[FilePrediction]) -> str:
-    """Return a line for each image: file, class, probability, runners-up."""
+    """Return a line for each file: its name, class, probability, runners-up."""
     file_width = max(len(one.file) for one in predictions)
     class_width = max(len(one.classes[0]) for one in predictions)
     lines = []
@@ -133,24 +135,3 @@ def format_predictions(predictions: Sequence[FilePrediction]) -> str:
         line = f"{one.file:<{file_width}}  {first:<{class_width}}  {percent(share):>6}  {runners_up}"
         lines.append(line.rstrip())
     return "\n".join(lines)
-
-
-def _read_images(files: Sequence[str], shape: tuple[int, int, int]) -> Tensor:
-    """Return image files as uint8 (N, C, H, W)."""
-    import numpy as np
-    import torch
-
-    return torch.from_numpy(np.stack([_read_image(file, shape) for file in files]))
-
-
-def _read_image(file: str, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return an image file as uint8 (C, H, W)."""
-    from pathlib import Path
-
-    from raysplit.data.decode import decode
-    from raysplit.data.schema import BadRow
-
-    try:
-        return decode(Path(file), shape[1:], shape[0])
-    except BadRow as err:
-        raise DataError(f"{file}: {err}; give image files") from None

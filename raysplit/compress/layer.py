@@ -89,8 +89,8 @@ class CompressedCut(nn.Module):
                 raise ConfigError(
                     f"level {level} keeps {budget} channels, which needs a bottleneck: give one and a shape"
                 )
-            if budget > len(self.encoder.logits):
-                raise ConfigError(f"level {level} keeps {budget} channels, {len(self.encoder.logits)} cross here")
+            if budget > self.encoder.channels:
+                raise ConfigError(f"level {level} keeps {budget} channels, {self.encoder.channels} cross here")
         self._up = build_codec(self._codec, self._level, "up", self.channel_dim)
         self._down = build_codec(self._codec, self._level, "down", self.channel_dim)
         self._feedback.begin(self._level)
@@ -108,10 +108,10 @@ class CompressedCut(nn.Module):
         return y
 
     def penalty(self) -> Tensor:
-        """Return the budget penalty to add to the loss (`Encoder.penalty`), zero at levels without a budget."""
-        if self.encoder is None or self._level.channels is None:
-            return torch.zeros(())
-        return self.encoder.penalty(self._level.channels)
+        """Return the budget penalty to add to the loss (`Encoder.penalty`), zero where there is none."""
+        budget = self._level.channels
+        penalty = None if self.encoder is None or budget is None else self.encoder.penalty(budget)
+        return torch.zeros(()) if penalty is None else penalty
 
     def reset_bytes(self) -> None:
         """Count bytes from zero."""

@@ -1,5 +1,6 @@
 """The config models: one frozen object describes one run. Unknown keys fail with the nearest right one."""
 
+from raysplit.config.audio import AudioConfig
 from raysplit.config.data import DataConfig, DataSplits
 from raysplit.config.ensemble import (
     BaseConfig,
@@ -28,6 +29,8 @@ from raysplit.schedules import (
     Fixed,
     FreezeAndCache,
     LinkAware,
+    Nested,
+    NestedPhase,
     Phase,
     Plateau,
     Prune,
@@ -42,6 +45,7 @@ __all__ = [
     "DEFAULT_LEVEL",
     "UNCOMPRESSED",
     "AnySchedule",
+    "AudioConfig",
     "BaseConfig",
     "Bits",
     "BottleneckConfig",
@@ -63,6 +67,8 @@ __all__ = [
     "LocalLoss",
     "Machine",
     "ModelConfig",
+    "Nested",
+    "NestedPhase",
     "Phase",
     "Plateau",
     "Precision",

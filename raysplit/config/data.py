@@ -1,12 +1,14 @@
-"""Which images a run trains on, and how they are split, resized and augmented."""
+"""Which images or recordings a run trains on, and how they are split, resized and augmented."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from raysplit.config.audio import AudioConfig
 from raysplit.config.in_memory import PREFIX, InMemoryData, is_dataset, read_dataset
 from raysplit.utils.frozen import Frozen, Name
 
@@ -45,7 +47,8 @@ class DataConfig(Frozen):
     """
 
     name: Name
-    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH` or `parquet:PATH`; `object:CLASS` in memory."""
+    """A catalogue name (`mnist5k`, `cifar10`, …), `folder:PATH`, `parquet:PATH` or `audio:PATH`; `object:CLASS` in
+    memory."""
     root: str | None = None
     """Where downloads are kept; None: the user's cache."""
     size: Annotated[int, Field(ge=8, le=8192)] | None = None
@@ -57,10 +60,19 @@ class DataConfig(Frozen):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training split that is held out for validation."""
     split_seed: int = 0
-    augment: Literal["none", "crop", "crop_flip"] = "none"
+    augment: Literal["none", "crop", "crop_flip", "small_crop", "small_crop_flip"] = "none"
+    """`crop` shifts each training image by up to an eighth of its height and width, `small_crop` by up to a sixteenth,
+    which is better where there are few epochs; `_flip` mirrors half of them as well."""
     on_bad_rows: Literal["raise", "skip"] = "raise"
+    audio: AudioConfig | None = None
+    """How recordings become spectrograms, which are then treated as images; given for `parquet:PATH` with recordings,
+    and there by itself for `audio:PATH`. None: the data are images."""
+    group: str | None = None
+    """Which recordings are of one speaker or song, and stay on one side of every split: for `audio:PATH` a regular
+    expression whose first group, searched in the path below the class folder, is the name; for `parquet:PATH` a column.
+    None: as docs/audio.md says."""
     image: str | None = None
-    """Column of the images in Parquet files; None: it is told by its name or type."""
+    """Column of the images or recordings in Parquet files; None: it is told by its name or type."""
     label: str | None = None
     """Column of the labels in Parquet files; None: it is told by its name."""
     splits: DataSplits | None = None
@@ -82,12 +94,14 @@ class DataConfig(Frozen):
             dataset = read_dataset(value["dataset"])
             assert dataset is not None
             value = {"name": dataset.name, **value, "dataset": dataset}
+        if isinstance(value, dict) and str(value.get("name")).startswith("audio:") and value.get("audio") is None:
+            value = {**value, "audio": AudioConfig()}
         return value
 
     @model_serializer(mode="wrap")
     def _without_parquet(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Write data whose columns and files are told by their names as files have always held them."""
-        told = {"image": None, "label": None, "splits": None, "unused_labels": "keep"}
+        told = {"audio": None, "group": None, "image": None, "label": None, "splits": None, "unused_labels": "keep"}
         written: dict[str, object] = write(self)
         return {key: value for key, value in written.items() if key not in told or value != told[key]}
 
@@ -101,6 +115,32 @@ class DataConfig(Frozen):
             )
         if self.image is not None and self.image == self.label:
             raise ValueError(f"image and label are the same column, '{self.image}'; name two")
+        return self
+
+    @model_validator(mode="after")
+    def _audio_alone(self) -> DataConfig:
+        if self.audio is None:
+            if self.group is not None:
+                raise ValueError("group tells speakers or songs apart, and the data are images; leave it out (null)")
+            return self
+        if not self.name.startswith(("audio:", "parquet:")):
+            raise ValueError(
+                f"audio is for audio:PATH and parquet:PATH, and name is '{self.name}'; leave it out (null)"
+            )
+        if self.size is not None or self.channels == 3:
+            given = "channels" if self.size is None else "size"
+            raise ValueError(
+                f"{given} is of images; a spectrogram has one channel, its height is audio.n_mels, and audio.seconds "
+                "and audio.hop_ms make its width: leave it out (null)"
+            )
+        if self.augment.endswith("_flip"):
+            remedy = f"use {self.augment.removesuffix('_flip')} or none"
+            raise ValueError(f"augment={self.augment} would play recordings backwards; {remedy}")
+        if self.group is not None and self.name.startswith("audio:"):
+            try:
+                re.compile(self.group)
+            except re.error as err:
+                raise ValueError(f"group '{self.group}' is not a regular expression ({err})") from None
         return self
 
     @model_validator(mode="after")

@@ -43,8 +43,8 @@ class ModelConfig(Frozen):
     """
 
     name: Name
-    """`vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or `path.py:function`;
-    `object:CLASS` in memory."""
+    """`resnet9`, `vgg5`…`vgg19`, `spiking_vgg5`…`spiking_vgg16`, `vit`, a torchvision or timm name, or
+    `path.py:function`; `object:CLASS` in memory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the builder."""
     weights: str | None = None
@@ -99,12 +99,30 @@ class BottleneckConfig(Frozen):
     """
 
     mode: Literal["paper", "raysplit"] = "raysplit"
+    start: Literal["random", "identity"] = "random"
+    """What encoder and decoder are before training: `identity` adds what they learn to what passes through, so that a
+    network with all channels at fp32 starts as the plain network; `random` is the published module."""
+    order: Literal["learned", "fixed"] = "learned"
+    """Which channels a budget keeps: those with the largest trained logits, or always the first."""
     stride: Literal[1, 2, 3] = 1
     """r: the convolution's stride; 2 and 3 also shrink the grid."""
     penalty: Annotated[float, Field(ge=0)] = 1000.0
     """ε of the budget penalty."""
     sharpness: Annotated[float, Field(gt=0)] = 0.01
     """δ of the budget penalty; in `raysplit` mode it shrinks by 128/C on cuts of more than 128 channels."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> BottleneckConfig:
+        if self.mode == "paper" and (self.start, self.order) != ("random", "learned"):
+            raise ValueError(
+                f"mode=paper is the published module, with start=random and order=learned, not {self.start} and "
+                f"{self.order}; set mode to raysplit"
+            )
+        if self.start == "identity" and self.stride != 1:
+            raise ValueError(
+                f"start=identity keeps the grid, which stride={self.stride} shrinks; set stride to 1 or start to random"
+            )
+        return self
 
 
 class RayConfig(Frozen):

@@ -35,7 +35,7 @@ class FitConfig(Frozen):
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    """muon: for transformers; Muon for the matrices in their blocks, AdamW for everything else."""
+    """muon: Muon for convolutions and for the matrices in a transformer's blocks, AdamW for everything else."""
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -57,7 +57,8 @@ class TrainConfig(FitConfig):
     10
     """
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each target that is spread evenly over all classes while training (Szegedy et al., CVPR 2016)."""
     in_flight: Annotated[int, Field(ge=1, le=16)] = 1
     """Micro-batches of one optimizer step that may be under way at once; 1 is lock-step."""
     local_loss: LocalLoss | None = None

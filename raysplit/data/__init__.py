@@ -1,7 +1,8 @@
-"""Small image classification data sets as memory-mapped uint8 tensors."""
+"""Small data sets of images and recordings to classify, as memory-mapped uint8 tensors."""
 
 from raysplit.data.batches import batch_order, mean_std, prepare_batch
 from raysplit.data.export import export, export_all
+from raysplit.data.export_audio import export_recordings
 from raysplit.data.images import Facts, ImageSet, load, read_facts
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "batch_order",
     "export",
     "export_all",
+    "export_recordings",
     "load",
     "mean_std",
     "prepare_batch",

@@ -63,24 +63,26 @@ def prepare_batch(
     """Return uint8 images (N, C, H, W) as float32, (x/255 - mean) / std, on the same device, augmented.
 
     `augment` is "none"; "crop": each image is shifted by up to an eighth of its height and width (4 pixels at
-    32), with its edge reflected; or "crop_flip": half of them are mirrored as well. Drawn from `seed` alone.
+    32), with its edge reflected; "small_crop": by up to a sixteenth; or "crop_flip" and "small_crop_flip": half of
+    them are mirrored as well. Drawn from `seed` alone.
 
     >>> prepare_batch(torch.full((1, 1, 1, 2), 255, dtype=torch.uint8), (0.5,), (0.25,), "none", seed=0)
     tensor([[[[2., 2.]]]])
     """
     if augment != "none":
-        images_u8 = _shift(images_u8, flip=augment == "crop_flip", random=generator("augment", seed))
+        images_u8 = _shift(images_u8, augment, generator("augment", seed))
     shape, device = (1, -1, 1, 1), images_u8.device
     x = images_u8.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     x.sub_(torch.tensor(mean, device=device).view(shape))
     return x.div_(torch.tensor(std, device=device).view(shape))
 
 
-def _shift(images: torch.Tensor, flip: bool, random: torch.Generator) -> torch.Tensor:
+def _shift(images: torch.Tensor, augment: str, random: torch.Generator) -> torch.Tensor:
     rows, channels, height, width = images.shape
-    y = _reflect(rows, height, random)
-    x = _reflect(rows, width, random)
-    if flip:
+    share = 16 if augment.startswith("small_crop") else 8
+    y = _reflect(rows, height, height // share, random)
+    x = _reflect(rows, width, width // share, random)
+    if augment.endswith("_flip"):
         mirrored = torch.randint(2, (rows, 1), generator=random).bool()
         x = torch.where(mirrored, x.flip(1), x)
     source = (y[:, :, None] * width + x[:, None, :]).view(rows, 1, -1).to(images.device)
@@ -88,9 +90,8 @@ def _shift(images: torch.Tensor, flip: bool, random: torch.Generator) -> torch.T
     return moved.view_as(images)
 
 
-def _reflect(rows: int, length: int, random: torch.Generator) -> torch.Tensor:
-    """Return the source line of each line of each shifted image: int64 (rows, length)."""
-    reach = length // 8
+def _reflect(rows: int, length: int, reach: int, random: torch.Generator) -> torch.Tensor:
+    """Return the source line of each line of each image, shifted by up to `reach`: int64 (rows, length)."""
     shift = torch.randint(-reach, reach + 1, (rows, 1), generator=random)
     source = (torch.arange(length) + shift).abs()
     return torch.where(source < length, source, 2 * (length - 1) - source)

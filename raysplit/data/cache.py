@@ -1,4 +1,4 @@
-"""Decoded images on disk: each source is decoded once, then memory-mapped."""
+"""Decoded images and recordings on disk: each source is decoded once, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 
 from raysplit.config import DataConfig
+from raysplit.data.clips import Clips
 from raysplit.data.decoded import Decoded, decode_rows
 from raysplit.data.schema import Part
 from raysplit.errors import DataError
@@ -38,7 +39,9 @@ def load_cached(part: Part, config: DataConfig, channels: int | None) -> Decoded
     """
     if not part.count:
         raise DataError(f"{part.where} has no rows")
-    key = [_FORMAT, part.identity, part.classes, config.size, channels, config.on_bad_rows]
+    key: list[object] = [_FORMAT, part.identity, part.classes, config.size, channels, config.on_bad_rows]
+    if config.audio is not None:
+        key.append(config.audio.model_dump())
     stem = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     folder = cache_dir()
     try:
@@ -57,7 +60,11 @@ def load_cached(part: Part, config: DataConfig, channels: int | None) -> Decoded
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         images = torch.from_numpy(np.load(folder / f"{stem}.images.npy", mmap_mode="r"))
     labels = torch.from_numpy(np.load(folder / f"{stem}.labels.npy"))
-    return Decoded(images, labels, json.loads((folder / f"{stem}.json").read_text())["skipped"])
+    clips = None
+    if config.audio is not None:
+        chunks, groups, held_out = torch.from_numpy(np.load(folder / f"{stem}.clips.npy"))
+        clips = Clips(chunks, groups, held_out.bool())
+    return Decoded(images, labels, json.loads((folder / f"{stem}.json").read_text())["skipped"], clips)
 
 
 @contextmanager
@@ -81,23 +88,31 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def _build(part: Part, config: DataConfig, channels: int | None, stem: Path) -> None:
     labels: list[int] = []
     shape: tuple[int, ...] = ()
+    good = 0
+    groups: dict[str, int] = {}
+    clips: list[tuple[int, int, bool]] = []
     with replacing(stem.with_suffix(".images.npy")) as file:
         for row in decode_rows(part, config, channels):
             if row is None:
                 continue
-            pixels, label = row
             if not labels:
-                shape = pixels.shape
+                shape = row.images.shape[1:]
                 _write_header(file, (part.count, *shape))
-            file.write(pixels.tobytes())
-            labels.append(label)
+            file.write(row.images.tobytes())
+            good += 1
+            labels += [row.label] * len(row.images)
+            group = groups.setdefault(row.row.group, len(groups))
+            clips.append((len(row.images), group, row.row.held_out))
         file.seek(0)
         _write_header(file, (len(labels), *shape))
     with replacing(stem.with_suffix(".labels.npy")) as file:
         np.save(file, np.array(labels, dtype=np.int64))
+    if config.audio is not None:
+        with replacing(stem.with_suffix(".clips.npy")) as file:
+            np.save(file, np.array(clips, dtype=np.int64).T)
     # Written last: an entry exists if this file does.
     with replacing(stem.with_suffix(".json")) as file:
-        file.write(json.dumps({"source": part.where, "skipped": part.count - len(labels)}).encode())
+        file.write(json.dumps({"source": part.where, "skipped": part.count - good}).encode())
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:

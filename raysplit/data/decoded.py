@@ -1,4 +1,4 @@
-"""A part's rows as tensors: every image decoded, bad rows refused or skipped, all of one shape."""
+"""A part's rows as tensors: every image or recording decoded, bad rows refused or skipped, all of one shape."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from raysplit.config import DataConfig
+from raysplit.data.audio import decode_audio
+from raysplit.data.clips import Clips
 from raysplit.data.decode import decode
-from raysplit.data.schema import BadRow, Part, Pixels, check_label
+from raysplit.data.schema import BadRow, Part, Pixels, Row, check_label
 from raysplit.errors import DataError
 
 
@@ -20,18 +22,29 @@ class Decoded(NamedTuple):
     images: torch.Tensor
     labels: torch.Tensor
     skipped: int
+    clips: Clips | None = None
+    """Of recordings: which rows are the chunks of one."""
 
 
-def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterator[tuple[Pixels, int] | None]:
-    """Yield pixels (C, H, W) and label of each row, None for a bad row that is skipped.
+class DecodedRow(NamedTuple):
+    """A good row."""
+
+    images: Pixels
+    """(K, C, H, W): one image, or one for each chunk of a recording."""
+    label: int
+    row: Row
+
+
+def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterator[DecodedRow | None]:
+    """Yield images and label of each row, None for a bad row that is skipped.
 
     Raises DataError for a bad row (unless config.on_bad_rows is "skip"), for images that differ in shape and for a
     part without a good row.
 
     >>> from raysplit.data.schema import Row
     >>> part = Part("mine", ("no", "yes"), (), 1, "train", lambda: iter([Row("mine", np.zeros((8, 6), np.uint8), 1)]))
-    >>> [(pixels.shape, label) for pixels, label in decode_rows(part, DataConfig(name="mine"), channels=3)]
-    [((3, 8, 6), 1)]
+    >>> [(one.images.shape, one.label) for one in decode_rows(part, DataConfig(name="mine"), channels=3)]
+    [((1, 3, 8, 6), 1)]
     """
     if not part.count:
         raise DataError(f"{part.where} has no rows")
@@ -40,7 +53,10 @@ def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterato
     for row in part.rows():
         try:
             label = check_label(row.label, len(part.classes))
-            pixels = decode(row.image, config.size, channels)
+            if config.audio is not None:
+                images = decode_audio(row.image, config.audio)
+            else:
+                images = decode(row.image, config.size, channels)[None]
         except BadRow as err:
             if config.on_bad_rows == "raise":
                 raise DataError(f"{row.where}: {err}. data.on_bad_rows=skip leaves such rows out") from None
@@ -48,16 +64,16 @@ def decode_rows(part: Part, config: DataConfig, channels: int | None) -> Iterato
             yield None
             continue
         if shape is None:
-            shape = pixels.shape
-        elif pixels.shape != shape:
-            raise DataError(odd_shape(row.where, pixels.shape, shape))
-        yield pixels, label
+            shape = images.shape[1:]
+        elif images.shape[1:] != shape:
+            raise DataError(odd_shape(row.where, images.shape[1:], shape))
+        yield DecodedRow(images, label, row)
     if shape is None:
         raise DataError(f"{part.where} has no good row: {skipped} bad ones were skipped")
 
 
 def decode_part(part: Part, config: DataConfig, channels: int | None) -> Decoded:
-    """Decode a part into memory; raises as `decode_rows`."""
+    """Decode a part of images into memory; raises as `decode_rows`."""
     images: Pixels | None = None
     labels: list[int] = []
     skipped = 0
@@ -65,11 +81,10 @@ def decode_part(part: Part, config: DataConfig, channels: int | None) -> Decoded
         if row is None:
             skipped += 1
             continue
-        pixels, label = row
         if images is None:
-            images = np.empty((part.count, *pixels.shape), np.uint8)
-        images[len(labels)] = pixels
-        labels.append(label)
+            images = np.empty((part.count, *row.images.shape[1:]), np.uint8)
+        images[len(labels)] = row.images[0]
+        labels.append(row.label)
     assert images is not None
     return Decoded(torch.from_numpy(images[: len(labels)]), torch.tensor(labels), skipped)
 

@@ -27,15 +27,16 @@ def export(config: DataConfig, split: Source, path: Path) -> ImageSet:
     """Write a source's whole split (train: with the validation part) to a Parquet file and return it.
 
     Images are stored as PNG, so pixels and labels do not change. The file is written completely or not at all.
-    Raises DataError for data that cannot be read and for a path that cannot be written.
+    Raises DataError for data that cannot be read, for a path that cannot be written, and for recordings, of which
+    images would lose what belongs together (`export_recordings` keeps it).
 
     >>> pixels = torch.zeros(1, 8, 8)
     >>> data = DataConfig(dataset=([(pixels, 0), (pixels, 1)], [(pixels, 1)]))
     >>> export(data, "test", Path("digits/test.parquet")).labels
     tensor([1])
     """
-    images = load_source(config, split)
-    with _writing(path), replacing(path) as file:
+    images = _load_images(config, split)
+    with writing(path), replacing(path) as file:
         _write(images, file)
     return images
 
@@ -50,18 +51,29 @@ def export_all(config: DataConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
     >>> len(train.labels), len(test.labels)
     (2, 1)
     """
-    train, test = load_source(config, "train"), load_source(config, "test")
+    train, test = _load_images(config, "train"), _load_images(config, "test")
     first, second = folder / "train.parquet", folder / "test.parquet"
-    with _writing(first), replacing(first) as train_file:
+    with writing(first), replacing(first) as train_file:
         _write(train, train_file)
-        with _writing(second), replacing(second) as test_file:
+        with writing(second), replacing(second) as test_file:
             _write(test, test_file)
     return train, test
 
 
+def _load_images(config: DataConfig, split: Source) -> ImageSet:
+    if config.audio is not None:
+        raise DataError(f"{config.name} holds recordings, not images; write them with raysplit.data.export_recordings")
+    return load_source(config, split)
+
+
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Make the folder of a file; DataError where that or what follows fails."""
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file; DataError where that or what the block writes fails.
+
+    >>> with writing(Path("digits/train.parquet")):
+    ...     Path("digits").is_dir()
+    True
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from raysplit.config import DataConfig
+from raysplit.config import AudioConfig, DataConfig
+from raysplit.data.audio_folders import audio_part
 from raysplit.data.cache import load_cached
 from raysplit.data.catalogue import CATALOGUE
+from raysplit.data.clips import Clips, split_clips
 from raysplit.data.decode import decode, read_shape
 from raysplit.data.decoded import odd_shape
 from raysplit.data.folders import folder_part
@@ -28,7 +30,10 @@ _COMPARED_ROWS = 1_000
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run needs to know about its data before loading them; bad rows are counted like good ones."""
+    """What a run needs to know about its data before loading them; bad rows are counted like good ones.
+
+    Rows are images, and of recordings their chunks.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -57,6 +62,14 @@ class ImageSet:
     """Bad rows left out of the source's split (on_bad_rows="skip"), the validation part included."""
     taken_from: SplitName = "train"
     """The source's split that the images are from."""
+    clips: Clips | None = None
+    """Of recordings: which rows are the chunks of one."""
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """How many rows each recording has; None where every row stands for itself."""
+        counts = () if self.clips is None else tuple(self.clips.chunks.tolist())
+        return counts if set(counts) - {1} else None
 
     @property
     def raw_bytes(self) -> int:
@@ -67,13 +80,16 @@ class ImageSet:
 def read_facts(config: DataConfig) -> Facts:
     """Return the facts about a data set: from the catalogue, if it is there, else from its files and one image.
 
-    Raises DataError for an unknown name, missing files, too few rows for config.val_fraction, and, without a
-    config.size, images whose shapes differ: the headers of the first 1,000 files are compared.
+    Recordings are decoded for it, once: only then it is known how many chunks they have. Raises DataError for an
+    unknown name, missing files, too few rows for config.val_fraction, and, without a config.size, images whose shapes
+    differ: the headers of the first 1,000 files are compared.
 
     >>> facts = read_facts(DataConfig(name="cifar10"))
     >>> facts.shape, facts.train_rows, facts.val_rows
     ((3, 32, 32), 45000, 5000)
     """
+    if config.audio is not None:
+        return _facts_of_recordings(config, config.audio)
     known = CATALOGUE.get(config.name)
     test_from: SplitName = "test"
     if known and not (config.name == "imagenet100" and imagenet100_folder(config).is_dir()):
@@ -81,14 +97,13 @@ def read_facts(config: DataConfig) -> Facts:
         shape = (config.channels or known.channels, size, size)
         classes, rows, test_rows = known.classes, known.train_rows, known.test_rows
     else:
-        part, test = _part(config, "train"), _part(config, "test")
+        part, test = find_part(config, "train"), find_part(config, "test")
         for one in (part, test):
             if not one.count:
                 raise DataError(f"{one.where} has no rows")
         shape, classes, rows, test_rows = _common_shape(part, config), part.classes, part.count, test.count
         test_from = test.taken_from
-        if len(classes) == 1:
-            warn_once(f"{part.where} has one class, '{classes[0]}': every answer is right, and nothing is learned")
+        _warn_of_one_class(part.where, classes)
     train_rows, val_rows = _cut(rows, config)
     return Facts(config.name, classes, shape, train_rows, val_rows, test_rows, test_from)
 
@@ -96,8 +111,9 @@ def read_facts(config: DataConfig) -> Facts:
 def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet:
     """Return a split; train and val are disjoint parts of the source's train split, shuffled by split_seed.
 
-    Test is in the source's order and, if it comes from files, memory-mapped; train and val are copies. Raises
-    DataError, which names file and row, for anything in the data that cannot be used.
+    Of recordings, all chunks of a speaker or song are in one of them, and those of a recording follow each other. Test
+    is in the source's order and, if it comes from files, memory-mapped; train and val are copies. Raises DataError,
+    which names file and row, for anything in the data that cannot be used.
 
     >>> pairs = [(torch.rand(1, 8, 8), index % 2) for index in range(50)]
     >>> data = DataConfig(dataset=pairs, val_fraction=0.25)
@@ -107,6 +123,8 @@ def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet
     if split == "test":
         return load_source(config, "test")
     full = load_source(config, "train")
+    if full.clips is not None:
+        return _take_clips(full, full.clips, split_clips(full.clips, config)[split == "val"])
     train_rows, val_rows = _cut(len(full.labels), config)
     order = torch.randperm(len(full.labels), generator=generator("split", config.split_seed))
     rows = order[:val_rows] if split == "val" else order[val_rows : val_rows + train_rows]
@@ -120,12 +138,32 @@ def load_source(config: DataConfig, split: Source) -> ImageSet:
     >>> load_source(DataConfig(dataset=pairs), "train").images.shape
     torch.Size([40, 1, 8, 8])
     """
-    part, memory = _part(config, split), data_in_memory(config)
+    part, memory = find_part(config, split), data_in_memory(config)
     decoded = load_cached(part, config, _channels(config)) if memory is None else decode_memory(memory, config, split)
-    return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped, part.taken_from)
+    return ImageSet(decoded.images, decoded.labels, part.classes, decoded.skipped, part.taken_from, decoded.clips)
 
 
-def _part(config: DataConfig, split: Source) -> Part:
+def _take_clips(full: ImageSet, clips: Clips, chosen: torch.Tensor) -> ImageSet:
+    rows = clips.rows(chosen)
+    taken = Clips(clips.chunks[chosen], clips.groups[chosen], clips.held_out[chosen])
+    return replace(full, images=full.images[rows], labels=full.labels[rows], clips=taken)
+
+
+def _facts_of_recordings(config: DataConfig, audio: AudioConfig) -> Facts:
+    full, test = load_source(config, "train"), load_source(config, "test")
+    assert full.clips is not None
+    train_rows, val_rows = (int(full.clips.chunks[clips].sum()) for clips in split_clips(full.clips, config))
+    _warn_of_one_class(config.name, full.classes)
+    return Facts(config.name, full.classes, audio.shape, train_rows, val_rows, len(test.labels), test.taken_from)
+
+
+def _warn_of_one_class(where: str, classes: tuple[str, ...]) -> None:
+    if len(classes) == 1:
+        warn_once(f"{where} has one class, '{classes[0]}': every answer is right, and nothing is learned")
+
+
+def find_part(config: DataConfig, split: Source) -> Part:
+    """Return one split of a data set, not yet decoded; DataError for one that is unknown or missing."""
     memory = data_in_memory(config)
     if memory is not None:
         return memory_part(memory, config, split)
@@ -134,9 +172,11 @@ def _part(config: DataConfig, split: Source) -> Part:
         return folder_part(Path(path).expanduser(), split)
     if path and kind == "parquet":
         return parquet_part(config, split)
+    if path and kind == "audio":
+        return audio_part(config, split)
     if config.name not in CATALOGUE:
         hint = nearest(config.name, CATALOGUE)
-        raise DataError(f"unknown data set '{config.name}'. {hint} Your own: folder:PATH or parquet:PATH.")
+        raise DataError(f"unknown data set '{config.name}'. {hint} Your own: folder:PATH, parquet:PATH or audio:PATH.")
     _needed_size(config)
     return named_part(config, split)
 

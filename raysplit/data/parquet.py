@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysplit.config import DataConfig
-from raysplit.data.parquet_columns import class_names, image_column, label_column, label_columns
+from raysplit.data.parquet_columns import class_names, group_column, image_column, label_column, label_columns
 from raysplit.data.parquet_files import SplitFiles, find_files
+from raysplit.data.parquet_groups import find_groups, read_group
 from raysplit.data.parquet_images import list_cells, pixels_shape, read_image, referenced_images
 from raysplit.data.schema import (
     Classes,
@@ -19,6 +22,7 @@ from raysplit.data.schema import (
     Row,
     Source,
     UnusedLabels,
+    draw_test_groups,
     draw_test_rows,
     file_identity,
     number_classes,
@@ -43,6 +47,11 @@ class _Table:
     names: tuple[str, ...] | None
     """Of the classes, as its metadata has them."""
     rows: int
+    recordings: bool = False
+    group: str | None = None
+    """Of recordings: the column of their speakers or songs; None: names of files may tell them."""
+    held_out: bool = False
+    """Whether these are recordings of a validation split, which belongs to the training split."""
 
     @property
     def is_labelled(self) -> bool:
@@ -54,8 +63,9 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
 
     A test split without labels (all are -1 or null, or there is no such column) is left out. Where there is none, the
     validation split serves, else a fifth of train, drawn with a fixed seed; training goes without it, and a warning
-    says so. Raises DataError for what is missing or cannot be told, for files that disagree about the class names, and
-    for a training split without labels.
+    says so. Of recordings, a validation split beside a test split is held out of the training split, and whole speakers
+    or songs are drawn. Raises DataError for what is missing or cannot be told, for files that disagree about the class
+    names, and for a training split without labels.
     """
     path = Path(config.name.partition(":")[2]).expanduser()
     files = find_files(path, config.splits)
@@ -63,6 +73,9 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
     if any(table.rows for table in train) and not any(table.is_labelled for table in train):
         raise DataError(f"{train[0].file} {_UNLABELLED}; training needs labels: data.label names another column")
     taken_from, test = _choose_test(path, files, train, config)
+    if config.audio is not None and taken_from == "test":
+        held_out = [_open_table(file, config, train[0].label) for file in files.validation]
+        train = train + [replace(table, held_out=True) for table in held_out if table.is_labelled]
     classes, numbers = _classes(path, list(dict.fromkeys(train + test)), config.unused_labels)
     own = test if split == "test" else train
     count = sum(table.rows for table in own)
@@ -72,7 +85,7 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
         return Part(
             where, classes, identity, count, taken_from if split == "test" else split, lambda: _rows(own, numbers)
         )
-    drawn = draw_test_rows(count)
+    drawn = draw_test_rows(count) if config.audio is None else _draw_groups(path, own)
     keep = drawn if split == "test" else ~drawn
     return Part(
         f"{path} ({split})",
@@ -82,6 +95,15 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
         "train",
         lambda: (row for row, kept in zip(_rows(own, numbers), keep, strict=True) if kept),
     )
+
+
+def _draw_groups(path: Path, tables: list[_Table]) -> npt.NDArray[np.bool_]:
+    """Return which recordings are the test split, those of a fifth of the speakers or songs."""
+    groups: list[str] = []
+    for table in tables:
+        with _open(table.file) as parquet:
+            groups += find_groups(parquet, table.image, table.group, table.file)
+    return draw_test_groups(path, groups)
 
 
 def _choose_test(
@@ -99,7 +121,7 @@ def _choose_test(
             unlabelled.append(f"{tables[0].file} {_UNLABELLED}")
     problem = " and ".join(unlabelled) or f"{path} has no test split"
     if serves[0] == "test":
-        if files.validation:
+        if files.validation and config.audio is None:
             warn_once(f"{files.validation[0]} is not read: data.val_fraction of the training split is held out instead")
     elif serves[0] == "validation":
         warn_once(f"{problem}; {serves[1][0].file} serves as the test split")
@@ -115,7 +137,9 @@ def _open_table(file: Path, config: DataConfig, known: str | None = None) -> _Ta
     """Read what a file holds; of another split than train, the label column may be missing or is the `known` one."""
     with _open(file) as parquet:
         schema = parquet.schema_arrow
-        image = image_column(schema, file, config.image)
+        recordings = config.audio is not None
+        image = image_column(schema, file, config.image, recordings)
+        group = group_column(schema, file, config.group) if recordings else None
         label: str | None
         if known is None:
             label = label_column(schema, file, image, config.label)
@@ -128,7 +152,7 @@ def _open_table(file: Path, config: DataConfig, known: str | None = None) -> _Ta
         if label is not None:
             used = frozenset(parquet.read([label])[label].unique().to_pylist())
         names = None if label is None else class_names(schema, file, label)
-        return _Table(file, image, label, used, names, parquet.metadata.num_rows)
+        return _Table(file, image, label, used, names, parquet.metadata.num_rows, recordings, group)
 
 
 def _open(file: Path) -> pq.ParquetFile:
@@ -140,7 +164,7 @@ def _open(file: Path) -> pq.ParquetFile:
 
 def _identify(table: _Table) -> Iterator[str]:
     yield file_identity(table.file)
-    yield f"{table.image} {table.label}"
+    yield f"{table.image} {table.label}" + (f" {table.group} {table.held_out}" if table.group or table.held_out else "")
     with _open(table.file) as parquet:
         for image in referenced_images(parquet, table.image, table.file):
             yield file_identity(image)
@@ -173,16 +197,20 @@ def _rows(tables: list[_Table], numbers: Mapping[int | str, int]) -> Iterator[Ro
     for table in tables:
         number = 0
         assert table.label is not None
+        columns = [table.image, table.label, *filter(None, [table.group])]
         with _open(table.file) as parquet:
             shape = pixels_shape(parquet.schema_arrow.field(table.image))
             try:
-                for batch in parquet.iter_batches(256, columns=[table.image, table.label]):
+                for batch in parquet.iter_batches(256, columns=columns):
                     cells, labels = list_cells(batch[table.image], shape), batch[table.label].to_pylist()
-                    for cell, label in zip(cells, labels, strict=True):
+                    groups = batch[table.group].to_pylist() if table.group else [None] * len(cells)
+                    for cell, label, named in zip(cells, labels, groups, strict=True):
                         if isinstance(label, str | bool):
                             label = str(label)
                         where = f"{table.file} row {number}"
-                        yield Row(where, read_image(cell, table.file), numbers.get(label, label))
+                        group = read_group(cell, named, where) if table.recordings else ""
+                        image = read_image(cell, table.file)
+                        yield Row(where, image, numbers.get(label, label), group, table.held_out)
                         number += 1
             except (OSError, ValueError, pa.ArrowException) as err:
                 raise DataError(f"{table.file} cannot be read after row {number} ({err})") from None

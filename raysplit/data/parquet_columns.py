@@ -1,4 +1,4 @@
-"""The columns of a Parquet file, as Hugging Face's image layout has them: images, labels, names of the classes."""
+"""The columns of a Parquet file, as Hugging Face lays them out: images or recordings, labels, names of the classes."""
 
 from __future__ import annotations
 
@@ -9,38 +9,56 @@ import pyarrow as pa
 from raysplit.data.parquet_images import pixels_shape
 from raysplit.errors import DataError
 
-IMAGE, LABEL = "image", "label"
+IMAGE, AUDIO, LABEL, SPEAKER = "image", "audio", "label", "speaker_id"
 """The columns that raysplit writes, and looks for first."""
 _IMAGES = (IMAGE, "img")
+_GROUPS = (SPEAKER, "speaker", "song_id", "song")
 _LABEL_WORDS = ("label", "class", "target", "category")
 METADATA_KEY = b"huggingface"
 
 
-def image_column(schema: pa.Schema, where: object, wanted: str | None = None) -> str:
+def image_column(schema: pa.Schema, where: object, wanted: str | None = None, recordings: bool = False) -> str:
     """Return the name of the column with the images: `wanted`, else `image` or `img`, else the only one with bytes
     or pixels.
 
     It is a struct with `bytes` or `path`, or bytes, or uint8 tensors of one shape, or the paths of images as strings.
-    Raises DataError if it is missing or of another type, or if it cannot be told.
+    Of `recordings` it is called `audio`, and holds no tensors. Raises DataError if it is missing or of another type, or
+    if it cannot be told.
     """
-    fitting = [field.name for field in schema if _holds_images(field)]
+    what = "recordings" if recordings else "images"
+    fitting = [field.name for field in schema if _holds_items(field, recordings)]
     if wanted is not None:
         name = _known(schema, where, "data.image", wanted)
     else:
-        name = next((one for one in _IMAGES if one in schema.names), "")
+        if not recordings and AUDIO in schema.names and not any(one in schema.names for one in _IMAGES):
+            raise DataError(f"{where}: the column '{AUDIO}' holds recordings; set data.audio={{}} to read them")
+        name = next((one for one in ((AUDIO,) if recordings else _IMAGES) if one in schema.names), "")
         if not name and len(fitting) == 1:
             (name,) = fitting
     if not name:
-        raise _cannot_tell(schema, where, "images", "data.image", fitting or schema.names)
-    field = schema.field(name)
-    kind = field.type
-    if not (_holds_images(field) or _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)):
+        raise _cannot_tell(schema, where, what, "data.image", fitting or schema.names)
+    kind = schema.field(name).type
+    in_files = _is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
+    if name not in fitting and not in_files:
+        tensors = "" if recordings else "tensors of uint8 (height, width, 1 or 3) of one shape, "
         raise DataError(
-            f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, tensors of "
-            "uint8 (height, width, 1 or 3) of one shape, or paths as strings; if another one holds the images, name "
-            f"it: data.image=…; {_columns(schema)}"
+            f"{where}: column '{name}' is {kind}, expected struct<bytes: binary, path: string>, bytes, {tensors}or "
+            f"paths as strings; if another one holds the {what}, name it: data.image=…; {_columns(schema)}"
         )
     return name
+
+
+def group_column(schema: pa.Schema, where: object, wanted: str | None) -> str | None:
+    """Return the name of the column with the speakers or songs: `wanted`, else one with such a name, else None.
+
+    Raises DataError if `wanted` is missing.
+
+    >>> group_column(pa.schema([("audio", pa.binary()), ("speaker_id", pa.string())]), "example", None)
+    'speaker_id'
+    """
+    if wanted is not None:
+        return _known(schema, where, "data.group", wanted)
+    return next((name for name in _GROUPS if name in schema.names), None)
 
 
 def label_column(schema: pa.Schema, where: object, image: str, wanted: str | None = None) -> str:
@@ -108,6 +126,20 @@ def arrow_schema(classes: tuple[str, ...]) -> pa.Schema:
     )
 
 
+def audio_schema(classes: tuple[str, ...]) -> pa.Schema:
+    """Return the schema of the files of recordings that raysplit writes: audio, label, speaker.
+
+    >>> audio_schema(("yes", "no")).names
+    ['audio', 'label', 'speaker_id']
+    """
+    images = arrow_schema(classes)
+    info = {"features": {AUDIO: {"_type": "Audio"}, LABEL: {"names": list(classes), "_type": "ClassLabel"}}}
+    return pa.schema(
+        [images.field(0).with_name(AUDIO), images.field(1), (SPEAKER, pa.string())],
+        metadata={METADATA_KEY: json.dumps({"info": info}).encode()},
+    )
+
+
 def _features(schema: pa.Schema, where: object) -> dict[str, object]:
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
@@ -152,11 +184,12 @@ def _columns(schema: pa.Schema) -> str:
     return f"it has the columns {', '.join(schema.names) or '(none)'}"
 
 
-def _holds_images(field: pa.Field) -> bool:
+def _holds_items(field: pa.Field, recordings: bool) -> bool:
+    """Return whether a column may hold files or, of images, pixels."""
     kind = field.type
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     in_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-    return bool(binary or in_struct or pixels_shape(field) is not None)
+    return bool(binary or in_struct or (not recordings and pixels_shape(field) is not None))
 
 
 def _holds_labels(kind: pa.DataType) -> bool:

@@ -15,6 +15,8 @@ from raysplit.errors import DataError
 _TRAIN = ("train", "training")
 _VALIDATION = ("validation", "val", "valid", "dev")
 _TEST = ("test", "testing", "eval", "evaluation")
+SPLIT_NAMES = (*_TRAIN, *_VALIDATION, *_TEST)
+"""What files and folders of a split are called."""
 _MOST_NAMED = 6
 
 
@@ -44,6 +46,11 @@ def find_files(path: Path, splits: DataSplits | None) -> SplitFiles:
     if not path.is_dir():
         raise DataError(f"{path} does not exist; parquet:PATH takes a folder or one .parquet file")
     return _tell(path) if splits is None else _named(path, splits)
+
+
+def validation_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a folder that `find_files` takes for its validation split, by their names."""
+    return _shards([folder, folder / "data", folder / "default"], _VALIDATION)
 
 
 def _named(root: Path, splits: DataSplits) -> SplitFiles:

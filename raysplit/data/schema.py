@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,13 +32,17 @@ class BadRow(ValueError):
 
 
 class Row(NamedTuple):
-    """One image and its label, not yet decoded."""
+    """One image or recording and its label, not yet decoded."""
 
     where: str
     """File and row (counted from 0), as errors name it."""
     image: object
     """An encoded image, the file that holds one, pixels, or any other image that `raysplit.data.decode` takes."""
     label: int | None
+    group: str = ""
+    """Of a recording: its speaker or song, or its own name where neither is known."""
+    held_out: bool = False
+    """Of a recording in a training split: whether the data set itself has it in its validation split."""
 
 
 def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
@@ -50,6 +54,25 @@ def draw_test_rows(count: int) -> npt.NDArray[np.bool_]:
     # NumPy promises that RandomState's stream never changes, so neither do the test rows.
     drawn = np.random.RandomState(0).permutation(count)[: round(count * TEST_SHARE)]
     return np.isin(np.arange(count), drawn)
+
+
+def draw_test_groups(where: object, groups: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return which recordings are the test split of a source without one: those of a fifth of their groups.
+
+    Raises DataError if there is only one group.
+
+    >>> int(draw_test_groups("example", ["anna", "ben", "ben", "carl", "dora", "emil"]).sum()) in (1, 2)
+    True
+    """
+    names = sorted(set(groups))
+    if len(names) == 1:
+        raise DataError(
+            f"{where}: all recordings are of one speaker or song, '{names[0]}', so none is left for a test split; "
+            "data.group says how they are told apart"
+        )
+    drawn = np.random.RandomState(0).permutation(len(names))[: max(1, round(len(names) * TEST_SHARE))]
+    chosen = {names[index] for index in drawn}
+    return np.array([group in chosen for group in groups], dtype=bool)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from raysplit.data.decode import decode
-from raysplit.data.schema import BadRow
+from raysplit.data.inputs import DecodedFiles
 from raysplit.device.compute_estimate import CompressionRatio, ComputeEstimate
 from raysplit.device.halves import DeviceHalves
 from raysplit.device.http import Exchange, HttpTransport, Request, Session, Transport
@@ -21,6 +20,7 @@ from raysplit.device.server_url import hide_credentials
 from raysplit.errors import ConfigError, DataError, LinkError, ServerError
 from raysplit.family.bundle import Family, load_family
 from raysplit.wire.split_api import (
+    CHUNKS_HEADER,
     FAMILY_HEADER,
     FAMILY_PATH,
     KEY_HEADER,
@@ -32,7 +32,7 @@ from raysplit.wire.split_api import (
 )
 
 Images = torch.Tensor | np.ndarray | Sequence[str | Path]
-"""uint8 pixels (N, C, H, W) in the family's shape, or image files of any size."""
+"""uint8 pixels (N, C, H, W) in the family's shape, or files: images of any size, or recordings of any length."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class RequestTiming:
     """Where the time of a request went, in seconds."""
 
     device: float
-    """From pixels to message; decoding of image files is not included."""
+    """From pixels to message; decoding of files is not included."""
     link: float
     """Everything that is neither device nor server: transfer, connecting, waiting, and a failed attempt."""
     server: float
@@ -58,7 +58,7 @@ class ClientPrediction:
     level: str
     """The level at which the images were sent."""
     images: tuple[tuple[ClassProbability, ...], ...]
-    """The most likely classes of each image, most likely first."""
+    """The most likely classes of each image or recording, most likely first."""
     seconds: RequestTiming
     bytes_up: int
     """Size of the message, its header included and HTTP's own headers not."""
@@ -67,7 +67,7 @@ class ClientPrediction:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The most likely class of each image."""
+        """The most likely class of each image or recording."""
         return tuple(image[0].name for image in self.images)
 
 
@@ -124,20 +124,22 @@ class DeviceClient:
         self._ratios = {level: CompressionRatio() for level in self._halves.levels}
 
     def predict(self, images: Images) -> ClientPrediction:
-        """Send images in one message and return what the server predicts.
+        """Send images or recordings in one message and return what the server predicts.
 
-        Raises DataError for anything that is not an image of this family's shape; ServerError for a server that cannot
+        Raises DataError for anything that is not what this family was trained on; ServerError for a server that cannot
         be reached, is late or fails; RequestError when it refuses, for example because it has another family.
         """
-        pixels = self._to_pixels(images)
+        pixels, chunks = self._to_pixels(images)
         link, count = self._link or self._measure_round_trip(), len(pixels)
         level = self._choose_level(link, count)
         start = self._clock.now()
         body = self._halves.encode(pixels, level).to_bytes()
         device_s = self._clock.now() - start
         headers = self._headers | {LEVEL_HEADER: level_to_header(level), "Content-Type": "application/octet-stream"}
+        if len(chunks) < count:
+            headers[CHUNKS_HEADER] = ",".join(map(str, chunks))
         exchange = self._exchange(link, Request("POST", SPLIT_PATH, headers, body))
-        response = self._parse(exchange, count)
+        response = self._parse(exchange, len(chunks))
         server_s = response.seconds.queue + response.seconds.compute
         timing = RequestTiming(device_s, max(exchange.total_s - server_s, 0.0), server_s)
         within_target = timing.total <= self.target_s
@@ -190,18 +192,12 @@ class DeviceClient:
             raise ServerError(f"{self.url} answered for {len(response.images)} images, {count} were sent")
         return response
 
-    def _to_pixels(self, images: Images) -> torch.Tensor:
-        if isinstance(images, torch.Tensor):
-            return images
+    def _to_pixels(self, images: Images) -> DecodedFiles:
         if isinstance(images, np.ndarray):
-            return torch.from_numpy(images)
+            images = torch.from_numpy(images)
+        if isinstance(images, torch.Tensor):
+            return DecodedFiles(images, (1,) * len(images))
         if isinstance(images, str | Path) or not images:
-            raise DataError("give a list of one or more image files, or uint8 pixels (N, C, H, W)")
-        channels, height, width = self.family.manifest.shape
-        pixels = []
-        for file in images:
-            try:
-                pixels.append(decode(Path(file), (height, width), channels))
-            except BadRow as err:
-                raise DataError(f"{file}: {err}; give image files") from None
-        return torch.from_numpy(np.stack(pixels))
+            media = self.family.input.media
+            raise DataError(f"give a list of one or more {media} files, or uint8 pixels (N, C, H, W)")
+        return self.family.input.decode_files(images)

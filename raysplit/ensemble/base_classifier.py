@@ -82,8 +82,8 @@ def train_base(context: BuildContext, log: Callable[[str], None], parallel: Data
     val = context.load_samples("val")
 
     def evaluate() -> float:
-        predictions = compute_outputs(objective.model, val, settings.precision).predictions
-        return (predictions == val.targets).float().mean().item()
+        answers = compute_outputs(objective.model, val, settings.precision).answer(val)
+        return (answers == val.answered).float().mean().item()
 
     trainer = ClassifierTrainer(
         objective,

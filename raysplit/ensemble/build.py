@@ -111,10 +111,10 @@ def plan_build(context: BuildContext, base: nn.Module, log: Log = _log.info) -> 
     if plan is None:
         confusion = _confusion_on_validation(context, base)
         accuracy = confusion.diagonal().sum().item() / confusion.sum().item()
-        log(f"the base's validation accuracy is {100 * accuracy:.1f} %")
         shape = context.data.shape
         plan = make_plan(context.config, prunable_network(base, shape), shape, confusion)
         context.folder.write_plan(plan)
+        log(f"the base's validation accuracy is {100 * accuracy:.1f} %")
     return context.with_plan(plan)
 
 
@@ -130,7 +130,7 @@ def build_fusion(build: PlannedBuild) -> None:
     widths = [one.shape[1] for one in features[0]]
     trained = train_fusion(
         FeatureSet(torch.cat([torch.cat(one, 1) for one in features]), train.targets.repeat(views)),
-        FeatureSet(torch.cat(compute_features(build, val), 1), val.targets),
+        FeatureSet(torch.cat(compute_features(build, val), 1), val.targets, val.chunks),
         widths,
         len(build.data.classes),
         config.fusion,
@@ -166,9 +166,9 @@ def _view_features(build: PlannedBuild, train: Samples, view: int) -> list[Tenso
 def _confusion_on_validation(context: BuildContext, base: nn.Module) -> Tensor:
     """Return the counts of the base's predictions, int64 (classes, classes), true × predicted."""
     classes, val = len(context.data.classes), context.load_samples("val")
-    predictions = compute_outputs(base, val, context.config.base.train.precision).predictions
+    predictions = compute_outputs(base, val, context.config.base.train.precision).answer(val)
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
-    return confusion.index_put_((val.targets, predictions), torch.tensor(1), accumulate=True)
+    return confusion.index_put_((val.answered, predictions), torch.tensor(1), accumulate=True)
 
 
 def _fingerprint(config: EnsembleConfig, split: str) -> SplitFingerprint:

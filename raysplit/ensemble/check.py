@@ -12,7 +12,6 @@ from raysplit.ensemble.base_classifier import find_frozen, initial_base
 from raysplit.ensemble.plan import make_plan
 from raysplit.ensemble.prunable.base import prunable_network
 from raysplit.errors import ConfigError, DataError
-from raysplit.records.ensemble_summary import NetworkKind
 from raysplit.torch_utils.compute import pick_device
 
 
@@ -28,7 +27,7 @@ def check_build(config: EnsembleConfig, data: Facts) -> EnsemblePlan:
     base, _ = initial_base(config, data)
     find_frozen(config, base)
     network = prunable_network(base, data.shape)
-    _check_training(config, network.kind)
+    _check_training(config)
     if config.base.mean is not None and len(config.base.mean) != channels:
         raise ConfigError(
             f"base.mean and base.std have {len(config.base.mean)} numbers, the images of {config.data.name} have "
@@ -41,15 +40,8 @@ def check_build(config: EnsembleConfig, data: Facts) -> EnsemblePlan:
     return plan
 
 
-def _check_training(config: EnsembleConfig, kind: NetworkKind) -> None:
-    """Check optimizers, devices and workers; the base without workers, and the fusion, are trained in this process."""
-    fits = {"base.train": config.base.train, "common": config.common, "retrain": config.retrain}
-    for name, fit in fits.items():
-        if kind != "vit" and fit is not None and fit.optimizer == "muon":
-            raise ConfigError(
-                f"{name}.optimizer 'muon' is for networks with transformer blocks, not for {config.base.model.name}; "
-                "set it to adamw or sgd"
-            )
+def _check_training(config: EnsembleConfig) -> None:
+    """Check devices and workers; the base without workers, and the fusion, are trained in this process."""
     base = config.base
     if base.weights is None and not base.workers:
         pick_device(base.train.device, "base.train.device")

@@ -40,7 +40,9 @@ class BuildContext:
     def load_samples(self, split: Literal["train", "val", "test"]) -> Samples:
         """Return a split of the data, normalized as the base expects it."""
         images = load(self.config.data, split)
-        return Samples(images.images, images.labels, self.normalization.mean, self.normalization.std)
+        chunks = None if split == "train" else images.chunks
+        normalization = self.normalization
+        return Samples(images.images, images.labels, normalization.mean, normalization.std, chunks=chunks)
 
     def with_plan(self, plan: EnsemblePlan) -> PlannedBuild:
         """Return the build with its plan."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from raysplit.data.clips import average_chunks
 from raysplit.ensemble.samples import Samples
 from raysplit.torch_utils.compute import autocast
 from raysplit.torch_utils.seeds import mix
@@ -40,6 +42,19 @@ class NetworkOutputs:
     def predictions(self) -> Tensor:
         """Index of the largest logit, int64 (B,)."""
         return self.logits.argmax(1)
+
+    def answer(self, samples: Samples) -> Tensor:
+        """Return the class that each image gets, or each recording for all its chunks: int64, as `samples.answered`."""
+        return answer(self.logits, samples.chunks)
+
+
+def answer(logits: Tensor, chunks: Sequence[int] | None) -> Tensor:
+    """Return the likeliest class of each row of logits (N, classes), or by the mean probabilities of a clip's chunks.
+
+    >>> answer(torch.tensor([[1.0, 0.0], [0.0, 9.0], [2.0, 0.0]]), chunks=[2, 1]).tolist()
+    [1, 0]
+    """
+    return (logits if chunks is None else average_chunks(logits.softmax(1), chunks)).argmax(1)
 
 
 def as_feature_classifier(model: nn.Module) -> FeatureClassifier:

@@ -14,6 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from raysplit.config import FusionConfig
 from raysplit.data import batch_order
+from raysplit.data.clips import label_clips
+from raysplit.ensemble.forward import answer
 from raysplit.ensemble.fusion import Fusion, draw_presence
 from raysplit.errors import ConfigError, DivergenceError
 from raysplit.records.build_stages import FusionEpoch
@@ -34,6 +36,8 @@ class FeatureSet:
     """Float (N, sum of widths)."""
     labels: Tensor
     """int64 (N,)."""
+    chunks: tuple[int, ...] | None = None
+    """As those of `Samples`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def train_fusion(
             _require_finite(value, f"epoch {epoch + 1}, step {step_number + 1}/{steps}", config)
             total += value
         val_logits = _compute_logits(fusion, val.features)
-        val_accuracy = _accuracy(val_logits, val.labels)
+        val_accuracy = _accuracy(val_logits, val)
         val_loss = cross_entropy(val_logits, val.labels).item()
         _require_finite(val_loss, f"the validation after epoch {epoch + 1}", config)
         records.append(FusionEpoch(epoch=epoch, loss=total / steps, val_loss=val_loss, val_accuracy=val_accuracy))
@@ -109,7 +113,7 @@ def accuracy_without(fusion: Fusion, test: FeatureSet, lost: int) -> float:
     for missing in _choose_missing(n, lost):
         present = torch.ones(n, dtype=torch.bool)
         present[list(missing)] = False
-        accuracies.append(_accuracy(_compute_logits(fusion, test.features, present), test.labels))
+        accuracies.append(_accuracy(_compute_logits(fusion, test.features, present), test))
     return sum(accuracies) / len(accuracies)
 
 
@@ -130,5 +134,6 @@ def _compute_logits(fusion: Fusion, features: Tensor, present: Tensor | None = N
     return torch.cat([fusion(part.to(device), mask).cpu() for part in torch.split(features, _EVAL_BATCH_SIZE)])
 
 
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return (logits.argmax(1) == labels).double().mean().item()
+def _accuracy(logits: Tensor, tested: FeatureSet) -> float:
+    labels = tested.labels if tested.chunks is None else label_clips(tested.labels, tested.chunks)
+    return (answer(logits, tested.chunks) == labels).double().mean().item()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from raysplit.config import Frozen, ModelConfig, Precision
+from raysplit.config import AudioConfig, Frozen, ModelConfig, Precision
 from raysplit.config.ensemble_plan import SubmodelSpec
+from raysplit.data.inputs import InputFormat
 from raysplit.ensemble.context import PlannedBuild
-from raysplit.models import OWN
+from raysplit.models import PRUNABLE
 
 
 class SubmodelEntry(Frozen):
@@ -41,8 +42,8 @@ class SubmodelEntry(Frozen):
     @classmethod
     def _check_model(cls, model: ModelConfig) -> ModelConfig:
         """Accept this package's networks alone: no file whose code would be run, and no library's model."""
-        if model.name not in OWN:
-            raise ValueError(f"'{model.name}' is not a network that sub-models can be: {', '.join(OWN)}")
+        if model.name not in PRUNABLE:
+            raise ValueError(f"'{model.name}' is not a network that sub-models can be: {', '.join(PRUNABLE)}")
         return model
 
 
@@ -62,6 +63,19 @@ class EnsembleManifest(Frozen):
     fill: Literal["zero", "mean"]
     """What replaces missing features: zero or their mean."""
     submodels: tuple[SubmodelEntry, ...] = Field(alias="parts", min_length=1)
+    audio: AudioConfig | None = None
+    """How recordings become its images; None: they are pictures."""
+
+    @model_serializer(mode="wrap")
+    def _without_audio(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the manifest of an ensemble for pictures as it has always been."""
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "audio" or value is not None}
+
+    @property
+    def input(self) -> InputFormat:
+        """What it takes."""
+        return InputFormat(self.shape, self.audio)
 
     @classmethod
     def of(cls, build: PlannedBuild) -> EnsembleManifest:
@@ -80,6 +94,7 @@ class EnsembleManifest(Frozen):
                 SubmodelEntry.of(spec, f"submodels/{index}.safetensors", width)
                 for index, (spec, width) in enumerate(zip(build.plan.submodels, widths, strict=True))
             ),
+            audio=config.data.audio,
         )
 
     @model_validator(mode="after")
@@ -88,6 +103,8 @@ class EnsembleManifest(Frozen):
             raise ValueError(
                 f"mean and std have {len(self.mean)} and {len(self.std)} numbers for {self.shape[0]} channels"
             )
+        if self.audio is not None and self.audio.shape != self.shape:
+            raise ValueError(f"audio makes images of shape {self.audio.shape}, and shape is {self.shape}")
         for entry in self.submodels:
             if unknown := [index for index in entry.classes if not 0 <= index < len(self.classes)]:
                 raise ValueError(f"{entry.file} has class {unknown[0]}; the classes are 0 to {len(self.classes) - 1}")

@@ -11,6 +11,7 @@ from torch import Tensor
 from raysplit.config import GroupsConfig
 from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.data import prepare_batch
+from raysplit.data.clips import label_clips
 from raysplit.torch_utils.seeds import generator, mix
 
 
@@ -32,6 +33,14 @@ class Samples:
     """Of each channel, in 0..1."""
     teacher: Tensor | None = None
     """Logits (N, all classes) of the base, for distillation."""
+    chunks: tuple[int, ...] | None = None
+    """Of validation and test recordings: how many images each has, in order, which are answered together. None: every
+    image is answered for itself."""
+
+    @property
+    def answered(self) -> Tensor:
+        """The targets that answers are compared with: those of the images, or of the recordings."""
+        return self.targets if self.chunks is None else label_clips(self.targets, self.chunks)
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -12,7 +12,7 @@ from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.ensemble.bundle import Ensemble, load_ensemble, write_ensemble
 from raysplit.ensemble.context import PlannedBuild
 from raysplit.ensemble.cost import measure_cost, measure_latencies
-from raysplit.ensemble.forward import NetworkOutputs, compute_outputs
+from raysplit.ensemble.forward import NetworkOutputs, answer, compute_outputs
 from raysplit.ensemble.fusion_trainer import FeatureSet, accuracy_without
 from raysplit.ensemble.samples import Samples
 from raysplit.ensemble.weights_file import compute_dtype, set_precision
@@ -38,10 +38,10 @@ def summarize_build(build: PlannedBuild, base: nn.Module) -> EnsembleSummary:
     bundle = write_ensemble(build)
     ensemble = load_ensemble(bundle)
     test = build.load_samples("test")
-    base_predictions = compute_outputs(base, test, config.base.train.precision).predictions
+    base_predictions = compute_outputs(base, test, config.base.train.precision).answer(test)
     outputs = [compute_outputs(ensemble.submodel(index), test) for index in range(config.n)]
     features = torch.cat([one.features for one in outputs], 1)
-    predictions = ensemble.fusion(features).argmax(1)
+    predictions = answer(ensemble.fusion(features), test.chunks)
     base_s, base_like_s, *submodels_s = _measure_latencies(build, base, ensemble)
     submodels = tuple(
         _summarize_submodel(build, index, one, test, seconds)
@@ -62,7 +62,7 @@ def summarize_build(build: PlannedBuild, base: nn.Module) -> EnsembleSummary:
             [one.latency_ms for one in submodels],
         )
     )
-    tested = FeatureSet(features, test.targets)
+    tested = FeatureSet(features, test.targets, test.chunks)
     lost = {
         f"lost{count}": accuracy_without(ensemble.fusion, tested, count)
         for count in range(1, min(_MAX_LOST, config.n - 1) + 1)
@@ -98,9 +98,9 @@ def summarize_build(build: PlannedBuild, base: nn.Module) -> EnsembleSummary:
         bytes_per_sample_raw=test.images[0].numel(),
         submodels=submodels,
         devices=build.plan.loads,
-        confusion=_confusion_matrix(test.targets, predictions, len(data.classes)),
-        base_confusion=_confusion_matrix(test.targets, base_predictions, len(data.classes)),
-        test_images=len(test),
+        confusion=_confusion_matrix(test.answered, predictions, len(data.classes)),
+        base_confusion=_confusion_matrix(test.answered, base_predictions, len(data.classes)),
+        test_images=len(predictions),
         seconds=_sum_seconds(build),
         bundle=bundle,
         bundle_id=ensemble.id,
@@ -122,7 +122,7 @@ def _summarize_submodel(
         gmac=spec.flops / 2e9,
         latency_ms=1e3 * seconds,
         feature_bytes=outputs.features.shape[1] * _bytes_per_feature(build.config.precision),
-        accuracy_own=_own_accuracy(spec, outputs.predictions, test),
+        accuracy_own=_own_accuracy(spec, outputs.answer(test), test),
     )
 
 
@@ -130,7 +130,7 @@ def _own_accuracy(spec: SubmodelSpec, predictions: Tensor, test: Samples) -> flo
     """Return the accuracy of a sub-model on test images of its own classes; "any other class" counts as wrong."""
     output_of = torch.full((spec.total_classes,), -1)
     output_of[torch.tensor(spec.classes)] = torch.arange(len(spec.classes)) + spec.rest
-    expected = output_of[test.targets]
+    expected = output_of[test.answered]
     own = expected >= 0
     correct = predictions[own] == expected[own]
     return correct.float().mean().item() if len(correct) else 0.0
@@ -159,7 +159,7 @@ def _bytes_per_feature(precision: Precision) -> int:
 
 
 def _accuracy(predictions: Tensor, test: Samples) -> float:
-    return (predictions == test.targets).float().mean().item()
+    return (predictions == test.answered).float().mean().item()
 
 
 def _confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> ConfusionMatrix:

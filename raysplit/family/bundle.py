@@ -17,6 +17,7 @@ from raysplit.compress.codec import Codec
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, Prune, SplitConfig, describe, loads
 from raysplit.config.in_memory import PREFIX
+from raysplit.data.inputs import InputFormat
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.shared_levels import SharedLevels
 from raysplit.folders.search_dir import NETWORKS, SEARCH
@@ -148,6 +149,11 @@ class Family:
         return self._bundle.id
 
     @property
+    def input(self) -> InputFormat:
+        """What the device half takes, and how files become it."""
+        return InputFormat(self.manifest.shape, self.config.data.audio)
+
+    @property
     def code(self) -> tuple[str, ...]:
         """The user's own files in the bundle, which run when a half or a codec is built."""
         return tuple(name for name in (MODEL_FILE, CODEC_FILE) if name in self._bundle.files)
@@ -167,10 +173,10 @@ class Family:
             f"serve it, train it as {file}"
         )
 
-    @property
+    @cached_property
     def levels(self) -> tuple[FamilyLevel, ...]:
-        """Every level, loosest first."""
-        return self.manifest.levels
+        """Every level, loosest first: the one with the largest message."""
+        return tuple(sorted(self.manifest.levels, key=lambda level: -level.bytes_per_image))
 
     def device(self, level: str) -> DeviceHalf:
         """Return the device half at a level, given as it prints; BundleError for one that is not in the family."""

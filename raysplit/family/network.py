@@ -84,4 +84,4 @@ def load_run(location: str, level: str | None = None, config: SplitConfig | None
     'all·b4/b4·zstd'
     """
     family = load_family(location, config)
-    return SplitNetwork(family, level or family.levels[-1].level)
+    return SplitNetwork(family, level or family.manifest.levels[-1].level)

@@ -14,13 +14,16 @@ from torch import nn
 from raysplit.config import ModelConfig
 from raysplit.config.in_memory import PREFIX
 from raysplit.errors import ModelError, nearest
+from raysplit.models.resnet9 import ResNet9
 from raysplit.models.vgg import NAMES, VGG
 from raysplit.torch_utils.finite import find_non_finite
 from raysplit.utils.user_code import load_function, lost_object
 
 _SPIKING = ("spiking_vgg5", "spiking_vgg9", "spiking_vgg16")
-OWN = (*NAMES, *_SPIKING, "vit")
-"""Networks of this package; sub-models are always of one of these kinds."""
+PRUNABLE = (*NAMES, *_SPIKING, "vit")
+"""Networks that sub-models are cut out of; sub-models are always of one of these kinds."""
+OWN = (*PRUNABLE, "resnet9")
+"""Networks of this package."""
 # Auxiliary heads return a tuple in train mode, and rule out every cut after the first of them.
 _NO_AUX: dict[str, Any] = {"aux_logits": False, "init_weights": True}
 _TORCHVISION_DEFAULTS = {"googlenet": _NO_AUX, "inception_v3": _NO_AUX}
@@ -67,6 +70,8 @@ def _named(config: ModelConfig, classes: int, shape: tuple[int, int, int]) -> nn
         from raysplit.models.spiking import SpikingVGG  # SpikingJelly is an extra
 
         return _call(name, SpikingVGG, {"name": name, "classes": classes, "in_channels": shape[0], **config.args})
+    if name == "resnet9":
+        return _call(name, ResNet9, {"classes": classes, "in_channels": shape[0], **config.args})
     if name == "vit":
         from raysplit.models.vit import vit
 

@@ -21,7 +21,7 @@ from raysplit.records.summary import describe_test_from
 from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
-from raysplit.train.costs import StepBytes, epoch_bytes, run_context, step_bytes
+from raysplit.train.costs import StepBytes, count_levels, epoch_bytes, run_context, step_bytes
 from raysplit.train.halves import BuiltHalves, build_halves
 
 _TIMED_VALUES = 600_000
@@ -87,8 +87,11 @@ class RunPlan:
             loosest = max(map(self.context().step_bytes, self.config.levels()))
             return loosest * self.steps * self.config.train.epochs
         shape, channel_dim, classes = self.halves.code_shape, self.halves.cut.channel_dim, len(self.facts.classes)
-        epochs = (epoch_bytes(self.config, one, shape, channel_dim, classes, self.steps) for one in decisions)
-        return sum(epoch.up + epoch.down for epoch in epochs)
+        sent = (
+            epoch_bytes(self.config, one, shape, channel_dim, classes, epoch, self.steps)
+            for epoch, one in enumerate(decisions)
+        )
+        return sum(one.up + one.down for one in sent)
 
     def _count_epochs(self, decisions: Sequence[Decision] | None) -> float:
         """Return the run's epochs, those in which one half rests counted by the other's share of the operations."""
@@ -115,12 +118,16 @@ class RunPlan:
 
     def _format_level(self, level: Level, decisions: Sequence[Decision] | None) -> str:
         step, context = self.step_bytes(level), self.context()
-        modes = {context.mode} if decisions is None else {one.mode for one in decisions if one.level == level}
+        modes = {context.mode} if decisions is None else {one.mode for one in decisions if level in one.levels}
         down, bound = step.down if "joint" in modes else 0, "" if step.exact else " at most"
         line = f"level    {level}: {step.up:,} B up and {down:,} B down per step{bound}"
         if decisions is None:
             return line
-        return f"{line}, {_format_epochs([one.mode for one in decisions if one.level == level])}"
+        epochs = _format_epochs([one.mode for one in decisions if level in one.levels])
+        if not any(level in one.levels and one.mixture for one in decisions):
+            return f"{line}, {epochs}"
+        counts = (count_levels(self.config, one, epoch, self.steps)[level] for epoch, one in enumerate(decisions))
+        return f"{line}, {sum(counts):,} steps of {epochs}"
 
     def _format_traffic(self, decisions: Sequence[Decision] | None) -> str:
         total = self.max_traffic(decisions)
@@ -144,7 +151,7 @@ def check_run(config: SplitConfig) -> None:
     building raises: DataError, ModelError, CutError, ConfigError.
     """
     kind, _, path = config.data.name.partition(":")
-    if kind not in ("folder", "parquet") or Path(path).expanduser().exists():
+    if kind not in ("audio", "folder", "parquet") or Path(path).expanduser().exists():
         _build_halves(config)
 
 

@@ -150,6 +150,7 @@ class EnsembleSummary(_OptionalFields):
     """Of the fused prediction."""
     base_confusion: ConfusionMatrix
     test_images: int
+    """Of recordings, those: all chunks of one are answered together."""
     seconds: StageSeconds
     bundle: str
     """The bundle's location."""

@@ -43,4 +43,4 @@ class FamilyManifest(Frozen):
     """What predicts from the code: the server half, the head of a device that learned alone to the end, or the mean of
     the server half and a head that it took over."""
     levels: tuple[FamilyLevel, ...]
-    """Those of a prune run, loosest first; of any other run the one that it ended with."""
+    """Those that a run kept, in the order in which they ended; of a run that kept none, the one that it ended with."""

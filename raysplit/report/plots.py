@@ -88,8 +88,9 @@ def plot_families(runs: Sequence[RunRecord]) -> Figure:
 
 
 def _compare_levels(run: RunRecord) -> str:
-    """Return what the last level of a family loses and saves against the first."""
-    loose, tight = run.levels[0], run.levels[-1]
+    """Return what the level of a family that sends least loses and saves against the one that sends most."""
+    loose = max(run.levels, key=lambda level: level.bytes_per_sample)
+    tight = min(reversed(run.levels), key=lambda level: level.bytes_per_sample)
     if len(run.levels) == 1:
         return "one level so far"
     lost = f"{100 * (tight.test_accuracy - loose.test_accuracy):+.1f} points".replace("-", "−")

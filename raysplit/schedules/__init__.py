@@ -11,13 +11,15 @@ from raysplit.schedules.field import AnySchedule
 from raysplit.schedules.fixed import Fixed
 from raysplit.schedules.freeze_and_cache import FreezeAndCache
 from raysplit.schedules.link_aware import LinkAware
+from raysplit.schedules.mixture import WeightedLevel
+from raysplit.schedules.nested import Nested, NestedPhase
 from raysplit.schedules.phases import Phase, Stage, phase_starts
 from raysplit.schedules.plateau import Plateau
 from raysplit.schedules.prune import Prune
 from raysplit.schedules.user import ScheduleRecord, UserSchedule
 
-Phased = Deprune | Prune | FreezeAndCache
-"""The schedules with `phases`, each a level and a share of the epochs."""
+Phased = Deprune | Nested | Prune | FreezeAndCache
+"""The schedules with `phases`, each with a level and a share of the epochs."""
 
 __all__ = [
     "AnySchedule",
@@ -28,6 +30,8 @@ __all__ = [
     "FreezeAndCache",
     "History",
     "LinkAware",
+    "Nested",
+    "NestedPhase",
     "Phase",
     "Phased",
     "Plateau",
@@ -37,6 +41,7 @@ __all__ = [
     "ScheduleRecord",
     "Stage",
     "UserSchedule",
+    "WeightedLevel",
     "foresee",
     "list_levels",
     "next_decision",

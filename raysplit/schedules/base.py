@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from raysplit.errors import ConfigError, RaysplitError, nearest
 from raysplit.records.epoch import ByteCounts, EpochRecord, Mode
+from raysplit.schedules.mixture import WeightedLevel, draw_level
 from raysplit.wire.level import Level
 
 History = Sequence[EpochRecord]
@@ -40,6 +41,25 @@ class Decision:
     """First epoch and number of epochs that the learning-rate schedule covers; None: the whole run."""
     lr_scale: float = 1.0
     """Peak learning rate of that span, relative to `train.lr`."""
+    mixture: tuple[WeightedLevel, ...] = ()
+    """Levels that the epoch's optimizer steps draw from; empty: all are at `level`. Evaluation is at `level`."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Every level that the epoch trains at."""
+        return tuple(entry.level for entry in self.mixture) or (self.level,)
+
+    def level_at(self, step: int, seed: int) -> Level:
+        """Return the level of optimizer step `step` of a run with `train.seed=seed`."""
+        return draw_level(self.mixture, seed, step) if self.mixture else self.level
+
+    def mean_bytes(self, step_bytes: Callable[[Level], int]) -> float:
+        """Return the mean of `step_bytes` over the epoch's steps, as expected before levels are drawn."""
+        if not self.mixture:
+            return step_bytes(self.level)
+        weights = [entry.weight for entry in self.mixture]
+        sizes = [step_bytes(entry.level) for entry in self.mixture]
+        return sum(weight * size for weight, size in zip(weights, sizes, strict=True)) / sum(weights)
 
 
 @dataclass(frozen=True)
@@ -160,12 +180,18 @@ def next_decision(schedule: Schedule, context: RunContext, history: History) -> 
             f"schedule {_name(schedule)}: decide must return a raysplit.schedules.Decision, it returned a "
             f"{type(decision).__name__}"
         )
-    levels = list_levels(schedule)
-    if decision.level not in levels:
+    if not all(isinstance(entry, WeightedLevel) for entry in decision.mixture):
         raise ConfigError(
-            f"schedule {_name(schedule)}: decide chose the level {decision.level}, levels() lists "
-            f"{', '.join(map(str, levels))}; add it there"
+            f"schedule {_name(schedule)}: the mixture of a Decision is a tuple of raysplit.schedules.WeightedLevel, "
+            f"decide gave {decision.mixture!r}"
         )
+    levels = list_levels(schedule)
+    for level in (decision.level, *decision.levels):
+        if level not in levels:
+            raise ConfigError(
+                f"schedule {_name(schedule)}: decide chose the level {level}, levels() lists "
+                f"{', '.join(map(str, levels))}; add it there"
+            )
     if problem := _find_problem(schedule, decision, context, history):
         raise ConfigError(f"schedule {_name(schedule)}: decide chose {problem}")
     return decision
@@ -191,7 +217,8 @@ def foresee(schedule: Schedule, context: RunContext) -> list[Decision] | None:
         decision = next_decision(schedule, context, history)
         decisions.append(decision)
         crosses = decision.mode not in ("alone", "cached")
-        bound = ByteCounts(up_activations=context.steps * context.step_bytes(decision.level) if crosses else 0)
+        sent = round(context.steps * decision.mean_bytes(context.step_bytes)) if crosses else 0
+        bound = ByteCounts(up_activations=sent)
         history.append(
             EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=context.steps, bytes=bound)
         )
@@ -220,6 +247,10 @@ def _find_problem(schedule: Schedule, decision: Decision, context: RunContext, h
         return f"the mode '{mode}', in which the device learns by a loss of its own; set train.local_loss"
     if mode == "cached" and previous not in ("frozen", "cached"):
         return "the mode 'cached', but nothing is cached: it must follow an epoch in mode 'frozen' or 'cached'"
+    if decision.mixture and mode in ("frozen", "cached"):
+        return f"a mixture of levels in the mode '{mode}', in which codes cross once and are cached; choose one level"
+    if decision.mixture and any(level.feedback for level in decision.levels):
+        return "a mixture of levels with error feedback, which goes from step to step at one level; leave out ef"
     if decision.hand_over and not context.local_loss:
         return "hand_over=True, but the device has no head to hand over; set train.local_loss"
     if decision.hand_over and not getattr(schedule, "hands_over", False):

@@ -13,12 +13,15 @@ from raysplit.schedules.deprune import Deprune
 from raysplit.schedules.fixed import Fixed
 from raysplit.schedules.freeze_and_cache import FreezeAndCache
 from raysplit.schedules.link_aware import LinkAware
+from raysplit.schedules.nested import Nested
 from raysplit.schedules.plateau import Plateau
 from raysplit.schedules.prune import Prune
 from raysplit.schedules.user import ScheduleRecord, UserSchedule
 from raysplit.utils.user_code import ObjectRecord
 
-_Described = Fixed | Deprune | Prune | Plateau | LinkAware | ByteBudget | FreezeAndCache | UserSchedule | ScheduleRecord
+_Described = (
+    Fixed | Deprune | Nested | Prune | Plateau | LinkAware | ByteBudget | FreezeAndCache | UserSchedule | ScheduleRecord
+)
 _DESCRIBED: TypeAdapter[_Described] = TypeAdapter(Annotated[_Described, Field(discriminator="kind")])
 _KINDS: dict[str, type[BaseModel]] = {kind.model_fields["kind"].default: kind for kind in get_args(_Described)}
 

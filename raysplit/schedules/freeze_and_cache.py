@@ -1,7 +1,8 @@
 """Freeze and cache: the device half is trained and frozen; its codes cross a few times, and the server caches them.
 
-One of a family of methods that train the device half by a local loss and the server half on activations that were
-sent once: CSE-FSL (arXiv 2302.05599), FSL-SAGE (arXiv 2505.23182), Ampere (arXiv 2507.07130).
+One of a family of methods that train the device half by a loss of its own, so that no gradient comes down, with many
+clients: CSE-FSL (arXiv 2302.05599) sends activations in selected epochs, FSL-SAGE (arXiv 2505.23182) estimates the
+server's gradient, Ampere (arXiv 2507.07130) sends the activations of a trained device half once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class FreezeAndCache(Frozen):
 
     With `train.local_loss` the device trains alone in the first stage and nothing crosses; without it both halves
     train together. After `views` passes over the data, later epochs train on the cache.
+
+    Nearest to Ampere (arXiv 2507.07130). Here there is one device, what crosses are the quantized codes of a bottleneck
+    for a few augmented views of each image, and the device's head can be averaged with the server's answer.
 
     >>> stage = {"level": "c4.b4/b4", "share": 1}
     >>> schedule = FreezeAndCache(learn=stage, send=stage, views=1)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
 from raysplit.utils.frozen import Frozen
 from raysplit.wire.level import Level
+
+
+class Shared(Protocol):
+    """What has a share of a run's epochs."""
+
+    @property
+    def share(self) -> float: ...
 
 
 class Phase(Frozen):
@@ -64,7 +71,7 @@ class PhasePosition:
         return self.start, self.end - self.start
 
 
-def phase_starts(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
+def phase_starts(phases: Sequence[Shared], epochs: int) -> tuple[int, ...]:
     """Return the first epoch of each phase; there must be at least as many epochs as phases.
 
     >>> phase_starts([Phase(level="c4.b4/b4", share=15), Phase(level="all.b4/b4", share=7)], epochs=22)
@@ -79,7 +86,7 @@ def phase_starts(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def phase_position(phases: Sequence[Phase], epoch: int, epochs: int) -> PhasePosition:
+def phase_position(phases: Sequence[Shared], epoch: int, epochs: int) -> PhasePosition:
     """Return where epoch number `epoch` of `epochs` lies.
 
     >>> phases = [Phase(level="c4.b4/b4", share=15), Phase(level="all.b4/b4", share=7)]

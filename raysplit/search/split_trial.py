@@ -57,7 +57,7 @@ def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float
         return None
     traffic, seconds = 0, 0.0
     for epoch, decision in enumerate(decisions):
-        sent = epoch_bytes(config, decision, shape, cut.channel_dim, classes, steps)
+        sent = epoch_bytes(config, decision, shape, cut.channel_dim, classes, epoch, steps)
         record = EpochRecord(epoch=epoch, level=str(decision.level), mode=decision.mode, steps=steps, bytes=sent)
         traffic += record.traffic
         seconds += predict_epoch_seconds(search.platform, config, cut, record)

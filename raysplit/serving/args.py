@@ -34,9 +34,9 @@ class Limits(Frozen):
     """Size of the body in MiB (2**20 bytes), both as sent and after decompression."""
     pixels: Annotated[int, Field(ge=1)] = 20_000_000
     """Pixels of one image file according to its header, checked before it is decoded; JPEG files, which can be decoded
-    at a reduced size, may have four times as many."""
+    at a reduced size, may have four times as many. Of a recording, the samples of all channels."""
     images: Annotated[int, Field(ge=1)] = 64
-    """Images per request."""
+    """Images per request; of recordings, the chunks that they are cut into."""
 
     @property
     def body_bytes(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from raysplit.config import FitConfig
-from raysplit.errors import ConfigError
+from raysplit.torch_utils.muon import Muon
 
 
 class ChainedOptimizer:
@@ -51,39 +51,42 @@ class ChainedOptimizer:
 def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer | ChainedOptimizer:
     """Return the optimizer of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
 
-    Raises ConfigError for `muon` with a network without transformer blocks.
+    `muon` trains what `find_matrices` returns with Muon, and everything else with AdamW at the same rate.
 
     >>> type(make_optimizer(nn.Linear(2, 1), FitConfig(optimizer="adamw"), decay_logits=False)).__name__
     'AdamW'
     """
-    if config.optimizer == "muon":
-        return _muon(half, config)
-    plain = [p for name, p in half.named_parameters() if decay_logits or not name.endswith("logits")]
-    logits = [p for name, p in half.named_parameters() if not decay_logits and name.endswith("logits")]
+    matrices = find_matrices(half) if config.optimizer == "muon" else []
+    chosen = set(matrices)
+    named = [(name, p) for name, p in half.named_parameters() if p not in chosen]
+    plain = [p for name, p in named if decay_logits or not name.endswith("logits")]
+    logits = [p for name, p in named if not decay_logits and name.endswith("logits")]
     groups: list[dict[str, Any]] = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]] or groups[:1]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    adam = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return adam
+    muon = Muon([{"params": matrices}], lr=config.lr, weight_decay=config.weight_decay)
+    return ChainedOptimizer(muon, adam)
 
 
-def _muon(model: nn.Module, config: FitConfig) -> ChainedOptimizer:
-    """Return Muon for the matrices in a transformer's blocks and AdamW, at the same rate, for everything else.
+def find_matrices(half: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that Muon is for: matrices in a transformer's blocks, and convolutions but the patches'.
 
-    Muon (Jordan et al. 2024) orthogonalizes each momentum matrix before it is applied; its step is scaled to
-    AdamW's root mean square (Liu et al. 2025, arXiv 2502.16982), so that learning rates found for AdamW apply.
+    Depthwise convolutions have one input channel each and are none. It goes by each weight alone, so the halves of a
+    network have those of the whole.
+
+    >>> [tuple(p.shape) for p in find_matrices(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 2)))]
+    [(8, 3, 3, 3)]
     """
-    named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.ndim == 2 and "blocks." in name]
-    if not matrices:
-        raise ConfigError("optimizer 'muon' is for networks with transformer blocks; set optimizer to adamw or sgd")
-    chosen = set(matrices)
-    rest = [p for _, p in named if p not in chosen]
-    lr, decay = config.lr, config.weight_decay
-    return ChainedOptimizer(
-        torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=lr, weight_decay=decay),
-    )
+    named = half.named_parameters()
+    return [
+        p
+        for name, p in named
+        if (p.ndim == 2 and "blocks." in name) or (p.ndim == 4 and p.shape[1] > 1 and "patch_embed." not in name)
+    ]
 
 
 def lr_at(config: FitConfig, step: int, steps: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,21 +40,37 @@ def step_bytes(config: SplitConfig, level: Level, shape: Sequence[int], channel_
     return StepBytes(k * (up.bytes + labels), k * down.bytes, up.exact)
 
 
+def count_levels(config: SplitConfig, decision: Decision, epoch: int, steps: int) -> Counter[Level]:
+    """Return how many of the `steps` optimizer steps of an epoch (from 0) are at which level."""
+    if not decision.mixture:
+        return Counter({decision.level: steps})
+    return Counter(decision.level_at(epoch * steps + step, config.train.seed) for step in range(steps))
+
+
 def epoch_bytes(
-    config: SplitConfig, decision: Decision, shape: Sequence[int], channel_dim: int, classes: int, steps: int
+    config: SplitConfig,
+    decision: Decision,
+    shape: Sequence[int],
+    channel_dim: int,
+    classes: int,
+    epoch: int,
+    steps: int,
 ) -> ByteCounts:
-    """Return the most training bytes of an epoch of `steps` optimizer steps; `shape` as in `step_bytes`.
+    """Return the most training bytes of an epoch (from 0) of `steps` optimizer steps; `shape` as in `step_bytes`.
 
     Labels are counted with activations, and headers with what they belong to.
     """
-    step, weights = step_bytes(config, decision.level, shape, channel_dim, classes), 0
+    weights, up, down = 0, 0, 0
+    for level, count in count_levels(config, decision, epoch, steps).items():
+        step = step_bytes(config, level, shape, channel_dim, classes)
+        up, down = up + count * step.up, down + count * step.down
     if decision.hand_over and config.train.local_loss is not None:
         with torch.device("meta"):
             weights = head_bytes(LocalHead(config.train.local_loss, tuple(shape), channel_dim, classes))
     return ByteCounts(
-        up_activations=steps * step.up if decision.mode in ("joint", "local", "frozen") else 0,
+        up_activations=up if decision.mode in ("joint", "local", "frozen") else 0,
         up_weights=weights,
-        down_gradients=steps * step.down if decision.mode == "joint" else 0,
+        down_gradients=down if decision.mode == "joint" else 0,
     )
 
 

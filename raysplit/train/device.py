@@ -6,7 +6,7 @@ process, a Ray actor, or at the other end of a network that carries JSON and byt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
 from raysplit.records.summary import SplitName
@@ -44,6 +44,10 @@ class DeviceFacts:
     """The split of the data set that the test images are from."""
     node: str = ""
     """Where it runs: the host's name; on a Ray cluster, the first digits of the node's id too."""
+    val_chunks: tuple[int, ...] | None = None
+    """How many rows of the validation split each recording has, in order; None where every row stands for itself."""
+    test_chunks: tuple[int, ...] | None = None
+    """Of the test split, alike."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Score:
     loss: float
     correct: int
     count: int
+    answers: int | None = field(default=None, kw_only=True)
+    """How many answers `correct` is of; None: `count`. Recordings have one answer for all their chunks."""
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from torch.nn.functional import cross_entropy
 
 from raysplit.compress.labels import pack_labels
 from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
-from raysplit.compress.user_codec import build_codec
 from raysplit.config import UNCOMPRESSED, Level, SplitConfig
 from raysplit.errors import CodecError, DivergenceError, WireError
-from raysplit.records.epoch import Mode
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.layout import arrange_like
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.clip_votes import ClipVotes
+from raysplit.train.codecs import Codecs
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_data import DeviceData
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
@@ -35,7 +35,7 @@ class DeviceSide:
     """What a device does in a run, by the methods of `raysplit.train.device.Device`."""
 
     def __init__(self, config: SplitConfig):
-        self._config, self._train = config, config.train
+        self._train = config.train
         self._torch_device = pick_device(config.train.device)
         self._data = DeviceData(config)
         self._classes, self._steps = len(self._data.classes), self._data.steps
@@ -51,9 +51,11 @@ class DeviceSide:
         fit = self._train.replaced(lr=self._train.device_lr or self._train.lr)
         self._optimizer = HalfOptimizer(self._trained, fit, self._steps * fit.epochs, paper)
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
-        self._mode: Mode = "joint"
-        self._use_level(config.levels()[0])
+        self._decision = Decision(config.levels()[0], "before the first epoch")
+        self._codecs = Codecs(config.codec, self._cut.channel_dim)
+        self._codecs.at(self._decision.level, "up")  # a codec that cannot be built shows before training
         self._busy = 0.0
+        self._votes = ClipVotes(None)
 
     def describe(self) -> DeviceFacts:
         """Return what the server must know of the data, which only the device may have, and of this machine."""
@@ -74,6 +76,8 @@ class DeviceSide:
             weights=self._weights,
             test_from=test.taken_from,
             node=platform.node(),
+            val_chunks=val.chunks,
+            test_chunks=test.chunks,
         )
 
     def begin_epoch(self, epoch: int, decision: Decision) -> None:
@@ -82,17 +86,14 @@ class DeviceSide:
             self._data.shuffle(epoch)
         self._next = self._data.first
         self._pending.clear()
-        self._mode = decision.mode
-        self._use_level(decision.level)
+        self._decision = decision
         first, epochs = decision.span or (0, self._train.epochs)
         self._optimizer.set_span(first * self._steps, epochs * self._steps, decision.lr_scale)
         if decision.fresh_optimizer:
             self._optimizer.reset()
-        if self._half.encoder is not None:
-            self._half.encoder.train_logits(decision.level.channels is not None)
-            if decision.reset_logits:
-                generator = torch.Generator().manual_seed(mix(self._train.seed, "logits", epoch))
-                self._half.encoder.reset_logits(generator)
+        if self._half.encoder is not None and decision.reset_logits:
+            generator = torch.Generator().manual_seed(mix(self._train.seed, "logits", epoch))
+            self._half.encoder.reset_logits(generator)
 
     def forward(self) -> Uplink:
         """Send the next micro-batch.
@@ -101,10 +102,10 @@ class DeviceSide:
         """
         with self._timing(), self._locating(self._next):
             number, z, penalty, labels = self._encode()
-            message = self._compress(z, number, mix(self._train.seed, "picks", number))
-            if self._mode == "joint":
+            message = self._compress(z, number, self._level_of(number), mix(self._train.seed, "picks", number))
+            if self._decision.mode == "joint":
                 self._pending[number] = (z, penalty, positions(message))
-            elif self._mode == "local":
+            elif self._decision.mode == "local":
                 self._apply(number, z, penalty, self._local_gradient(message, number, labels)[0])
         return self._send(message, labels)
 
@@ -116,7 +117,8 @@ class DeviceSide:
                 raise WireError(f"gradient for micro-batch {message.batch}, which is not under way")
             z, penalty, mask = self._pending.pop(message.batch)
             message.expect(Kind.GRADIENT, message.batch, tuple(z.shape))
-            self._apply(message.batch, z, penalty, self._down.extract(message, mask))
+            codec = self._codecs.at(self._level_of(message.batch), "down")
+            self._apply(message.batch, z, penalty, codec.extract(message, mask))
 
     def exchange(self, gradient: bytes) -> Uplink:
         """Take a gradient, then send the next micro-batch."""
@@ -129,7 +131,7 @@ class DeviceSide:
         for _ in range(self._train.in_flight):
             with self._locating(self._next):
                 number, z, penalty, labels = self._encode()
-                message = self._compress(z, number, mix(self._train.seed, "picks", number))
+                message = self._compress(z, number, self._level_of(number), mix(self._train.seed, "picks", number))
                 grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
                 self._apply(number, z, penalty, grad)
             loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
@@ -144,28 +146,31 @@ class DeviceSide:
 
     @torch.no_grad()
     def evaluate_alone(self, split: Split, index: int) -> LocalScore:
-        """Score batch `index` of a split by the local head, in eval mode."""
+        """Score batch `index` of a split by the local head, in eval mode; batches come in order."""
         start = time.perf_counter()
+        if index == 0:
+            self._votes = ClipVotes(self._data.sets[split].chunks)
         z, labels = self._encode_batch(split, index)
-        message = self._compress(z, index)
-        logits = self._local_logits(self._up.extract(message).to(z), training=False)
+        level = self._decision.level
+        message = self._compress(z, index, level)
+        logits = self._local_logits(self._codecs.at(level, "up").extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
         loss = cross_entropy(logits.float(), target).item()
         require_finite_loss(loss)
-        correct = int((logits.argmax(1) == target).sum())
-        return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start)
+        correct, answers = self._votes.count(logits, target)
+        return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start, answers=answers)
 
     def evaluate(self, split: Split, index: int) -> Uplink:
         """Send batch `index` of a split, in eval mode."""
         with self._timing():
             z, labels = self._encode_batch(split, index)
-            message = self._compress(z, index)
+            message = self._compress(z, index, self._decision.level)
         return self._send(message, labels)
 
     def state(self) -> bytes:
         """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
-        state = {"level": str(self._level), "start": (self._weights, self._data.normalization)}
+        state = {"level": str(self._decision.level), "start": (self._weights, self._data.normalization)}
         head = None if self._head is None else self._head.state_dict()
         return pack_state(
             {**state, "half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
@@ -176,22 +181,24 @@ class DeviceSide:
         state = unpack_state(packed)
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
-        self._use_level(Level(state["level"]))
+        self._decision = Decision(Level(state["level"]), "from a checkpoint")
         if self._head is not None:
             self._head.load_state_dict(state["head"])
         if "start" in state:  # the checkpoints of older runs lack it
             self._weights, self._data.normalization = state["start"]
         require_finite_weights(self._trained, self._optimizer, "device")
 
-    def _use_level(self, level: Level) -> None:
-        self._level, channel_dim = level, self._cut.channel_dim
-        self._up = build_codec(self._config.codec, level, "up", channel_dim)
-        self._down = build_codec(self._config.codec, level, "down", channel_dim)
+    def _level_of(self, number: int) -> Level:
+        """Return the level that a micro-batch trains at."""
+        return self._decision.level_at(number // self._train.in_flight, self._train.seed)
 
     def _encode(self) -> tuple[int, torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """Return number, code, budget penalty and labels of the next micro-batch."""
-        number, frozen = self._next, self._mode == "frozen"
+        number, frozen = self._next, self._decision.mode == "frozen"
         self._next += 1
+        budget, encoder = self._level_of(number).channels, self._half.encoder
+        if encoder is not None:
+            encoder.train_logits(budget is not None)
         images, labels = self._data.micro_batch(number)
         self._half.train(not frozen)
         with (
@@ -200,7 +207,6 @@ class DeviceSide:
             self._autocast(),
         ):
             z = self._half(images)
-        budget, encoder = self._level.channels, self._half.encoder
         penalty = None if frozen or budget is None or encoder is None else encoder.penalty(budget)
         return number, z, penalty, labels
 
@@ -227,11 +233,12 @@ class DeviceSide:
 
         Like the server's, the gradient is restricted to the values that would have been sent.
         """
-        code = self._up.extract(message).to(self._torch_device).requires_grad_()
+        code = self._codecs.at(self._level_of(number), "up").extract(message)
+        code = code.to(self._torch_device).requires_grad_()
         target = labels.to(self._torch_device)
         with seeded(mix(self._train.seed, "head", number), self._torch_device):
             logits = self._local_logits(code, training=True)
-        loss = cross_entropy(logits.float(), target)
+        loss = cross_entropy(logits.float(), target, label_smoothing=self._train.label_smoothing)
         (loss / self._train.in_flight).backward()
         value = loss.item()
         require_finite_loss(value)
@@ -255,12 +262,12 @@ class DeviceSide:
             self._optimizer.step(step)
             require_finite_step(self._trained, self._optimizer, "device")
 
-    def _compress(self, z: torch.Tensor, number: int, seed: int | None = None) -> Message:
+    def _compress(self, z: torch.Tensor, number: int, level: Level, seed: int | None = None) -> Message:
         """Return the message for a code; `seed` draws the random picks of training."""
         encoder = self._half.encoder
-        kept = None if encoder is None else encoder.choose_channels(self._level.channels)
+        kept = None if encoder is None else encoder.choose_channels(level.channels)
         try:
-            return self._up.compress(z, number, kept, seed)
+            return self._codecs.at(level, "up").compress(z, number, kept, seed)
         except CodecError:
             if z.isfinite().all():
                 raise

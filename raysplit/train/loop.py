@@ -17,6 +17,7 @@ from raysplit.models.checkpoint_file import hash_file
 from raysplit.records.epoch import EpochRecord, Mode
 from raysplit.schedules.base import Decision, next_decision
 from raysplit.torch_utils.checkpoint import unpack_state
+from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.costs import run_context
 from raysplit.train.device import Device, Score, Split
 from raysplit.train.divergence import diverged, warn_of_huge_loss
@@ -224,6 +225,7 @@ class Loop:
             return [clock.wait_score(self._device.evaluate_alone(split, index)) for index in batches]
         frozen, cached = mode in ("frozen", "cached") and split == "val", self._server.cache.validation
         scores: list[Score] = []
+        votes = ClipVotes(self.facts.val_chunks if split == "val" else self.facts.test_chunks)
         for index in batches:
             if frozen and index < len(cached):
                 activation, labels = (parse(data) for data in cached[index])
@@ -232,7 +234,7 @@ class Loop:
                 if frozen:
                     cached.append((activation.to_bytes(), labels.to_bytes()))
             with clock:
-                scores.append(self._server.score(index, activation, labels))
+                scores.append(self._server.score(index, activation, labels, votes))
         return scores
 
     def _fetch(self, split: Split, index: int, traffic: Traffic, clock: Clock) -> tuple[Message, Message]:
@@ -248,4 +250,5 @@ class Loop:
 
 def _mean(scores: Sequence[Score]) -> PassResult:
     count = sum(score.count for score in scores)
-    return PassResult(sum(score.loss for score in scores) / count, sum(score.correct for score in scores) / count)
+    answers = sum(score.count if score.answers is None else score.answers for score in scores)
+    return PassResult(sum(score.loss for score in scores) / count, sum(score.correct for score in scores) / answers)

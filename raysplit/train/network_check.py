@@ -14,6 +14,7 @@ from raysplit.config import SplitConfig, TrainConfig
 from raysplit.errors import ConfigError, ModelError
 from raysplit.split import TracedModel
 from raysplit.split.probe import copy_to_meta, is_plain_batch_norm
+from raysplit.torch_utils.optim import find_matrices
 
 _log = logging.getLogger(__name__)
 _SIDES = ("device", "server")
@@ -39,8 +40,13 @@ def require_logits(traced: TracedModel, classes: int) -> None:
 def require_training(device: nn.Module, server: nn.Module, config: TrainConfig) -> None:
     """Raise ConfigError where `train.freeze` and `train.device_half` leave no parameter of either half to train.
 
-    Logs what they freeze, and where they freeze all of the device half in a way that still sends gradients down.
+    Also where neither half has weights that `train.optimizer=muon` is for. Logs what is frozen, and where all of the
+    device half is, in a way that still sends gradients down.
     """
+    if config.optimizer == "muon" and not any(map(find_matrices, (device, server))):
+        raise ConfigError(
+            "train.optimizer 'muon' is for networks with convolutions or transformer blocks; set it to adamw or sgd"
+        )
     if not config.freeze and config.device_half == "trained":
         return
     counts = [[p.requires_grad for p in half.parameters()] for half in (device, server)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from torch.nn.functional import cross_entropy
 from raysplit.compress.error_feedback import ErrorFeedback
 from raysplit.compress.labels import extract_labels
 from raysplit.compress.quantizing_codec import extract, positions
-from raysplit.compress.user_codec import build_codec
 from raysplit.config import FreezeAndCache, Level, SplitConfig
 from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.schedules.base import Decision
@@ -20,9 +20,12 @@ from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.activation_cache import ActivationCache, shift_codes
+from raysplit.train.clip_votes import ClipVotes
+from raysplit.train.codecs import Codecs
 from raysplit.train.device import Score
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
 from raysplit.train.halves import BuiltServer
+from raysplit.train.level_statistics import LevelStatistics
 from raysplit.train.local_head import flatten, unflatten
 from raysplit.wire.message import Kind, Message
 
@@ -39,8 +42,10 @@ class ServerSide:
         self._config = config.train
         self._classes = classes
         self._torch_device = pick_device(config.train.device)
-        self._codec, self._channel_dim = config.codec, built.cut.channel_dim
-        self._use_level(config.levels()[0])
+        self._channel_dim = built.cut.channel_dim
+        self._codecs = Codecs(config.codec, self._channel_dim)
+        self._decision = Decision(config.levels()[0], "before the first epoch")
+        self._codecs.at(self._decision.level, "down")  # a codec that cannot be built shows before training
         self._code_shape = built.code_shape
         self._half = built.half.to(self._torch_device)
         if self._config.channels_last:
@@ -48,6 +53,7 @@ class ServerSide:
         self._steps = steps
         self._optimizer = HalfOptimizer(self._half, self._config, steps, decay_logits=False)
         self._feedback = ErrorFeedback()
+        self._statistics = LevelStatistics(self._half)
         self.cache = ActivationCache()
         self._shift = isinstance(config.schedule, FreezeAndCache) and config.schedule.shift
 
@@ -56,7 +62,7 @@ class ServerSide:
         first, epochs = decision.span or (0, self._config.epochs)
         steps = self._steps // self._config.epochs
         self._optimizer.set_span(first * steps, epochs * steps, decision.lr_scale)
-        self._use_level(decision.level)
+        self._decision = decision
         self._feedback.begin(decision.level)
         if decision.mode == "frozen":
             self.cache.begin(str(decision.level), decision.fresh_views)
@@ -65,10 +71,14 @@ class ServerSide:
         if decision.fresh_optimizer:
             self._optimizer.reset()
 
-    def _use_level(self, level: Level) -> None:
-        self._level = level
-        self._up = build_codec(self._codec, level, "up", self._channel_dim)
-        self._down = build_codec(self._codec, level, "down", self._channel_dim)
+    def _level_of(self, number: int) -> Level:
+        """Return the level that a micro-batch trains at."""
+        return self._decision.level_at(number // self._config.in_flight, self._config.seed)
+
+    def _use_statistics(self, level: Level) -> None:
+        """Take the batch norms' statistics of a level, once a mixture of levels has begun."""
+        if self._decision.mixture or self._statistics.begun:
+            self._statistics.use(level)
 
     def lr(self, step: int) -> float:
         """Return the learning rate of optimizer step `step` of the run."""
@@ -81,18 +91,19 @@ class ServerSide:
         The optimizer steps after the last micro-batch of a step. Raises DivergenceError for a loss or a gradient that
         is NaN or infinite, as all training here does.
         """
-        z, target = self._receive(number, activation, labels)
+        z, target = self._receive(number, self._level_of(number), activation, labels)
         with self._locating(number):
             score = self._train(number, z.requires_grad_(), target)
             assert z.grad is not None
             return self._compress_gradient(z.grad, number, activation), score
 
     def _compress_gradient(self, grad: torch.Tensor, number: int, activation: Message) -> Message:
-        channels, mask = activation.channels, positions(activation)
+        channels, mask, level = activation.channels, positions(activation), self._level_of(number)
+        codec = self._codecs.at(level, "down")
         try:
-            if self._level.feedback:
-                return self._feedback.compress(self._down, grad, number, channels, mask)
-            return self._down.compress(grad, number, channels, mix(self._config.seed, "round", number), mask)
+            if level.feedback:
+                return self._feedback.compress(codec, grad, number, channels, mask)
+            return codec.compress(grad, number, channels, mix(self._config.seed, "round", number), mask)
         except CodecError:
             if grad.isfinite().all():
                 raise
@@ -108,7 +119,7 @@ class ServerSide:
 
     def train_one_way(self, number: int, activation: Message, labels: Message) -> Score:
         """Train on micro-batch `number`; no gradient goes back to the device."""
-        z, target = self._receive(number, activation, labels)
+        z, target = self._receive(number, self._level_of(number), activation, labels)
         with self._locating(number):
             return self._train(number, self._augment(z, number), target)
 
@@ -117,7 +128,8 @@ class ServerSide:
         generator = torch.Generator().manual_seed(mix(self._config.seed, "replay", epoch))
         number = first
         for group in self.cache.replay(epoch, mix(self._config.seed, "kept", epoch)):
-            pairs = [self._receive(activation.batch, activation, labels) for activation, labels in group]
+            level = self._decision.level
+            pairs = [self._receive(activation.batch, level, activation, labels) for activation, labels in group]
             z, target = torch.cat([z for z, _ in pairs]), torch.cat([target for _, target in pairs])
             order = torch.randperm(len(target), generator=generator).to(target.device)
             for rows in order.split(len(pairs[0][1])):
@@ -132,9 +144,10 @@ class ServerSide:
 
     def _train(self, number: int, z: torch.Tensor, target: torch.Tensor) -> Score:
         self._half.train()
+        self._use_statistics(self._level_of(number))
         with seeded(mix(self._config.seed, "server", number), self._torch_device), self._autocast():
             logits = self._half(z)
-        loss = cross_entropy(logits.float(), target)
+        loss = cross_entropy(logits.float(), target, label_smoothing=self._config.label_smoothing)
         if loss.requires_grad:  # not where this half is frozen and the device needs no gradient
             (loss / self._config.in_flight).backward()
         step, position = divmod(number, self._config.in_flight)
@@ -144,18 +157,21 @@ class ServerSide:
         return _score(loss, logits, target)
 
     @torch.no_grad()
-    def score(self, index: int, activation: Message, labels: Message) -> Score:
-        """Score evaluation batch `index`, in eval mode.
+    def score(self, index: int, activation: Message, labels: Message, votes: ClipVotes) -> Score:
+        """Score evaluation batch `index`, in eval mode; `votes` counts the answers of the whole pass.
 
         Raises DivergenceError for a loss, or before the first batch for weights, that are NaN or infinite.
         """
-        z, target = self._receive(index, activation, labels)
+        z, target = self._receive(index, self._decision.level, activation, labels)
+        self._use_statistics(self._decision.level)
         if index == 0:
             require_finite_weights(self._half, self._optimizer, "server")
         self._half.eval()
         with self._autocast():
             logits = self._half(z)
-        return _score(cross_entropy(logits.float(), target), logits, target)
+        score = _score(cross_entropy(logits.float(), target), logits, target)
+        correct, answers = votes.count(logits, target)
+        return replace(score, correct=correct, answers=answers)
 
     def state(self) -> dict[str, Any]:
         """Return everything that a checkpoint of this side holds."""
@@ -164,6 +180,7 @@ class ServerSide:
             "optimizer": self._optimizer.state(),
             "feedback": self._feedback.state(),
             "kept": self.cache.state(),
+            "statistics": self._statistics.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -173,13 +190,18 @@ class ServerSide:
         require_finite_weights(self._half, self._optimizer, "server")
         self._feedback.restore(state["feedback"])
         self.cache.restore(state["kept"])
+        if "statistics" in state:  # the checkpoints of older runs lack it
+            self._statistics.restore(state["statistics"])
 
-    def _receive(self, number: int, activation: Message, labels: Message) -> tuple[torch.Tensor, torch.Tensor]:
+    def _receive(
+        self, number: int, level: Level, activation: Message, labels: Message
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Check the messages, then unpack them; nothing is allocated for a message of the wrong shape."""
         rows = min(activation.shape[0] if activation.shape else 0, self._config.batch_size)
         activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
         labels.expect(Kind.LABELS, number, (rows,))
-        z, target = self._up.extract(activation).to(self._torch_device), extract_labels(labels)
+        z = self._codecs.at(level, "up").extract(activation).to(self._torch_device)
+        target = extract_labels(labels)
         if not 0 <= int(target.min()) <= int(target.max()) < self._classes:
             raise WireError(f"labels of batch {number} are outside 0 to {self._classes - 1}")
         if self._config.channels_last and z.ndim == 4:

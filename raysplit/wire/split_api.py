@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict
 SPLIT_PATH, FAMILY_PATH = "/v1/split", "/v1/family"
 LEVEL_HEADER, FAMILY_HEADER = "X-Raysplit-Level", "X-Raysplit-Family"
 """The level of the message, in ASCII (`c4.b4/b4.zstd`), and the id of the family that the device has."""
+CHUNKS_HEADER = "X-Raysplit-Chunks"
+"""Of recordings: how many samples of the message are chunks of each, like `3,1`; each recording gets one answer."""
 KEY_HEADER = "X-API-Key"
 
 
@@ -43,11 +45,11 @@ class ServerTiming(_ResponseModel):
 
 
 class SplitResponse(_ResponseModel):
-    """What a server half predicts for the images of a message."""
+    """What a server half predicts for the images or recordings of a message."""
 
     level: str
     images: tuple[tuple[ClassProbability, ...], ...]
-    """The most likely classes of each image, most likely first."""
+    """The most likely classes of each image or recording, most likely first."""
     seconds: ServerTiming
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,22 +17,22 @@ from raysplit.errors import ConfigError
 def study(tmp_path_factory, scripts):
     """A study of a preset of this test's own: ViTs of two blocks that see each digit a few times."""
     import ensemble
-    import ensemble_rows
-    from ensemble_rows import Scale
+    import ensemble_presets
+    from ensemble_presets import Scale
 
     from raysplit.config import ModelConfig
 
     model = ModelConfig(name="vit", args={"patch": 4, "width": 24, "depth": 2, "heads": 6})
-    scale = Scale(
-        model, images=300, base_epochs=2, retrain_epochs=2, batch_size=64, views=1, common_epochs=1, retrain_batch=64
-    )
+    epochs = {"base_epochs": 2, "retrain_epochs": 2, "common_epochs": 1}
+    scale = Scale(model, images=300, batch_size=64, views=1, keep=2 / 6, retrain_batch=64, **epochs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ensemble_rows.PRESETS, "tiny", {"vit": scale})
+        patch.setitem(ensemble_presets.PRESETS, "tiny", {"vit": scale})
         yield ensemble.Study("vit", "digits", "tiny", tmp_path_factory.mktemp("work"))
 
 
 def test_baselines_cost_what_ten_submodels_cost(study):
-    from ensemble_rows import ROWS, epoch_gmac, plan_of, start
+    from ensemble_presets import start
+    from ensemble_rows import ROWS, epoch_gmac, plan_of
 
     from raysplit.data import load
 
@@ -39,13 +41,18 @@ def test_baselines_cost_what_ten_submodels_cost(study):
     total = sum(spec.flops for spec in plan_of(ten).submodels)
     common = ten.common.epochs * total / 20e9 * len(load(ten.data, "train").labels)  # one of ten, on all images
     budget = common + ten.retrain.epochs * epoch_gmac(ten, plan_of(ten))
-    one, alike = (ROWS[name](ten) for name in ("one small net of equal total cost", "n=10 without class split"))
+    rows = ("one small net of equal total cost", "n=10 without class split", "n=1")
+    one, alike, single = (ROWS[name](ten) for name in rows)
     (spec,) = plan_of(one).submodels
     assert spec.classes == tuple(range(10)) and not spec.rest
     others = [plan_of(one.replaced(prune=one.prune.replaced(keep=k / 6))).submodels[0].flops for k in range(1, 7)]
     assert abs(spec.flops - total) == min(abs(flops - total) for flops in others)
     assert sum(spec.flops for spec in plan_of(alike).submodels) == pytest.approx(total, rel=0.01)
-    for config in (one, alike):
+    (small,) = plan_of(single).submodels
+    each = ROWS["n=10, all classes each"](ten)
+    assert each.retrain == single.retrain and {spec.flops for spec in plan_of(each).submodels} == {small.flops}
+    assert small.k == plan_of(ten).submodels[0].k and small.classes == tuple(range(10)) and not small.rest
+    for config in (one, alike, single):
         epoch = epoch_gmac(config, plan_of(config))
         assert config.retrain.epochs > 1 and abs(config.retrain.epochs * epoch - budget) <= epoch / 2
 
@@ -105,7 +112,8 @@ def test_what_is_done_is_left_alone(study, monkeypatch):
 
 
 def test_names_and_seeds():
-    from ensemble_rows import dataset, names, seeds
+    from ensemble_presets import dataset
+    from ensemble_rows import names, seeds
 
     assert dataset("parquet:/data/cifar10/") == "cifar10" and dataset("mnist5k") == "mnist5k"
     assert seeds("vit", "parquet:data/cifar10", "full") == [0, 1, 2] and seeds("cnn", "cifar10", "full") == [0]
@@ -113,6 +121,78 @@ def test_names_and_seeds():
     assert "n=10, int8" in names("cnn", "full", 0) and "n=10, int8" not in names("vit", "full", 0)
     assert names("vit", "full", 1) == ["n=2", "n=5", "n=10", "one small net of equal total cost"]
     assert set(names("vit", "full", 1)) < set(names("vit", "full", 0))
+    assert not {"n=1", "n=3", "n=10, all classes each"} & set(names("cnn", "full", 0)), "a table of its own"
+    devices = ["n=1", "n=2", "n=3", "n=5", "n=10", "one small net of equal total cost", "n=10, all classes each"]
+    assert names("cnn", "devices", 2) == devices
+    assert seeds("cnn", "parquet:data/cifar10", "devices") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("family", ["vit", "cnn", "snn"])
+def test_settings_that_a_preset_does_not_set_are_those_of_its_family(scripts, family):
+    from ensemble_presets import FITS, PRESETS, start
+
+    config = start(family, "cifar10", "full", 0)
+    assert config.precision == config.base.train.precision == "bf16" and config.fusion.feature_dropout == 0.1
+    assert config.retrain.precision == FITS[family].get("precision", "fp32")
+    assert config.prune.keep == PRESETS["full"][family].keep == pytest.approx(1 / 3 if family == "vit" else 5 / 16)
+
+
+@pytest.mark.parametrize("name", ["cnn_cifar10", "snn_cifar10", "vit_cifar10", "vit_fashion_mnist"])
+def test_committed_builds_have_the_settings_of_today(scripts, tmp_path, name):
+    import ensemble
+
+    family, _, data = name.partition("_")
+    study = ensemble.Study(family, data, "full", tmp_path)
+    committed = json.loads((ensemble.RESULTS / f"ensemble_{name}.json").read_text())["builds"]
+    plain = [build for build in committed if build["row"] in ("n=2", "n=5", "n=10")]  # no plan, hence no data
+    assert plain and [study.settings(build["row"], build["seed"]) for build in plain] == [b["settings"] for b in plain]
+
+
+def test_the_table_of_devices_is_in_fp32_throughout(scripts):
+    from ensemble_presets import start
+
+    config = start("cnn", "cifar10", "devices", 1)
+    fits = (config.base.train, config.common, config.retrain)
+    assert {config.precision, *(fit.precision for fit in fits)} == {"fp32"}
+    assert config.prune.keep == 1 / 16 and config.seed == config.base.train.seed == 1
+
+
+def test_minutes_that_are_over_stop_a_build_where_it_goes_on(study, monkeypatch, tmp_path, capsys):
+    import ensemble
+
+    monkeypatch.setattr(ensemble, "RESULTS", tmp_path)
+    place, kept = replace(study, work=tmp_path).place("n=2", 0), []
+    # Two epochs of the base, the plan, the common net, two sub-models: what is done says so again.
+    for lines in (1, 1, 1, 1, 2, 3):
+        monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=count(1).__next__))
+        with ensemble.until_time_is_up():
+            replace(study, work=tmp_path, until=lines - 0.5).make(["n=2"], [0])
+            pytest.fail("it was not stopped")
+        kept.append(len([*place.glob("common/*/record.json"), *place.glob("submodels/*/record.json")]))
+    said = capsys.readouterr().out
+    assert said.count("the time is up; the same command goes on from here") == 6
+    assert kept == [0, 0, 0, 1, 2, 3] and said.count("base epoch 1/2") == said.count("base epoch 2/2") == 1
+    stopped = replace(study, work=tmp_path)
+    stopped.make(["n=2"], [0])
+    study.build("n=2", 0)
+    assert stopped.built("n=2", 0)["accuracy"] == study.built("n=2", 0)["accuracy"]
+
+
+def test_a_family_that_a_preset_lacks_is_refused(scripts, monkeypatch, capsys):
+    import ensemble
+
+    monkeypatch.setattr("sys.argv", ["ensemble.py", "--family", "snn", "--preset", "devices"])
+    with pytest.raises(SystemExit):
+        ensemble.main()
+    assert "--family snn: preset devices has cnn" in capsys.readouterr().err
+
+
+def test_spikes_stand_beside_those_of_the_base(scripts):
+    from ensemble_table import _spikes
+
+    summary = {"base_spikes": 50.0, "submodels": [{"spikes": 3.0}, {"spikes": 4.0}]}
+    assert _spikes(summary) == {"spikes_device_max": 4.0, "spikes_total": 7.0, "spikes_full": 50.0}
+    assert _spikes({"submodels": [{}, {}]}) == {}, "of a network without spikes"
 
 
 def test_spearman():
@@ -167,6 +247,7 @@ def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_p
 
 
 def test_a_build_of_other_settings_is_neither_shown_nor_touched(study, monkeypatch):
+    import ensemble_presets
     import ensemble_rows
 
     study.build("n=2", 0)
@@ -174,8 +255,8 @@ def test_a_build_of_other_settings_is_neither_shown_nor_touched(study, monkeypat
     monkeypatch.setitem(ensemble_rows.ROWS, "n=2", lambda config: config)
     assert study.built("n=2", 0) is None
     with monkeypatch.context() as other:
-        longer = replace(ensemble_rows.PRESETS["tiny"]["vit"], base_epochs=3)
-        other.setitem(ensemble_rows.PRESETS["tiny"], "vit", longer)
+        longer = replace(ensemble_presets.PRESETS["tiny"]["vit"], base_epochs=3)
+        other.setitem(ensemble_presets.PRESETS["tiny"], "vit", longer)
         other.setattr("ensemble.train_base", None)
         assert study.built("n=2", 0) is None, "of another base, which is not trained for that"
     with pytest.raises(ConfigError, match="a build of another config"):

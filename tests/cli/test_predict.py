@@ -16,6 +16,7 @@ from raysplit.cli.predict import predict_files
 from raysplit.config import DataConfig
 from raysplit.data import load
 from raysplit.data.decode import decode
+from raysplit.data.inputs import InputFormat
 from raysplit.ensemble import bundle as bundle_module
 from raysplit.ensemble.bundle import load_ensemble
 from raysplit.family import load_run
@@ -83,7 +84,7 @@ def test_images_come_in_the_bundles_shape(shape, mode, monkeypatch, tmp_path):
         seen.append((images, missing))
         return torch.tensor([[0.25, 0.75]]).expand(len(images), 2)
 
-    manifest = SimpleNamespace(submodels=(0, 1), classes=("cat", "dog"), shape=shape)
+    manifest = SimpleNamespace(submodels=(0, 1), classes=("cat", "dog"), shape=shape, input=InputFormat(shape))
     loaded = SimpleNamespace(manifest=manifest, predict=answer)
     monkeypatch.setattr(bundle_module, "load_ensemble", lambda _: loaded)
     random, files = np.random.default_rng(0), [str(tmp_path / f"{i}.png") for i in range(70)]

@@ -43,10 +43,11 @@ def test_normalised(images):
     assert x.mean((0, 2, 3)).abs().max() < 1e-4 and (x.std((0, 2, 3)) - 1).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("augment", ["crop", "crop_flip"])
+@pytest.mark.parametrize("augment", ["crop", "crop_flip", "small_crop", "small_crop_flip"])
 def test_augmented_as_if_one_by_one(images, augment):
     """Every image is one of the shifts (and mirrors) of its reflected original, made here with NumPy."""
-    reach = (16 // 8, 24 // 8)
+    share, flips = 16 if augment.startswith("small") else 8, [False, True] if augment.endswith("_flip") else [False]
+    reach = (16 // share, 24 // share)
     found = prepare_batch(images, **PLAIN, augment=augment, seed=3).mul(255).round().to(torch.uint8)
     seen = set()
     for original, moved in zip(images.numpy(), found.numpy(), strict=True):
@@ -55,13 +56,13 @@ def test_augmented_as_if_one_by_one(images, augment):
             (y, x, flip): padded[:, y : y + 16, x : x + 24][:, :, :: -1 if flip else 1].tobytes()
             for y in range(2 * reach[0] + 1)
             for x in range(2 * reach[1] + 1)
-            for flip in ([False, True] if augment == "crop_flip" else [False])
+            for flip in flips
         }
         places = [place for place, view in views.items() if view == moved.tobytes()]
         assert len(places) == 1
         seen.add(places[0])
-    assert {y for y, _, _ in seen} == set(range(5)) and {x for _, x, _ in seen} == set(range(7))
-    assert len({flip for _, _, flip in seen}) == (2 if augment == "crop_flip" else 1)
+    assert [{place[axis] for place in seen} for axis in (0, 1)] == [set(range(2 * most + 1)) for most in reach]
+    assert {flip for _, _, flip in seen} == set(flips)
 
 
 def test_randomness_comes_from_the_seed_alone(images):

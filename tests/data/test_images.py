@@ -60,7 +60,7 @@ def test_facts_of_bad_data(tmp_path, png, write_parquet):
 
 def test_unknown_names():
     with pytest.raises(
-        DataError, match=r"unknown data set 'cifar-10'\. Nearest: cifar10.* folder:PATH or parquet:PATH"
+        DataError, match=r"unknown data set 'cifar-10'\. Nearest: cifar10.* folder:PATH, parquet:PATH or audio:PATH"
     ):
         read_facts(DataConfig(name="cifar-10"))
     with pytest.raises(DataError, match="unknown data set 'parquet:'"):

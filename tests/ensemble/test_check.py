@@ -12,7 +12,6 @@ from raysplit.config import (
     DataConfig,
     FusionConfig,
     GroupsConfig,
-    ModelConfig,
     RetrainConfig,
 )
 from raysplit.data import read_facts
@@ -21,15 +20,10 @@ from raysplit.ensemble.check import check_build
 from raysplit.errors import ConfigError, DataError
 from tests.ensemble.tiny_build import FIT, VIT, config
 
-MUON = RetrainConfig(epochs=1, optimizer="muon")
-
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"base": BaseConfig(model=ModelConfig(name="vgg5")), "retrain": MUON}, "retrain.optimizer 'muon'"),
-        ({"base": BaseConfig(model=ModelConfig(name="vgg5")), "common": MUON}, "common.optimizer 'muon'"),
-        ({"base": BaseConfig(model=ModelConfig(name="vgg5"), train=MUON)}, "base.train.optimizer 'muon'"),
         ({"base": BaseConfig(model=VIT, mean=(0.5,) * 3, std=(0.5,) * 3)}, "have 3 numbers, .* have 1 channels"),
         (
             {"groups": GroupsConfig(n=10, rest=False), "retrain": RetrainConfig(**FIT)},
@@ -46,7 +40,7 @@ MUON = RetrainConfig(epochs=1, optimizer="muon")
             "batches of 32 images cannot be divided equally among 3 workers; set base.train.batch_size",
         ),
     ],
-    ids=["retrain", "common", "base", "mean", "one class", "no negatives", "fusion", "device", "workers"],
+    ids=["mean", "one class", "no negatives", "fusion", "device", "workers"],
 )
 def test_an_impossible_training_is_refused_before_the_base_is_trained(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):

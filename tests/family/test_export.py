@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from raysplit.cli.main import main
-from raysplit.config import DataConfig, ModelConfig
+from raysplit.config import BottleneckConfig, DataConfig, Fixed, ModelConfig
 from raysplit.data import load, prepare_batch
 from raysplit.errors import BundleError, ConfigError, MissingExtra
+from raysplit.family.bundle import load_family
 from raysplit.family.export import export
 from raysplit.family.network import load_run
 from raysplit.models import build
@@ -69,6 +70,26 @@ def test_programs_are_equal_to_the_halves(family, images, tmp_path, ending, run,
         np.testing.assert_allclose(found, code, rtol=1e-4, atol=1e-5)
         assert list(found.shape[1:]) == list(info.output.shape[1:])
         np.testing.assert_allclose(run(server, torch.from_numpy(found)), logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("order, ending, run", [("learned", "pt2", run_pt2), ("fixed", "onnx", run_onnx)])
+def test_programs_of_a_bottleneck_from_the_identity(images, tmp_path, order, ending, run):
+    box = BottleneckConfig(start="identity", order=order)
+    config = plain_config().replaced(bottleneck=box, schedule=Fixed(level="c3.b8/b8"))
+    train_local(config.replaced(train=config.train.replaced(epochs=2)), str(tmp_path / "run"))
+    trained = load_family(str(tmp_path / "run"))
+    level, files = trained.levels[0].level, [str(tmp_path / f"{half}.{ending}") for half in ("device", "server")]
+    code, logits = expected(trained, level, images[:3])
+    channels = export(str(tmp_path / "run"), "device", files[0]).channels
+    export(str(tmp_path / "run"), "server", files[1])
+    found = run(files[0], images[:3])
+    assert channels is not None and len(channels) == 3 and (order == "learned" or channels == (0, 1, 2))
+    np.testing.assert_allclose(found, code, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(files[1], torch.from_numpy(found)), logits, rtol=1e-4, atol=1e-4)
+    export(str(tmp_path / "run"), "whole", str(tmp_path / "whole.safetensors"))
+    whole, network = load_file(str(tmp_path / "whole.safetensors")), load_run(str(tmp_path / "run"))
+    network.load_state_dict(whole)
+    assert network(images[:3]).argmax(1).tolist() == logits.argmax(1).tolist()
 
 
 def test_a_program_describes_itself(family, tmp_path, capsys):

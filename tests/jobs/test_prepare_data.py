@@ -13,6 +13,7 @@ from raysplit.config import DataConfig
 from raysplit.data import read_facts
 from raysplit.data.images import load_source
 from tests.full_disk import nearly_full
+from tests.sounds import AUDIO
 
 
 def test_a_data_set_is_written_and_read_back(run_job, tmp_path):
@@ -33,6 +34,21 @@ def test_columns_and_files_are_named(run_job, tmp_path):
     last = json.loads(done.out.splitlines()[-1])
     assert done.code == 0 and (last["train_rows"], last["test_rows"], last["test_from"]) == (16, 4, "train")
     assert read_facts(DataConfig(name=f"parquet:{tmp_path / 'out'}")).classes == ("7", "100") == tuple(last["classes"])
+
+
+def test_recordings_are_carried_with_their_official_lists(run_job, recordings, tmp_path, sound_cache):
+    for folder in recordings.iterdir():
+        (tmp_path / "words" / folder.name).mkdir(parents=True)
+        for file in folder.iterdir():
+            (tmp_path / "words" / folder.name / file.name).symlink_to(file)
+    (tmp_path / "words" / "testing_list.txt").write_text("low/s0_nohash_0.wav\n")
+    (tmp_path / "words" / "validation_list.txt").write_text("low/s1_nohash_2.wav\n")
+    done = run_job("prepare_data", "--data", f"audio:{tmp_path / 'words'}", "--out", tmp_path / "out")
+    last = json.loads(done.out.splitlines()[-1])
+    assert done.code == 0 and last["classes"] == ["high", "low", "middle"] and last["test_from"] == "test"
+    assert (last["train_rows"], last["validation_rows"], last["test_rows"]) == (52, 1, 1)
+    facts = read_facts(DataConfig(name=f"parquet:{tmp_path / 'out'}", audio=AUDIO))
+    assert (facts.val_rows, facts.test_rows) == (3, 1)  # chunks
 
 
 def png(shade):

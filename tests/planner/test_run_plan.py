@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raysplit import recipes
-from raysplit.config import LocalLoss, SplitConfig, parse
+from raysplit.config import DataConfig, LocalLoss, SplitConfig, parse
 from raysplit.errors import ConfigError, CutError, DataError, ModelError
 from raysplit.planner.run_plan import check_run, make_run_plan
 from raysplit.records.epoch import total_traffic
@@ -46,6 +46,8 @@ def phase(level, share=1):
 
 
 FREEZE = {"kind": "freeze_and_cache", "learn": phase(TIGHT), "send": phase(LOOSE, 3), "views": 2}
+MIXED = {"levels": [{"level": TIGHT, "weight": 2}, LOOSE], "share": 3}
+NESTED = {"kind": "nested", "phases": [MIXED, {"levels": [LOOSE], "share": 1}]}
 FINISH = FREEZE | {"views": 1, "send": phase(LOOSE, 2), "finish": phase("c4.b2/b2")}
 
 
@@ -56,12 +58,14 @@ FINISH = FREEZE | {"views": 1, "send": phase(LOOSE, 2), "finish": phase("c4.b2/b
         ({"kind": "fixed", "level": TIGHT}, True, ["4 epochs (4 local)"]),
         ({"kind": "deprune", "phases": [phase(TIGHT, 3), phase(LOOSE)]}, False, ["3 epochs", "1 epoch"]),
         ({"kind": "prune", "phases": [phase(LOOSE, 3), phase(TIGHT)]}, False, ["3 epochs", "1 epoch"]),
+        (NESTED, False, ["8 steps of 3 epochs", "4 steps of 4 epochs"]),
+        (NESTED, True, ["8 steps of 3 epochs (3 local)", "4 steps of 4 epochs (4 local)"]),
         (FREEZE, False, ["1 epoch", "3 epochs (2 frozen, 1 cached)"]),
         (FREEZE, True, ["1 epoch (1 alone)", "3 epochs (2 frozen, 1 cached)"]),
         (FINISH, True, ["1 epoch (1 alone)", "2 epochs (1 frozen, 1 cached)", "1 epoch"]),
         ({"kind": "byte_budget", "ladder": [TIGHT, LOOSE], "megabytes": 0.02}, False, ["3 epochs", "1 epoch"]),
     ],
-    ids=["fixed", "local", "deprune", "prune", "freeze", "freeze_alone", "freeze_finish", "byte_budget"],
+    ids=lambda given: given["kind"] if isinstance(given, dict) else None,
 )
 def test_foreseen_bytes_are_those_of_the_run(squeezed, untimed, schedule, local, texts):
     """Exact levels: the plan's levels and epochs, its bytes and the run's."""
@@ -126,8 +130,9 @@ def test_a_torch_device_that_is_not_here(squeezed):
         check_run(squeezed.replaced(train=squeezed.train.replaced(device="nonsense")))
 
 
-def test_data_that_only_the_device_has_are_left_to_it(squeezed):
-    check_run(squeezed.replaced(data=squeezed.data.replaced(name="parquet:/only/on/the/device")))
+@pytest.mark.parametrize("kind", ["parquet", "folder", "audio"])
+def test_data_that_only_the_device_has_are_left_to_it(squeezed, kind):
+    check_run(squeezed.replaced(data=DataConfig(name=f"{kind}:/only/on/the/device")))
 
 
 OF_EACH_KIND = ("deprune", "uncompressed", "frozen", "prune_raysplit", "r2")

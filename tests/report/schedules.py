@@ -16,6 +16,7 @@ from raysplit.config import (
     FreezeAndCache,
     LocalLoss,
     ModelConfig,
+    Nested,
     Phase,
     Prune,
     SplitConfig,
@@ -34,6 +35,7 @@ _STAGES = {"learn": Stage(level=TIGHT, share=1), "send": Stage(level=TIGHT, shar
 SCHEDULES = {
     "fixed": Fixed(level=TIGHT),
     "deprune": Deprune(phases=(Phase(level=TIGHT, share=2), Phase(level=LOOSE, share=1))),
+    "nested": Nested(phases=({"levels": (TIGHT, LOOSE), "share": 2}, {"levels": (LOOSE,), "share": 1})),
     "prune": Prune(phases=(Stage(level=LOOSE, share=1), Stage(level=TIGHT, share=1))),
     "plateau": Plateau(ladder=_LADDER, patience=1),
     "link_aware": LinkAware(ladder=_LADDER, step_s=1.0),

@@ -7,8 +7,7 @@ import torch
 
 from raysplit.compress.bottleneck import Encoder
 from raysplit.config import BottleneckConfig, ClassifierFit, TrainConfig
-from raysplit.errors import ConfigError
-from raysplit.torch_utils.optim import HalfOptimizer, lr_at, make_optimizer
+from raysplit.torch_utils.optim import HalfOptimizer, find_matrices, lr_at, make_optimizer
 
 
 def test_constant():
@@ -122,6 +121,38 @@ def test_muon_restores_to_the_same_weights():
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_muon_needs_blocks():
-    with pytest.raises(ConfigError, match="transformer blocks; set optimizer to adamw"):
-        make_optimizer(torch.nn.Linear(2, 2), ClassifierFit(optimizer="muon"), decay_logits=True)
+def test_muon_is_for_convolutions_and_blocks_wherever_the_network_is_cut():
+    net = torch.nn.ModuleDict(
+        {
+            "patch_embed": torch.nn.Conv2d(3, 8, 4, 4),
+            "stem": torch.nn.Conv2d(3, 8, 3),
+            "depthwise": torch.nn.Conv2d(8, 8, 3, groups=8),
+            "blocks": torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)),
+            "head": torch.nn.Linear(8, 2),
+        }
+    )
+    names = {id(p): name for name, p in net.named_parameters()}
+    assert [names[id(p)] for p in find_matrices(net)] == ["stem.weight", "blocks.0.weight"]
+    parts = ("patch_embed", "stem"), ("blocks", "head")
+    halves = [torch.nn.ModuleDict({key: net[key] for key in keys}) for keys in parts]
+    assert [names[id(p)] for half in halves for p in find_matrices(half)] == ["stem.weight", "blocks.0.weight"]
+    muon, adam = make_optimizer(net, ClassifierFit(optimizer="muon"), decay_logits=True)._parts
+    assert len(muon.param_groups[0]["params"]) == 2 and len(adam.param_groups[0]["params"]) == 10
+
+
+@pytest.mark.parametrize("half", [torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Conv2d(3, 4, 1, bias=False)])
+def test_muon_trains_a_half_of_one_kind_of_weights(half):
+    config = TrainConfig(optimizer="muon", lr=0.1, warmup=0)
+    optimizer = HalfOptimizer(half, config, 10, decay_logits=False)
+    before = [p.detach().clone() for p in half.parameters()]
+    for p in half.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step(0)
+    assert all(not torch.equal(a, b) for a, b in zip(before, half.parameters(), strict=True))
+    optimizer.restore(optimizer.state())
+
+
+def test_muon_does_not_decay_logits_in_raysplit_mode():
+    encoder = torch.nn.ModuleDict({"encoder": Encoder(BottleneckConfig(), (4, 8, 8), 1)})
+    made = make_optimizer(encoder, TrainConfig(optimizer="muon", weight_decay=0.1), decay_logits=False)
+    assert [(len(g["params"]), g["weight_decay"]) for g in made.param_groups] == [(1, 0.1), (3, 0.1), (1, 0.0)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from raysplit.config import BottleneckConfig, ByteBudget, Fixed, Level, LinkAware, Plateau, SplitConfig
+from raysplit.config import BottleneckConfig, ByteBudget, Fixed, Level, LinkAware, Nested, Plateau, SplitConfig
 from raysplit.schedules import Decision, History, RunContext
 from tests.train.freezing import freezing_config
 from tests.train.recipes import family_config, plain_config, squeezed_config
 
 _LADDER = ("c2.b4/b4", "all.b8/b8")
+_NESTED = Nested(
+    phases=({"levels": _LADDER[::-1], "share": 1, "keep": True}, {"levels": _LADDER, "share": 1, "keep": True})
+)
 
 
 class Alone:
@@ -46,4 +49,7 @@ def every_schedule() -> dict[str, SplitConfig]:
         "a schedule in memory, alone": freezing_config(2).replaced(schedule=Alone()),
         "freeze and cache, finished": freezing_config(4, finish=True),
         "freeze and cache, joint": freezing_config(3, local=False),
+        "nested": squeezed_config().replaced(schedule=_NESTED),
+        "identity, prune": family_config().replaced(bottleneck=BottleneckConfig(start="identity", order="fixed")),
+        "identity, deprune": squeezed_config().replaced(bottleneck=BottleneckConfig(start="identity")),
     }

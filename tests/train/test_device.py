@@ -17,6 +17,7 @@ from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
 from tests.train.freezing import freezing_config
 from tests.train.recipes import squeezed_config
+from tests.train.schedules import every_schedule
 
 
 class FarSide:
@@ -101,9 +102,12 @@ class JsonDevice:
         self.closed = True
 
 
-@pytest.mark.parametrize("config", [squeezed_config(), freezing_config(3)], ids=lambda config: config.name)
+CONFIGS = {"deprune": squeezed_config(), "freeze": freezing_config(3), "nested": every_schedule()["nested"]}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_a_device_behind_json_trains_to_the_same_weights(config):
-    """Deprune with zstd, and freeze and cache with a head that is handed over, stopped and restored on the way."""
+    """Deprune with zstd, freeze and cache with a head that is handed over, nested; stopped and restored on the way."""
     near, far = Loop(config, LocalDevice(config)), Loop(config, JsonDevice(config))
     assert near.facts == far.facts
     for one, other in zip(near.epochs(), far.epochs(), strict=True):

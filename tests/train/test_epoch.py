@@ -10,6 +10,7 @@ from raysplit.compress.quantizing_codec import extract
 from raysplit.config import Fixed
 from raysplit.data import load
 from raysplit.torch_utils.checkpoint import unpack_state
+from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.loop import Loop
 from raysplit.wire.message import parse
 from tests.train.freezing import HEAD, Tap, freezing_config
@@ -100,7 +101,8 @@ def test_validation_in_a_frozen_epoch_is_what_the_device_would_send_now():
     loop = Loop(config, tap)
     rows = list(loop.epochs())
     now = [tap.local.evaluate("val", i).result() for i in range(rows[-1].val_batches)]
-    scores = [loop._server.score(i, parse(sent.activation), parse(sent.labels)) for i, sent in enumerate(now)]
+    votes = ClipVotes(None)
+    scores = [loop._server.score(i, parse(sent.activation), parse(sent.labels), votes) for i, sent in enumerate(now)]
     assert sum(score.correct for score in scores) / sum(score.count for score in scores) == rows[-1].val_accuracy
 
 

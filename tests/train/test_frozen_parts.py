@@ -139,3 +139,11 @@ def test_each_half_has_its_learning_rate(bottleneck):
     rates = [(record.lr, record.lr_device) for record in slow.records]
     assert all(rate > 0 and own == pytest.approx(rate * 2e-8) for rate, own in rates)
     assert [record.lr_device for record in same.records] == [record.lr for record in same.records]
+
+
+def test_muon_needs_convolutions_or_blocks():
+    config = make_config(optimizer="muon").replaced(
+        model=nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)), cut="2"
+    )
+    with pytest.raises(ConfigError, match="muon' is for networks with convolutions or transformer blocks; set it to"):
+        train(config)

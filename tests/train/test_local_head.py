@@ -60,7 +60,7 @@ def test_the_gradient_is_restricted_to_what_was_sent(squeezed, level, values, mo
     apply = side._apply
 
     def watch(number, z, penalty, grad):
-        seen.append((grad, side._half.encoder.choose_channels(side._level.channels)))
+        seen.append((grad, side._half.encoder.choose_channels(side._decision.level.channels)))
         apply(number, z, penalty, grad)
 
     side._apply = watch

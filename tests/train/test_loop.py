@@ -16,7 +16,7 @@ from raysplit.data import batch_order, load, mean_std, prepare_batch
 from raysplit.errors import DataError, WireError
 from raysplit.models import build
 from raysplit.split import find_cuts
-from raysplit.torch_utils.optim import lr_at
+from raysplit.torch_utils.optim import lr_at, make_optimizer
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.costs import step_bytes
 from raysplit.train.local_device import LocalDevice
@@ -55,7 +55,7 @@ def unsplit(config: SplitConfig) -> dict[str, torch.Tensor]:
     with seeded(mix(train.seed, "init"), CPU):
         model = build(config.model, 10, shape)
     net = insert_after(model, shape, config.cut, reseed).train()
-    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=train.momentum, weight_decay=train.weight_decay)
+    optimizer = make_optimizer(model, train, decay_logits=True)
     mean, std = mean_std(data.images)
     order = batch_order(len(data.labels), train.batch_size, mix(train.seed, "order"), 0)
     for step, batch in enumerate(order):
@@ -64,11 +64,12 @@ def unsplit(config: SplitConfig) -> dict[str, torch.Tensor]:
             x = prepare_batch(data.images[rows], mean, std, config.data.augment, mix(train.seed, "augment", number))
             _stream[0] = mix(train.seed, "server", number)
             with seeded(mix(train.seed, "device", number), CPU):
-                loss = cross_entropy(net(x), data.labels[rows]) / train.in_flight
+                loss = cross_entropy(net(x), data.labels[rows], label_smoothing=train.label_smoothing) / train.in_flight
             loss.backward()
-        sgd.param_groups[0]["lr"] = lr_at(train, step, len(order) * train.epochs)
-        sgd.step()
-        sgd.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = lr_at(train, step, len(order) * train.epochs)
+        optimizer.step()
+        optimizer.zero_grad()
     return model.state_dict()
 
 
@@ -111,6 +112,22 @@ def test_split_is_unsplit_bit_for_bit_at_every_cut(plain, model, cut):
 
 def test_micro_batches_in_flight_are_gradient_accumulation(plain):
     config = plain.replaced(train=plain.train.replaced(in_flight=2))
+    _, weights = split(config)
+    assert_same(weights, unsplit(config))
+
+
+@pytest.mark.parametrize(
+    ("model", "cut", "changes"),
+    [
+        (VGG, "features.7", {"optimizer": "muon", "lr": 0.01, "label_smoothing": 0.1}),
+        (VGG, "features.1", {"optimizer": "muon", "lr": 0.01, "in_flight": 2}),
+        (VIT, "blocks.0", {"optimizer": "muon", "lr": 0.001}),
+        (VIT, "patch_embed", {"optimizer": "adamw", "lr": 0.001, "label_smoothing": 0.3}),
+    ],
+    ids=["vgg", "in flight", "vit", "adamw"],
+)
+def test_both_halves_have_the_optimizer_and_the_loss_of_the_whole(plain, model, cut, changes):
+    config = plain.replaced(model=model, cut=cut, train=plain.train.replaced(**changes))
     _, weights = split(config)
     assert_same(weights, unsplit(config))
 

@@ -25,7 +25,7 @@ class Bundles:
     async def find(self, bundle_id: str, location: str) -> Ensemble | None:
         """Return the ensemble with an id, loaded once from its location.
 
-        None if it cannot be loaded by this replica, or is for images of another shape.
+        None if it cannot be loaded by this replica, or is for images of another shape, or other recordings.
         """
         if bundle_id == self.own.id:
             return self.own
@@ -40,7 +40,7 @@ class Bundles:
         except (RaysplitError, OSError) as err:
             _log.warning("sub-models have another bundle, which this replica cannot load: %s", err)
             return None
-        if other.manifest.shape != self.own.manifest.shape:
-            _log.warning("sub-models have bundle %s, which is for images of another shape", bundle_id[:12])
+        if other.manifest.input != self.own.manifest.input:
+            _log.warning("sub-models have bundle %s, which is for other inputs", bundle_id[:12])
             return None
         return other

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from raysplit.data.clips import average_chunks
 from raysplit.ensemble.bundle import Ensemble
 from raysplit.ensemble.weights_file import compute_dtype
 from raysplit.errors import RequestError
@@ -47,6 +48,18 @@ class FusedPrediction:
         own = {index: probabilities[rows] for index, probabilities in self.submodel_probabilities.items()}
         probabilities = self.probabilities[rows]
         return replace(self, probabilities=probabilities, submodel_probabilities=own, queue_s=queue_s)
+
+    def average(self, chunks: Sequence[int]) -> FusedPrediction:
+        """Return the prediction for recordings, of which each has this many of the images one after the other."""
+        if len(chunks) == len(self.probabilities):
+            return self
+
+        def mean(probabilities: np.ndarray) -> np.ndarray:
+            averaged: np.ndarray = average_chunks(torch.from_numpy(probabilities.copy()), chunks).numpy()
+            return averaged
+
+        own = {index: mean(probabilities) for index, probabilities in self.submodel_probabilities.items()}
+        return replace(self, probabilities=mean(self.probabilities), submodel_probabilities=own)
 
 
 @dataclass(frozen=True)

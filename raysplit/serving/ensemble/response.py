@@ -18,7 +18,7 @@ OTHERS = "others"
 
 
 class SubmodelVote(Frozen):
-    """What one sub-model alone predicts for an image: a class of its own, or `others`."""
+    """What one sub-model alone predicts for an image or recording: a class of its own, or `others`."""
 
     submodel: int
     name: str
@@ -26,7 +26,7 @@ class SubmodelVote(Frozen):
 
 
 class ImagePrediction(Frozen):
-    """The prediction for one image."""
+    """The prediction for one image or recording."""
 
     file: str | None
     """Name of the file in the request, if it had one."""
@@ -89,7 +89,7 @@ def build_response(
         model: as its clients see it.
         deployments: indices of the sub-models in each deployment, by its name.
         prediction: for the images of the request.
-        files: the images' filenames.
+        files: the filenames of the images or recordings.
         top: number of classes to list for each image.
         decode_s: seconds from the request until its images were decoded.
         total_s: seconds from the request until the prediction was there.

@@ -1,4 +1,4 @@
-"""The HTTP interface of an ensemble: the Open Inference Protocol v2, image files, and a page to try it out."""
+"""The HTTP interface of an ensemble: the Open Inference Protocol v2, files, and a page to try it out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 
+from raysplit.data.audio_file import require_soundfile
+from raysplit.data.inputs import InputFormat
 from raysplit.ensemble.bundle import Ensemble
 from raysplit.errors import RequestError
 from raysplit.serving.args import EnsembleArgs
@@ -19,7 +21,8 @@ from raysplit.serving.ensemble.engine import Engine
 from raysplit.serving.ensemble.openapi import describe_predict_request
 from raysplit.serving.ensemble.response import Prediction, build_response
 from raysplit.serving.http.body import parse_uploads
-from raysplit.serving.http.images import Upload, decode_images
+from raysplit.serving.http.images import Upload
+from raysplit.serving.http.inputs import Inputs, decode_inputs
 from raysplit.serving.http.openapi import errors, key_dependencies
 from raysplit.serving.http.page import page_response
 from raysplit.serving.http.pipeline import HandlerResult, RequestPipeline, create_app
@@ -42,6 +45,10 @@ from raysplit.serving.oip.routes import MODEL_PATHS, add_model_routes
 from raysplit.serving.oip.schema import InferResponse
 
 _PAGE = Path(__file__).with_name("page.html")
+_PROMPTS = {
+    "image": 'Drop an image here, or choose one<br><span class="soft">JPEG, PNG, WebP, …</span>',
+    "audio": 'Drop a recording here, or choose one<br><span class="soft">WAV, FLAC, OGG, MP3, …</span>',
+}
 _NAMED = 20
 """Classes that the page names."""
 _POST_ERRORS = (400, 408, 413, 500, 503)
@@ -55,7 +62,10 @@ class EnsembleRoutes:
     def __init__(
         self, engine: Engine, args: EnsembleArgs, deployments: Mapping[str, tuple[int, ...]], telemetry: Telemetry
     ):
-        """Raises ConfigError if `access.api_key_env` names a variable without a usable key."""
+        """Raises ConfigError if `access.api_key_env` names a variable without a usable key, MissingExtra if recordings
+        cannot be read here that the ensemble is for."""
+        if engine.ensemble.manifest.audio is not None:
+            require_soundfile()
         self._engine, self._args, self._deployments, self._telemetry = engine, args, deployments, telemetry
         self._manifest = engine.ensemble.manifest
         self._pipeline = RequestPipeline(args, telemetry)
@@ -85,9 +95,9 @@ class EnsembleRoutes:
             methods=["POST"],
             response_model=Prediction,
             responses=errors(*_POST_ERRORS, 415, access=access),
-            openapi_extra=describe_predict_request(),
+            openapi_extra=describe_predict_request(self._manifest.input.media),
         )
-        infer = describe_infer_request(self._model if access.api_key_env is None else None)
+        infer = describe_infer_request(self._model if access.api_key_env is None else None, self._manifest.input.media)
         add_model_routes(
             app,
             private,
@@ -117,14 +127,23 @@ class EnsembleRoutes:
 
     async def _page(self) -> Response:
         """A page to try the ensemble with; the requests it makes are authenticated like any other."""
-        return page_response(_PAGE, expected=self._describe_images())
+        taken = self._manifest.input
+        return page_response(
+            _PAGE,
+            media=taken.media,
+            prompt=_PROMPTS[taken.media],
+            expected="" if self._args.access.api_key_env is not None else self._describe_input(taken),
+        )
 
-    def _describe_images(self) -> str:
-        """Return what the page says about images; nothing about the model where a key is needed."""
-        if self._args.access.api_key_env is not None:
-            return ""
-        (_, height, width), classes = self._manifest.shape, self._manifest.classes
+    def _describe_input(self, taken: InputFormat) -> str:
+        """Return what the page says about images or recordings."""
+        (_, height, width), classes = taken.shape, self._manifest.classes
         named = ", ".join(classes[:_NAMED]) + (f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else "")
+        if taken.audio is not None:
+            return escape(
+                f"A recording of one of: {named}. It is cut into pieces of {taken.audio.seconds:g} s, which are "
+                "answered together."
+            )
         return escape(f"A picture of one of: {named}. It is scaled to {width} × {height} pixels.")
 
     async def _server_metadata(self) -> ServerMetadata:
@@ -180,8 +199,11 @@ class EnsembleRoutes:
             self._model.check(name, version)
             length = request.headers.get(HEADER_LENGTH)
             parsed = await asyncio.to_thread(parse_infer_request, body, length, self._model, self._args.limits)
-            images = await self._decode(parsed.files) if parsed.images is None else parsed.images
-            prediction = await self._engine.predict(images)
+            if parsed.images is None:
+                images, chunks = await self._decode(parsed.files)
+            else:
+                images, chunks = parsed.images, (1,) * len(parsed.images)
+            prediction = (await self._engine.predict(images)).average(chunks)
             model = self._serve(prediction.ensemble)
             model.check(name, version)
             degraded = bool(prediction.missing)
@@ -195,15 +217,16 @@ class EnsembleRoutes:
         return await self._pipeline.handle("infer", request, handle)
 
     async def _predict(self, request: Request) -> Response:
-        """The most likely classes of image files: one as the body, or several as multipart/form-data."""
+        """The most likely classes of files: one as the body, or several as multipart/form-data."""
         start = time.perf_counter()
 
         async def handle(body: bytes) -> HandlerResult:
             content_type = request.headers.get("content-type")
-            files = await asyncio.to_thread(parse_uploads, body, content_type, self._args.limits)
-            images = await self._decode(files)
+            media = self._manifest.input.media
+            files = await asyncio.to_thread(parse_uploads, body, content_type, self._args.limits, media)
+            images, chunks = await self._decode(files)
             decode_s = time.perf_counter() - start
-            prediction = await self._engine.predict(images)
+            prediction = (await self._engine.predict(images)).average(chunks)
             response = build_response(
                 self._serve(prediction.ensemble),
                 self._deployments,
@@ -223,5 +246,5 @@ class EnsembleRoutes:
         self._pipeline.authenticate(request)
         return self._telemetry.recent_traffic()
 
-    async def _decode(self, files: Sequence[Upload]) -> np.ndarray:
-        return await asyncio.to_thread(decode_images, files, self._manifest.shape, self._args.limits)
+    async def _decode(self, files: Sequence[Upload]) -> Inputs:
+        return await asyncio.to_thread(decode_inputs, files, self._manifest.input, self._args.limits)

@@ -1,9 +1,9 @@
-"""Reading the body of a request: chunk by chunk within limits, decompressed, and split into image files."""
+"""Reading the body of a request: chunk by chunk within limits, decompressed, and split into files."""
 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -20,8 +20,7 @@ _ENCODINGS = ("gzip", "deflate")
 _MAX_ENCODINGS = 4
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 """Window bits for zlib, which select the container format of the stream."""
-_FORM = "multipart/form-data"
-_FILE_TYPES = ("image/*", "application/octet-stream")
+_FORM, _ANY = "multipart/form-data", "application/octet-stream"
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -61,8 +60,10 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return b"".join(chunks)
 
 
-def parse_uploads(body: bytes, content_type: str | None, limits: Limits) -> tuple[Upload, ...]:
-    """Return the image files in a body: the body itself, or every file of a form.
+def parse_uploads(
+    body: bytes, content_type: str | None, limits: Limits, media: Literal["image", "audio"] = "image"
+) -> tuple[Upload, ...]:
+    """Return the image or audio files in a body: the body itself, or every file of a form.
 
     Raises RequestError: 415 for any other Content-Type, 413 for too many files, 400 for a form that is malformed, has
     no file, or has other fields.
@@ -76,11 +77,11 @@ def parse_uploads(body: bytes, content_type: str | None, limits: Limits) -> tupl
         kind, options = b"", {}
     if kind.decode("latin-1") == _FORM:
         return _parse_form(body, options.get(b"boundary", b""), limits)
-    if kind.startswith(b"image/") or kind == b"application/octet-stream":
+    if kind.startswith(f"{media}/".encode()) or kind == _ANY.encode():
         return (Upload(None, body),)
     raise RequestError(
-        f"Content-Type {(content_type or '')[:80]!r} is not supported; send one file as {', '.join(_FILE_TYPES)}, or "
-        f"several as {_FORM}",
+        f"Content-Type {(content_type or '')[:80]!r} is not supported; send one file as {media}/*, {_ANY}, or several "
+        f"as {_FORM}",
         415,
     )
 

@@ -33,7 +33,7 @@ _SEGMENTS = frozenset(marker & 0xFF for marker, (_, _, handler) in MARKER.items(
 
 
 class Upload(NamedTuple):
-    """An image file in a request."""
+    """A file in a request."""
 
     name: str | None
     """The filename that the client gave, if any."""
@@ -56,13 +56,13 @@ def decode_images(files: Sequence[Upload], shape: tuple[int, int, int], limits: 
     """
     check_image_count(len(files), limits)
     for index, file in enumerate(files):
-        _check_file(_label(index, file), file.data, limits)
+        _check_file(label_upload(index, file), file.data, limits)
     images = np.empty((len(files), *shape), np.uint8)
     for index, file in enumerate(files):
         try:
             images[index] = decode(file.data, shape[1:], shape[0], limits.pixels)
         except BadRow as err:
-            raise RequestError(f"{_label(index, file)}: {err}; send complete image files") from None
+            raise RequestError(f"{label_upload(index, file)}: {err}; send complete image files") from None
     return images
 
 
@@ -150,5 +150,10 @@ def _count_chunks(data: bytes) -> int:
     return count
 
 
-def _label(index: int, file: Upload) -> str:
-    return f"image {index}" if file.name is None else f"image {index} ({file.name[:80]!r})"
+def label_upload(index: int, file: Upload, noun: str = "image") -> str:
+    """Return what errors call a file of a request.
+
+    >>> label_upload(0, Upload("digit.png", b""))
+    "image 0 ('digit.png')"
+    """
+    return f"{noun} {index}" if file.name is None else f"{noun} {index} ({file.name[:80]!r})"

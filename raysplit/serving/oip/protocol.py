@@ -11,7 +11,7 @@ from raysplit.utils.frozen import Frozen
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """HTTP header of requests and responses with the number of bytes of JSON before binary tensors."""
 IMAGES, FILES = "images", "files"
-"""Inputs: UINT8 (B, C, H, W), and BYTES (B, 1) or (B,), image files, which are base64 in JSON."""
+"""Inputs: UINT8 (B, C, H, W), and BYTES (B, 1) or (B,), image or audio files, which are base64 in JSON."""
 PROBABILITIES, LABELS = "probabilities", "labels"
 """Outputs: FP32 (B, classes), and BYTES (B,), the name of the most likely class."""
 DATATYPES = {IMAGES: "UINT8", FILES: "BYTES", PROBABILITIES: "FP32", LABELS: "BYTES"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysplit.family.bundle import Family
 from raysplit.serving.http.openapi import BINARY, Content, Header, JsonObject, request_of
 from raysplit.serving.oip.protocol import ModelMetadata, ModelVersion, TensorMetadata
-from raysplit.wire.split_api import FAMILY_HEADER, LEVEL_HEADER, SPLIT_PATH, level_to_header
+from raysplit.wire.split_api import CHUNKS_HEADER, FAMILY_HEADER, LEVEL_HEADER, SPLIT_PATH, level_to_header
 
 CODE = "code"
 """The input: what crosses the cut, as the device's encoder outputs it, before it is compressed into a message."""
@@ -46,6 +46,7 @@ def describe_split_request(family: Family | None) -> JsonObject:
             example=None if family is None else level_to_header(family.levels[0].level),
         ),
         Header(FAMILY_HEADER, own, required=True, example=None if family is None else family.id),
+        Header(CHUNKS_HEADER, "Of recordings: how many samples of the message are of each, which gets one answer."),
     ]
     text = "A message of activations, as a device half of the family sends it (`raysplit.wire.message`)."
     return request_of(text, [Content(_MEDIA_TYPE, BINARY, {})], headers)

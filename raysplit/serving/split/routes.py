@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from ray.serve import metrics
 
+from raysplit.config import AudioConfig
 from raysplit.errors import ModelError, RequestError
 from raysplit.records.family import FamilyManifest
 from raysplit.serving.args import SplitArgs
@@ -30,6 +31,7 @@ from raysplit.serving.serial_executor import HUNG_AFTER_S, SerialExecutor
 from raysplit.serving.split.metadata import TOP, describe_split_model, describe_split_request
 from raysplit.serving.split.server_halves import ServerHalves, ServerPrediction
 from raysplit.wire.split_api import (
+    CHUNKS_HEADER,
     FAMILY_HEADER,
     FAMILY_PATH,
     LEVEL_HEADER,
@@ -47,6 +49,8 @@ class FamilyDescription(FamilyManifest):
     """Response to `GET /v1/family`: the family's manifest and its id."""
 
     id: str
+    audio: AudioConfig | None = None
+    """How recordings become the images that the device half takes; left out where it takes pictures."""
 
 
 class SplitRoutes:
@@ -65,13 +69,19 @@ class SplitRoutes:
 
     def _create_app(self, args: SplitArgs) -> FastAPI:
         access = args.access
-        app = create_app("raysplit split", args.cors, [LEVEL_HEADER, FAMILY_HEADER])
+        app = create_app("raysplit split", args.cors, [LEVEL_HEADER, FAMILY_HEADER, CHUNKS_HEADER])
         app.add_api_route("/", self._page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route("/v2", self._server_metadata, name="server_metadata")
         app.add_api_route("/v2/health/live", self._live, name="live")
         app.add_api_route("/v2/health/ready", self._ready, name="ready")
         private = APIRouter(dependencies=key_dependencies(access))
-        private.add_api_route(FAMILY_PATH, self._family, name="family", responses=errors(access=access))
+        private.add_api_route(
+            FAMILY_PATH,
+            self._family,
+            name="family",
+            responses=errors(access=access),
+            response_model_exclude_none=True,
+        )
         private.add_api_route("/v1/recent", self._recent, name="recent", responses=errors(access=access))
         private.add_api_route(
             SPLIT_PATH,
@@ -152,7 +162,9 @@ class SplitRoutes:
     async def _family(self, request: Request) -> FamilyDescription:
         """The family's manifest and its id."""
         self._pipeline.authenticate(request)
-        return FamilyDescription(id=self._halves.family.id, **dict(self._manifest))
+        family = self._halves.family
+        described = dict(self._manifest) | {"levels": family.levels}
+        return FamilyDescription(id=family.id, audio=family.config.data.audio, **described)
 
     async def _recent(self, request: Request) -> RecentTraffic:
         """Request rate and latency of this replica in the last 30 seconds."""
@@ -163,9 +175,11 @@ class SplitRoutes:
         """The most likely classes for a message of activations, at the level that its header names."""
 
         async def handle(body: bytes) -> HandlerResult:
-            level, family_id = (request.headers.get(name) for name in (LEVEL_HEADER, FAMILY_HEADER))
+            level, family_id, chunks = (
+                request.headers.get(name) for name in (LEVEL_HEADER, FAMILY_HEADER, CHUNKS_HEADER)
+            )
             start = time.perf_counter()
-            prediction = await self._executor.run(self._halves.predict, body, level, family_id)
+            prediction = await self._executor.run(self._halves.predict, body, level, family_id, chunks)
             queue_s = max(time.perf_counter() - start - prediction.compute_s, 0.0)
             self._images.inc(len(prediction.probabilities), tags={"level": level_to_header(prediction.level)})
             response = self._build_response(prediction, queue_s)

@@ -9,21 +9,22 @@ import torch
 
 from raysplit.compress.quantizing_codec import QuantizingCodec
 from raysplit.config import Level
+from raysplit.data.clips import average_chunks
 from raysplit.errors import ModelError, RequestError, WireError, nearest
 from raysplit.family.bundle import Family
 from raysplit.serving.args import Limits
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.wire.message import Kind, Message, parse
-from raysplit.wire.split_api import FAMILY_HEADER, LEVEL_HEADER, level_from_header
+from raysplit.wire.split_api import CHUNKS_HEADER, FAMILY_HEADER, LEVEL_HEADER, level_from_header
 
 
 @dataclass(frozen=True)
 class ServerPrediction:
-    """What a server half predicts for the images of a message."""
+    """What a server half predicts for the images or recordings of a message."""
 
     level: str
     probabilities: torch.Tensor
-    """float32 (B, classes), on the CPU."""
+    """float32 (B, classes), on the CPU; of recordings, the mean over the chunks of each."""
     compute_s: float
 
 
@@ -50,11 +51,13 @@ class ServerHalves:
                     f"level {level} of family {self.family.id[:12]} computes probabilities that are not finite"
                 )
 
-    def predict(self, body: bytes, level: str | None, family_id: str | None) -> ServerPrediction:
+    def predict(
+        self, body: bytes, level: str | None, family_id: str | None, chunks: str | None = None
+    ) -> ServerPrediction:
         """Return what the half at a level predicts for a message of activations, computed as in training.
 
         The message's header is checked against the family and the level before memory is allocated for its content.
-        `level` and `family_id` are the HTTP headers `LEVEL_HEADER` and `FAMILY_HEADER`.
+        `level`, `family_id` and `chunks` are the HTTP headers `LEVEL_HEADER`, `FAMILY_HEADER` and `CHUNKS_HEADER`.
 
         Raises RequestError: 409 for a device with another family, 404 for an unknown level, 413 for too many images
         or bytes, 400 for anything that is not a message of this level.
@@ -70,6 +73,7 @@ class ServerHalves:
         try:
             message = parse(body)
             self._check_message(message, name)
+            counts = _read_chunks(chunks, message.shape[0])
             z = self._codecs[name].extract(message)
         except WireError as err:
             raise RequestError(f"not a message of this family: {err}") from None
@@ -78,7 +82,7 @@ class ServerHalves:
             raise RequestError(
                 "the message holds activations that no device half of this family computes: not finite, or huge"
             )
-        return ServerPrediction(name, probabilities, time.perf_counter() - start)
+        return ServerPrediction(name, average_chunks(probabilities, counts), time.perf_counter() - start)
 
     def _find_level(self, header: str | None) -> str:
         if header is None:
@@ -140,3 +144,17 @@ class ServerHalves:
         with torch.inference_mode(), autocast(self._device, self._train.precision):
             logits: torch.Tensor = self._halves.at(level)(z)
         return logits.float().softmax(1).cpu()
+
+
+def _read_chunks(header: str | None, samples: int) -> list[int]:
+    """Return how many of a message's samples are of each recording; each is one of its own without the header."""
+    if header is None:
+        return [1] * samples
+    parts = header[: 8 * samples].split(",")
+    counts = [int(part) if part.isascii() and part.isdigit() and len(part) < 8 else 0 for part in parts]
+    if min(counts) < 1 or sum(counts) != samples:
+        raise RequestError(
+            f"{CHUNKS_HEADER} {header[:80]!r} does not divide the {samples} samples of the message; list how many are "
+            "of each recording, like 3,1"
+        )
+    return counts
