@@ -57,6 +57,7 @@ def test_baselines_cost_what_ten_submodels_cost(study):
         assert config.retrain.epochs > 1 and abs(config.retrain.epochs * epoch - budget) <= epoch / 2
 
 
+@pytest.mark.slow
 def test_rows_share_a_base_and_make_a_table(study):
     from ensemble_plot import plot
     from ensemble_table import figures, rows, text
