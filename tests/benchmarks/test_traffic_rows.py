@@ -73,7 +73,7 @@ def test_a_learned_bottleneck_leaves_the_share_that_its_name_says(config, ratio)
 def test_levels_by_transfer_take_a_sixth_of_the_epochs(config):
     prune, plain = config("prune"), config("split fp32")
     shares = [stage.share for stage in prune.schedule.phases]
-    assert shares == [plain.train.epochs, *[plain.train.epochs / 6] * (len(shares) - 1)]
+    assert shares == [plain.train.epochs, *[plain.train.epochs // 6] * (len(shares) - 1)]
     assert sum(shares) == prune.train.epochs
     short = config("from scratch, 1/6 of the epochs: c4·b4/b4·zstd")
     assert short.train.epochs == shares[-1] and config("fixed 4 channels, 4 bits").schedule == short.schedule
