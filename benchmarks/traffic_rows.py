@@ -179,15 +179,11 @@ def nested(*parts: tuple[dict[str, float], float]) -> Nested:
 
 
 _TIGHT, _HALF, _LOOSE = "c2·b4/b4·zstd", "c8·b4/b4·zstd", "all·b4/b4·zstd"
-boxed("bottleneck from the identity, fp32", Fixed(level=UNCOMPRESSED), start="identity")
-boxed("deprune, 4 bits, from the identity", phases((_TIGHT, 5), (_LOOSE, 1)), start="identity")
-boxed("deprune, 4 bits, fixed order", phases((_TIGHT, 5), (_LOOSE, 1)), start="identity", order="fixed")
-boxed(
-    "nested, 4 bits",
-    nested(({_TIGHT: 8, _HALF: 1, _LOOSE: 1}, 11), ({_LOOSE: 1}, 1)),
-    start="identity",
-    order="fixed",
-)
+_RANDOM = {"start": "random", "order": "learned"}
+boxed("bottleneck at random, fp32", Fixed(level=UNCOMPRESSED), **_RANDOM)
+boxed("deprune, 4 bits, bottleneck at random", phases((_TIGHT, 5), (_LOOSE, 1)), **_RANDOM)
+boxed("deprune, 4 bits, learned order", phases((_TIGHT, 5), (_LOOSE, 1)), order="learned")
+boxed("nested, 4 bits", nested(({_TIGHT: 8, _HALF: 1, _LOOSE: 1}, 11), ({_LOOSE: 1}, 1)))
 
 # --- ours -------------------------------------------------------------------------------------------
 

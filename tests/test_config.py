@@ -206,7 +206,7 @@ def test_as_many_phases_as_epochs(phases):
         ("train.threads=null", lambda c: c.train.threads, None),
         ("train.channels_last=true", lambda c: c.train.channels_last, True),
         ("name=a=b", lambda c: c.name, "a=b"),
-        ("bottleneck.stride=2", lambda c: c.bottleneck.stride, 2),
+        ("bottleneck.penalty=2", lambda c: c.bottleneck.penalty, 2),
         ("schedule.phases.1.share=9", lambda c: c.schedule.phases[1].share, 9),
         ("schedule.phases.0.level=c2.b1/b1", lambda c: str(c.schedule.phases[0].level), "c2·b1/b1"),
         ("schedule.phases.0.level.up_bits=8", lambda c: str(c.schedule.phases[0].level), "c4·b8/b4·zstd"),

@@ -99,10 +99,10 @@ class BottleneckConfig(Frozen):
     """
 
     mode: Literal["paper", "raysplit"] = "raysplit"
-    start: Literal["random", "identity"] = "random"
+    start: Literal["random", "identity"] = "identity"
     """What encoder and decoder are before training: `identity` adds what they learn to what passes through, so that a
     network with all channels at fp32 starts as the plain network; `random` is the published module."""
-    order: Literal["learned", "fixed"] = "learned"
+    order: Literal["learned", "fixed"] = "fixed"
     """Which channels a budget keeps: those with the largest trained logits, or always the first."""
     stride: Literal[1, 2, 3] = 1
     """r: the convolution's stride; 2 and 3 also shrink the grid."""
@@ -111,12 +111,22 @@ class BottleneckConfig(Frozen):
     sharpness: Annotated[float, Field(gt=0)] = 0.01
     """δ of the budget penalty; in `raysplit` mode it shrinks by 128/C on cuts of more than 128 channels."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, value: Any) -> Any:
+        """What is not said of start and order is as published in paper mode, with a stride, and in earlier files."""
+        if isinstance(value, dict):
+            earlier = {"mode", "stride", "penalty", "sharpness"} <= value.keys()
+            if earlier or value.get("mode") == "paper" or value.get("stride", 1) != 1:
+                return {"start": "random", "order": "learned"} | value
+        return value
+
     @model_validator(mode="after")
     def _parts_fit(self) -> BottleneckConfig:
         if self.mode == "paper" and (self.start, self.order) != ("random", "learned"):
             raise ValueError(
                 f"mode=paper is the published module, with start=random and order=learned, not {self.start} and "
-                f"{self.order}; set mode to raysplit"
+                f"{self.order}; set mode to raysplit, or those two"
             )
         if self.start == "identity" and self.stride != 1:
             raise ValueError(

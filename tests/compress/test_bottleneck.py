@@ -7,7 +7,7 @@ from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import BottleneckConfig
 from raysplit.errors import ConfigError
 
-PLAIN = BottleneckConfig()
+PLAIN = BottleneckConfig(start="random", order="learned")
 
 
 def seeded(seed=0):
@@ -36,7 +36,7 @@ def encoder_with(logits, config=PLAIN):
 )
 @pytest.mark.parametrize("width", [0, 3])
 def test_shapes(stride, pixels, code, width):
-    config, shape = BottleneckConfig(stride=stride), (4, pixels, pixels + width)
+    config, shape = PLAIN.replaced(stride=stride), (4, pixels, pixels + width)
     crossing = code_shape(config, shape, 1)
     assert crossing[:2] == (4, code) and (width or crossing[2] == code)
     z = Encoder(config, shape, 1)(torch.randn(2, *shape))
@@ -62,7 +62,7 @@ def test_code_shape_is_the_shape(config, shape, channel_dim):
 @pytest.mark.parametrize("mode", ["paper", "raysplit"])
 def test_encoder_by_hand(mode):
     """Two channels of 2x2: with a kernel of ones every output pixel of one channel is the sum of its four pixels."""
-    encoder = Encoder(BottleneckConfig(mode=mode), (2, 2, 2), 1).eval()
+    encoder = Encoder(PLAIN.replaced(mode=mode), (2, 2, 2), 1).eval()
     with torch.no_grad():
         encoder.mix.weight.zero_()
         encoder.mix.weight[0, 0] = 1.0
@@ -105,7 +105,7 @@ def test_decoder_by_hand():
 @pytest.mark.parametrize("half", [Encoder, Decoder])
 @pytest.mark.parametrize(("mode", "momentum"), [("paper", 0.03), ("raysplit", 0.1)])
 def test_batch_norm_is_the_papers_or_follows_a_new_level_faster(half, mode, momentum):
-    module = half(BottleneckConfig(mode=mode), (2, 4, 4), 1)
+    module = half(PLAIN.replaced(mode=mode), (2, 4, 4), 1)
     assert (module.norm.momentum, module.norm.eps) == (momentum, 1e-4)
     x = torch.randn(8, 2, 4, 4)
     mean = module.mix(x).mean((0, 2, 3))
@@ -158,7 +158,7 @@ def test_penalty_by_hand():
         expected = 1000 * (math.exp(0.01 * (2 - budget)) + math.exp(-0.01 * (2 - budget)))
         assert encoder.penalty(budget).item() == pytest.approx(expected, rel=1e-6)
     assert encoder.penalty(2).item() == pytest.approx(2000)
-    other = encoder_with([0.0] * 8, BottleneckConfig(penalty=3, sharpness=0.05))
+    other = encoder_with([0.0] * 8, PLAIN.replaced(penalty=3, sharpness=0.05))
     assert other.penalty(6).item() == pytest.approx(3 * (math.exp(0.2) + math.exp(-0.2)))
 
 
@@ -243,7 +243,7 @@ def test_decoder_takes_zeros_for_channels_not_sent():
 def test_the_penalty_leaves_gates_open_on_wide_cuts():
     """At C = 2048 the published sharpness would shut every gate within fifty steps."""
     torch.manual_seed(0)
-    encoder = Encoder(BottleneckConfig(), (2048, 1, 1), 1)
+    encoder = Encoder(PLAIN, (2048, 1, 1), 1)
     sgd = torch.optim.SGD([encoder.logits], lr=0.05, momentum=0.9)
     for _ in range(200):
         sgd.zero_grad()

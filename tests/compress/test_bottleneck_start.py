@@ -11,8 +11,8 @@ from raysplit.config import BottleneckConfig
 from raysplit.errors import ConfigError
 from raysplit.utils.settings import parse
 
-IDENTITY = BottleneckConfig(start="identity")
-FIXED = BottleneckConfig(start="identity", order="fixed")
+IDENTITY = BottleneckConfig(order="learned")
+FIXED = BottleneckConfig()
 SHAPES = [((6, 5, 4), 1), ((7, 6), 2), ((4, 3, 6), 3), ((6,), 1), ((1, 9, 9), 1)]
 
 
@@ -94,6 +94,15 @@ def test_nothing_overflows_where_nothing_is_penalized():
 def test_parts_that_do_not_fit(given, text):
     with pytest.raises(ConfigError, match=text):
         parse(BottleneckConfig, given, where="bottleneck")
+
+
+def test_what_says_nothing_of_it_is_as_published_where_only_that_can_be():
+    published = ("random", "learned")
+    paper = {"mode": "paper"}
+    for given in (paper, paper | {"start": "random"}, {"stride": 2}, {"stride": 3, "penalty": 1.0}):
+        config = parse(BottleneckConfig, given, where="bottleneck")
+        assert (config.start, config.order) == published
+    assert (FIXED.start, FIXED.order) == ("identity", "fixed") == (FIXED.replaced(penalty=2).start, FIXED.order)
 
 
 def test_files_without_the_fields_mean_the_published_start():

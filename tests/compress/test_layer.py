@@ -141,7 +141,8 @@ def test_stochastic_rounding_depends_on_seed_and_batch_alone():
 
 
 def test_the_level_changes_while_training():
-    cut = CompressedCut("c2.b4/b4", bottleneck=BottleneckConfig(), shape=SHAPE)
+    learned = BottleneckConfig(start="random", order="learned")
+    cut = CompressedCut("c2.b4/b4", bottleneck=learned, shape=SHAPE)
     x = torch.randn(3, *SHAPE)
     assert cut.encoder.logits.requires_grad and cut.penalty().requires_grad
     first = cut(x)

@@ -24,7 +24,7 @@ def freezing_config(epochs: int, local: bool = True, finish: bool = False, **tra
     settings = {"epochs": epochs, "local_loss": HEAD if local else None, **train}
     return plain.replaced(
         name="digits_vgg11_frozen",
-        bottleneck=BottleneckConfig(),
+        bottleneck=BottleneckConfig(start="random", order="learned"),
         schedule=FreezeAndCache(views=2, **stages),
         train=TrainConfig.model_validate(plain.train.model_dump() | settings),
     )

@@ -36,7 +36,7 @@ def squeezed_config() -> SplitConfig:
     plain = plain_config()
     return plain.replaced(
         name="digits_vgg11_squeezed",
-        bottleneck=BottleneckConfig(),
+        bottleneck=BottleneckConfig(start="random", order="learned"),
         schedule=Deprune(phases=phases),
         train=plain.train.replaced(epochs=2),
     )

@@ -51,5 +51,5 @@ def every_schedule() -> dict[str, SplitConfig]:
         "freeze and cache, joint": freezing_config(3, local=False),
         "nested": squeezed_config().replaced(schedule=_NESTED),
         "identity, prune": family_config().replaced(bottleneck=BottleneckConfig(start="identity", order="fixed")),
-        "identity, deprune": squeezed_config().replaced(bottleneck=BottleneckConfig(start="identity")),
+        "identity, deprune": squeezed_config().replaced(bottleneck=BottleneckConfig(start="identity", order="learned")),
     }

@@ -79,7 +79,8 @@ def test_a_stopped_run_goes_on_with_the_draws_and_statistics_of_the_whole(nested
 
 
 def test_logits_learn_in_steps_with_a_budget_alone(nested):
-    config = nested.replaced(bottleneck=BottleneckConfig(start="identity"), train=nested.train.replaced(momentum=0.0))
+    learned = BottleneckConfig(start="identity", order="learned")
+    config = nested.replaced(bottleneck=learned, train=nested.train.replaced(momentum=0.0))
     tap = Tap(config)
     loop = Loop(config, tap)
     side, seen = tap.local._side, []
