@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("--partition", type=float, default=30.0, help="seconds that one container is off the network")
     parser.add_argument("--seconds", type=float, default=10.0, help="of load before and after each fault")
     parser.add_argument("--redis", default="docker.io/library/redis:7.4-alpine", help="an image with redis-server")
-    parser.add_argument("--faults", nargs="+", default=None, help="some of them; default all")
+    parser.add_argument("--faults", type=int, default=None, help="the first ones alone; default all")
+    parser.add_argument("--results", default=str(ROOT / "benchmarks/results"), help="folder for containers.json")
     args = parser.parse_args()
     if (obstacle := find_obstacle()) is not None:
         raise SystemExit(f"skipped: {obstacle}")
@@ -82,11 +83,11 @@ def main() -> None:
         clients.wait_until_healthy(_START_S)
         faults = list_faults(cluster, app, args.partition)
         rows = []
-        for name in args.faults or faults:
-            rows.append(observe(clients, cluster, name, faults[name], args.seconds))
+        for name, fault in list(faults.items())[: args.faults]:
+            rows.append(observe(clients, cluster, name, fault, args.seconds))
             print(format_row(rows[-1]), flush=True)
         clients.stop()
-        save_result(rows, clients, memory, app)
+        save_result(rows, clients, memory, app, Path(args.results))
     finally:
         cluster.stop()
 
@@ -196,7 +197,7 @@ def format_row(row: Row) -> str:
     )
 
 
-def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app: Application) -> None:
+def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app: Application, folder: Path) -> None:
     """Write the result, and print it as one line."""
     from meta import meta, save
 
@@ -216,7 +217,7 @@ def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app
         "rest_gib": round(max(rest) / 1024, 3),
         "floor_gib": round(memory["floor-0"] / 1024, 3),
     }
-    save("containers", {"meta": meta([0]), "clients": clients.count, "losses": clients.losses, **result})
+    save("containers", {"meta": meta([0]), "clients": clients.count, "losses": clients.losses, **result}, folder)
     print(json.dumps({key: value for key, value in result.items() if key != "faults"}))
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -153,3 +154,19 @@ def test_real_images(bundle, capsys):
             subprocess.run(["podman", "image", "inspect", name], capture_output=True, text=True).stdout
         )
         assert image["Labels"]["io.github.raysplit.submodels"] == str(position)
+
+
+REDIS = os.environ.get("RAYSPLIT_TEST_REDIS")
+"""An image with redis-server that can be had here."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BASE is None or REDIS is None or os.geteuid() != 0, reason="no images to test with, or not root")
+def test_the_example_in_a_short_form(bundle, tmp_path):
+    """After `test_real_images`: one container is killed under load."""
+    words = ["--images", "localhost/raysplit-test", "--redis", str(REDIS), "--results", str(tmp_path)]
+    example = [sys.executable, str(ROOT / "examples/containers/run.py"), bundle, *words]
+    subprocess.run([*example, "--faults", "2", "--seconds", "3", "--clients", "4"], check=True)
+    result = json.loads((tmp_path / "containers.json").read_text())
+    assert result["requests"] > 0 and (result["lost"], result["wrong"]) == (0, 0)
+    assert [row["after"]["degraded"] for row in result["faults"]] == [0, 0]
