@@ -68,7 +68,7 @@ def container_options(pod: PodContainer, network: str) -> list[str]:
     """Return the options of `podman run` that give a container what its pod has: limits, names, a read-only root."""
     return [
         *("--network", network, "--network-alias", pod.name, "--hostname", pod.name),
-        *("--read-only", "--tmpfs", "/tmp:mode=1777", "--shm-size", str(pod.memory_bytes // 4)),
+        *("--read-only", "--tmpfs", "/tmp:mode=1777", "--shm-size", str(pod.memory_bytes // 2)),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--cpus", f"{pod.cpus:g}", "--memory", str(pod.memory_bytes)),
         *_environment_options(pod),
@@ -111,7 +111,7 @@ def _render_service(pod: PodContainer, published: str | None) -> str:
         command=json.dumps(["/bin/bash", "-c", pod.command.replace("$", "$$")]),
         cpus=f"{pod.cpus:g}",
         memory=f"{pod.memory_bytes // 2**20}m",
-        shared=f"{pod.memory_bytes // 2**22}m",
+        shared=f"{pod.memory_bytes // 2**21}m",
         environment=_environment(pod),
         ports=f'  ports: ["{published}"]\n' if published else "",
         depends="" if pod.name == HEAD else f"  depends_on: [{HEAD}]\n",
