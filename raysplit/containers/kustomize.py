@@ -170,7 +170,7 @@ _AUTOSCALER = """\
 - op: replace
   path: /spec/rayClusterConfig/enableInTreeAutoscaling
   value: true
-- op: add # of the second version, which is the default from KubeRay 1.5 and Ray 2.48 on
+- op: add # of the second version (KubeRay 1.4)
   path: /spec/rayClusterConfig/autoscalerOptions
   value:
     version: v2

@@ -33,6 +33,9 @@ def check_raycluster(manifest: Mapping[Any, Any], path: str) -> Iterator[Finding
         yield from _check_cluster(spec, where)
     elif isinstance(spec.get(key), Mapping):
         yield from _check_cluster(spec[key], join_path(where, key))
+        if as_mapping(spec[key].get("authOptions")).get("enableK8sTokenAuth") is True:
+            at = join_path(where, key, "authOptions.enableK8sTokenAuth")
+            yield Finding(at, f"KubeRay supports it in a RayCluster alone, not in a {kind}; remove it")
 
 
 def _check_name(manifest: Mapping[Any, Any], path: str, kind: str) -> Iterator[Finding]:

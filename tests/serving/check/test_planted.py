@@ -175,6 +175,12 @@ PLANTED: list[tuple[str, list[dict[str, Any]], str, str]] = [
         "spec.rayClusterConfig.authOptions.mode",
         "2.52",
     ),
+    (
+        "tokens of Kubernetes in a service",
+        [plant(SERVICE, ("spec", "rayClusterConfig", "authOptions", "enableK8sTokenAuth"), True)],
+        "spec.rayClusterConfig.authOptions.enableK8sTokenAuth",
+        "remove it",
+    ),
     # The Serve config in it, and both halves together
     (
         "an unknown argument",
