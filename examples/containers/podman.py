@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,6 @@ from pathlib import Path
 
 from raysplit.containers.compose import container_options
 from raysplit.containers.pods import PodContainer, SecretValue
-
-_MOST_FILES = 65536
-"""Open at once: what KubeRay sets for Ray, as far as this process may."""
 
 
 def podman(*words: str, check: bool = True) -> str:
@@ -57,7 +53,7 @@ class Container:
     def start(self, pod: PodContainer, network: Network, keys: Mapping[SecretValue, str], extra: Sequence[str]) -> None:
         """Create and start it."""
         options = _without(container_options(pod, network.name), "--network-alias")
-        words = ["run", "--detach", "--name", self.name, "--ip", self.address, *_limits(), *extra]
+        words = ["run", "--detach", "--name", self.name, "--ip", self.address, "--no-healthcheck", *extra]
         words += [_fill(word, pod, keys) for word in options]
         podman(*words, pod.image, "/bin/bash", "-c", pod.command)
 
@@ -115,13 +111,6 @@ def find_obstacle() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return "Podman is not installed"
     return None
-
-
-def _limits() -> list[str]:
-    """Return options for the limits of a process; probes are those of the pods, not the image's health check."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = min(_MOST_FILES, hard)
-    return ["--ulimit", f"nofile={files}:{files}", "--no-healthcheck"]
 
 
 def _without(options: Sequence[str], name: str) -> list[str]:

@@ -104,7 +104,9 @@ def _list_references(spec: Mapping[Any, Any], path: str) -> Iterator[tuple[str, 
             for number, entry in list_mappings(container.get("env")):
                 source = as_mapping(entry.get("valueFrom"))
                 for reference, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
-                    yield from _named(source.get(reference), "name", kind, join_path(at, "env", number, reference))
+                    yield from _named(
+                        source.get(reference), "name", kind, join_path(at, "env", number, "valueFrom", reference)
+                    )
             for number, entry in list_mappings(container.get("envFrom")):
                 for reference, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
                     yield from _named(entry.get(reference), "name", kind, join_path(at, "envFrom", number, reference))
