@@ -16,7 +16,7 @@ from podman import Container, Network, podman
 from raysplit.containers.pods import HEAD, PodContainer, SecretValue, list_pods, list_secrets
 
 _HEAD_NUMBER, _REDIS_NUMBER, _FIRST_NUMBER = 2, 3, 10
-_KUBELET_S = 1.0
+_KUBELET_S, _SUBMIT_S = 1.0, 300.0
 APPLICATION = "ensemble"
 
 
@@ -89,10 +89,19 @@ class Cluster:
         self.containers[name].drain()
 
     def submit(self, config: Mapping[str, Any]) -> None:
-        """Submit a Serve config, as KubeRay does."""
-        response = requests.put(f"{self._dashboard}/applications/", json=config, headers=self._headers, timeout=30)
-        if response.status_code != 200:
-            raise SystemExit(f"the Serve config was refused: {response.status_code} {response.text[:400]}")
+        """Submit a Serve config, as KubeRay does: again, until it is taken."""
+        end, answer = time.monotonic() + _SUBMIT_S, ""
+        while time.monotonic() < end:
+            try:
+                url = f"{self._dashboard}/applications/"
+                response = requests.put(url, json=config, headers=self._headers, timeout=60)
+                if response.status_code == 200:
+                    return
+                answer = f"{response.status_code} {response.text[:400]}"
+            except requests.RequestException as err:
+                answer = f"{type(err).__name__}: {err}"
+            time.sleep(2.0)
+        raise SystemExit(f"the Serve config was not taken: {answer}")
 
     def wait_until_running(self, timeout_s: float) -> float:
         """Wait for the application and all its deployments, and return the seconds; SystemExit if it takes longer."""

@@ -34,7 +34,7 @@ from raysplit.ensemble.bundle import load_ensemble
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-_START_S, _RECOVER_S = 300.0, 240.0
+_START_S, _RECOVER_S = 480.0, 240.0
 _PATH = "/v2/models/raysplit/infer"
 
 
