@@ -85,7 +85,7 @@ def _close(schema: Any) -> Any:
         return schema
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"], **{k: v for k, v in schema.items() if k == "pattern"}}
-    closed = {}
+    closed: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
             closed[key] = {name: _close(inner) for name, inner in value.items()}
