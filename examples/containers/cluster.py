@@ -54,8 +54,8 @@ class Cluster:
         """Return where a group's first pod speaks HTTP."""
         return f"http://{self.containers[f'{group}-0'].address}:8000"
 
-    def start(self) -> None:
-        """Start Redis and all pods, and restart whatever ends, as kubelet does."""
+    def start(self, timeout_s: float) -> None:
+        """Start Redis and all pods, and restart whatever ends, as kubelet does; SystemExit if it takes longer."""
         self.network.create()
         pods = list_pods(self.manifest, head_address=self.network.address(_HEAD_NUMBER))
         self.keys |= {value: secrets.token_hex(16) for value in list_secrets(pods)}
@@ -68,9 +68,10 @@ class Cluster:
             podman("rm", "--force", name, check=False)
             options = ("--network", self.network.name, "--ip", address, "--name", name)
             podman("run", "--detach", *options, self.redis_image, *words)
-        for pod in pods:
-            self.add(pod)
         threading.Thread(target=self._run_kubelet, daemon=True).start()
+        for joined, pod in enumerate(pods, 1):  # one after the other: they share the processors of one machine
+            self.add(pod)
+            self.wait_for_nodes(joined, timeout_s)
 
     def add(self, pod: PodContainer) -> None:
         """Start a pod."""
@@ -124,16 +125,21 @@ class Cluster:
         replicas = self._details()["deployments"][deployment]["replicas"]
         return sum(replica["state"] == "RUNNING" for replica in replicas)
 
-    def wait_for_dashboard(self, timeout_s: float) -> None:
-        """Wait until the head answers."""
-        end = time.monotonic() + timeout_s
+    def wait_for_nodes(self, count: int, timeout_s: float) -> None:
+        """Wait until the cluster has so many nodes."""
+        end, found = time.monotonic() + timeout_s, "the head does not answer"
+        url = f"http://{self.network.address(_HEAD_NUMBER)}:8265/nodes?view=summary"
         while time.monotonic() < end:
             try:
-                requests.get(f"{self._dashboard}/applications/", headers=self._headers, timeout=5).raise_for_status()
-                return
-            except requests.RequestException:
-                time.sleep(1.0)
-        raise SystemExit(f"the head does not answer after {timeout_s:g} s; podman logs {self.network.name}-head")
+                nodes = requests.get(url, headers=self._headers, timeout=10).json()["data"]["summary"]
+                alive = [node for node in nodes if node["raylet"].get("state") == "ALIVE"]
+                if len(alive) >= count:
+                    return
+                found = f"{len(alive)} of {count} nodes are there"
+            except (requests.RequestException, KeyError, ValueError) as err:
+                found = f"{type(err).__name__}: {err}"
+            time.sleep(1.0)
+        raise SystemExit(f"{found} after {timeout_s:g} s; podman logs {self.network.name}-head")
 
     def stop(self) -> None:
         """Delete all containers and the network."""

@@ -71,8 +71,7 @@ def main() -> None:
     cluster = Cluster(manifest, network, args.redis, volumes=[f"{floor}:/opt/floor/floor.py:ro"])
     try:
         began = time.monotonic()
-        cluster.start()
-        cluster.wait_for_dashboard(_START_S)
+        cluster.start(_START_S)
         cluster.submit(cluster.config)
         cluster.wait_until_running(_START_S)
         print(f"{len(cluster.containers)} containers, running after {time.monotonic() - began:.0f} s", flush=True)

@@ -109,7 +109,6 @@ _COMMON = """\
   env:
     - name: {variable}
       valueFrom: {{secretKeyRef: {{name: {secret}, key: api-key}}}}
-    - {{name: RAY_raylet_start_wait_time_s, value: "180"}} # for slow or busy nodes
   securityContext:
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
