@@ -64,6 +64,7 @@ class Cluster:
             address = self.network.address(_REDIS_NUMBER)
             self._extra = ["--add-host", f"{host}:{address}"]
             words = ["redis-server", "--requirepass", password, "--bind", "0.0.0.0", "--protected-mode", "no"]
+            words += ["--save", "", "--dir", "/tmp"]  # without files: it refuses to write when it cannot save
             name = f"{self.network.name}-redis"
             podman("rm", "--force", name, check=False)
             options = ("--network", self.network.name, "--ip", address, "--name", name)

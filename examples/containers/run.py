@@ -75,8 +75,6 @@ def main() -> None:
         cluster.submit(cluster.config)
         cluster.wait_until_running(_START_S)
         print(f"{len(cluster.containers)} containers, running after {time.monotonic() - began:.0f} s", flush=True)
-        memory = measure_memory(cluster, app)
-        print("at rest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()), flush=True)
         clients = Clients(f"{cluster.url()}{_PATH}", cluster.key, ensemble, args.clients)
         clients.start()
         clients.wait_until_healthy(_START_S)
@@ -86,6 +84,8 @@ def main() -> None:
             rows.append(observe(clients, cluster, name, fault, args.seconds))
             print(format_row(rows[-1]), flush=True)
         clients.stop()
+        memory = measure_memory(cluster, app)
+        print("at rest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()), flush=True)
         save_result(rows, clients, memory, app, Path(args.results))
     finally:
         cluster.stop()
