@@ -83,6 +83,7 @@ def main() -> None:
         for name, fault in list(faults.items())[: args.faults]:
             rows.append(observe(clients, cluster, name, fault, args.seconds))
             print(format_row(rows[-1]), flush=True)
+            save_result(rows, clients, {}, app, Path(args.results))  # what there is, if a fault is not survived
         clients.stop()
         memory = measure_memory(cluster, app)
         print("at rest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()), flush=True)
@@ -197,13 +198,13 @@ def format_row(row: Row) -> str:
 
 
 def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app: Application, folder: Path) -> None:
-    """Write the result, and print it as one line."""
+    """Write the result, and once there is all of it, print it as one line."""
     from meta import meta, save
 
     server = image_mib(app.names.server)
     seen = [vars(outcome).values() for row in rows for outcome in (row.during, row.after)]
     total = Outcome(*map(sum, zip(*seen, strict=True)))
-    rest = [mib for name, mib in memory.items() if name.startswith("submodel")]
+    rest = [mib for name, mib in memory.items() if not name.startswith(("head", "ingress", "floor"))]
     result = {
         "requests": total.requests,
         "lost": total.lost,
@@ -213,11 +214,12 @@ def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app
         "image_added_mib": [round(image_mib(part.image) - server, 3) for part in app.submodels],
         "weights_mib": [round(part.weights_mib, 3) for part in app.submodels],
         "server_image_mib": round(server),
-        "rest_gib": round(max(rest) / 1024, 3),
-        "floor_gib": round(memory["floor-0"] / 1024, 3),
+        "rest_gib": round(max(rest) / 1024, 3) if rest else None,
+        "floor_gib": round(memory["floor-0"] / 1024, 3) if rest else None,
     }
     save("containers", {"meta": meta([0]), "clients": clients.count, "losses": clients.losses, **result}, folder)
-    print(json.dumps({key: value for key, value in result.items() if key != "faults"}))
+    if rest:
+        print(json.dumps({key: value for key, value in result.items() if key != "faults"}))
 
 
 if __name__ == "__main__":
