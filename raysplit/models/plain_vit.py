@@ -6,7 +6,7 @@ the same in eval mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -26,7 +26,7 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-_ACTIVATIONS: Mapping[str | None, type[nn.Module] | partial[nn.Module]] = {
+_ACTIVATIONS: Mapping[str | None, Callable[[], nn.Module]] = {
     None: nn.GELU,
     "gelu": nn.GELU,
     "gelu_tanh": partial(nn.GELU, approximate="tanh"),
@@ -161,7 +161,7 @@ class _Block(nn.Module):
         heads: int,
         hidden: int,
         norm: partial[nn.LayerNorm],
-        activation: type[nn.Module] | partial[nn.Module],
+        activation: Callable[[], nn.Module],
         qkv_bias: bool,
         proj_bias: bool,
         scale: float | None,
