@@ -13,4 +13,4 @@ class Floor:
         self._torch = torch
 
 
-app = Floor.bind()
+app = Floor.bind()  # type: ignore[attr-defined]
