@@ -8,18 +8,28 @@ import sys
 
 import pytest
 
+from raysplit.ensemble.bundle import load_ensemble
+
+HEAVY = "timm torchvision torch._dynamo triton sympy pandas pyarrow.parquet matplotlib fastapi starlette"
+"""What what serves need not load: most take longer, or more memory, than all that it loads besides torch."""
 PROGRAMS = {
     "configs": ("import raysplit.config", "torch"),
     "settings and checks of serving": (
-        "import raysplit.serving.args, raysplit.serving.kuberay, raysplit.serving.check\n"
+        "import raysplit.serving.args, raysplit.serving.check\n"
         "import raysplit.serving.serial_executor, raysplit.serving.http.authenticator, raysplit.serving.oip.schema",
         "torch",
     ),
-    "the layer": ("import raysplit.compress.layer", "timm pandas torchvision PIL"),
+    "the client of a device": ("from raysplit.device import DeviceClient", f"{HEAVY} PIL"),
+    "a replica of sub-models": (
+        "from raysplit.serving.ensemble.submodels import SubmodelDeployment\n"
+        "SubmodelDeployment(bundle, bundle_id, [0])",
+        f"{HEAVY} PIL",
+    ),
     "a device": (
         "from raysplit.device import DeviceClient\nDeviceClient(family, 'http://127.0.0.1:9', target_s=1)",
-        "timm torchvision matplotlib fastapi starlette",
+        "timm torchvision pandas pyarrow.parquet matplotlib fastapi starlette",
     ),
+    "the layer": ("import raysplit.compress.layer", "timm torchvision"),
     "reports": ("import raysplit.report", "matplotlib.pyplot"),
     "requests": (
         "import raysplit.serving.http.images, raysplit.serving.http.body\n"
@@ -74,7 +84,9 @@ def used(family, tiny_ensemble, tmp_path_factory) -> dict[str, tuple[str, list[s
 
     image = tmp_path_factory.mktemp("image") / "digit.png"
     Image.new("L", (8, 8)).save(image)
-    names = {"family": family._bundle.location, "bundle": str(tiny_ensemble / "bundle"), "image": str(image)}
+    bundle = str(tiny_ensemble / "bundle")
+    names = {"family": family._bundle.location, "bundle": bundle, "image": str(image)}
+    names["bundle_id"] = load_ensemble(bundle).id
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([PROGRAMS, names])], capture_output=True, text=True, check=False
     )

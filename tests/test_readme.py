@@ -67,6 +67,8 @@ def test_the_file_tree_is_true():
         "notebooks/",
         "serve_configs/",
         "benchmarks/",
+        "docker/",
         "docs/",
+        "examples/",
         "tests/",
     }

@@ -1,4 +1,4 @@
-"""`raysplit check`: problems in Serve configs and RayService manifests, before they run."""
+"""`raysplit check`: problems in Serve configs and Kubernetes manifests, before they run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from raysplit.errors import ConfigError
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("check", help="validate Serve configs and RayService manifests")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML; its relative paths start in this directory")
+    parser = verbs.add_parser("check", help="validate Serve configs and Kubernetes manifests")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="YAML, - for stdin, or a folder for kubectl apply -k; relative paths start in this directory",
+    )
+    parser.add_argument("--previous", metavar="FILE", help="the manifests that run now: what changes is checked too")
     parser.set_defaults(run=run)
 
 
@@ -21,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
 
     problems = 0
     for file in args.files:
-        findings = check_file(file)
+        findings = check_file(file, args.previous)
         problems += len(findings)
         print(*(f"{file}: {finding}" for finding in findings or ("ok",)), sep="\n")
     if problems:

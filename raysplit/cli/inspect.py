@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
 def family_to_json(family: Family) -> dict[str, Any]:
     """Return a family's manifest as JSON data, with `kind` and `id`."""
-    from raysplit.train.family import KIND
+    from raysplit.records.family import KIND
 
     more: dict[str, Any] = {"code": list(family.code)} if family.code else {}
     if family.input.audio is not None:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from raysplit.cli import calibrate, check, device, export, inspect, kuberay, plan, predict, profile, recipes, report
+from raysplit.cli import (
+    calibrate,
+    check,
+    compose,
+    device,
+    export,
+    image,
+    inspect,
+    kuberay,
+    plan,
+    predict,
+    profile,
+    recipes,
+    report,
+)
 from raysplit.cli.command import run_command
 
 
@@ -26,7 +40,21 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for verb in (recipes, profile, plan, calibrate, report, inspect, predict, device, export, check, kuberay):
+    for verb in (
+        recipes,
+        profile,
+        plan,
+        calibrate,
+        report,
+        inspect,
+        predict,
+        device,
+        export,
+        check,
+        image,
+        compose,
+        kuberay,
+    ):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     return run_command(lambda: args.run(args))

@@ -8,13 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from raysplit.config.data import DataConfig
-from raysplit.config.run import ModelConfig
+from raysplit.config.model import ModelConfig, Precision
 from raysplit.config.training import FitConfig, Patterns
 from raysplit.hardware.machine import Machine
 from raysplit.utils.frozen import Frozen, Name
 from raysplit.utils.settings import with_settings
-
-Precision = Literal["fp32", "bf16", "int8"]
 
 
 class ClassifierFit(FitConfig):

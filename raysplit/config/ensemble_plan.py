@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from raysplit.config.run import ModelConfig
+from raysplit.config.model import ModelConfig
 from raysplit.records.ensemble_summary import DeviceLoad, NetworkKind
 from raysplit.utils.frozen import Frozen
 

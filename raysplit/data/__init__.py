@@ -1,9 +1,32 @@
-"""Small data sets of images and recordings to classify, as memory-mapped uint8 tensors."""
+"""Small data sets of images and recordings to classify, as memory-mapped uint8 tensors.
 
-from raysplit.data.batches import batch_order, mean_std, prepare_batch
-from raysplit.data.export import export, export_all
-from raysplit.data.export_audio import export_recordings
-from raysplit.data.images import Facts, ImageSet, load, read_facts
+Each name is imported on first use: what serves a network needs no data set.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raysplit.data.batches import batch_order, mean_std, prepare_batch
+    from raysplit.data.export import export, export_all
+    from raysplit.data.export_audio import export_recordings
+    from raysplit.data.images import Facts, ImageSet, load, read_facts
+
+_HOMES = {
+    "batch_order": "batches",
+    "mean_std": "batches",
+    "prepare_batch": "batches",
+    "export": "export",
+    "export_all": "export",
+    "export_recordings": "export_audio",
+    "Facts": "images",
+    "ImageSet": "images",
+    "load": "images",
+    "read_facts": "images",
+}
+"""Each name and the module that it is from."""
 
 __all__ = [
     "Facts",
@@ -17,3 +40,10 @@ __all__ = [
     "prepare_batch",
     "read_facts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 
 from raysplit.config import AudioConfig
-from raysplit.data.audio import decode_audio
-from raysplit.data.decode import decode
 from raysplit.data.schema import BadRow, Pixels
 from raysplit.errors import DataError
 
@@ -48,7 +46,13 @@ class InputFormat:
 
         Raises BadRow for what is not such a file.
         """
-        return decode(raw, self.shape[1:], self.shape[0])[None] if self.audio is None else decode_audio(raw, self.audio)
+        if self.audio is not None:
+            from raysplit.data.audio import decode_audio
+
+            return decode_audio(raw, self.audio)
+        from raysplit.data.decode import decode  # imports Pillow, which sub-models need not
+
+        return decode(raw, self.shape[1:], self.shape[0])[None]
 
     def decode_files(self, files: Sequence[str | Path]) -> DecodedFiles:
         """Return some files; DataError, which names the file, for one that is none of these."""

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from raysplit.config import describe
-from raysplit.data import prepare_batch
-from raysplit.ensemble.context import PlannedBuild
+from raysplit.data.batches import prepare_batch
 from raysplit.ensemble.forward import as_feature_classifier, average_steps
 from raysplit.ensemble.fusion import Fusion
 from raysplit.ensemble.manifest import EnsembleManifest
 from raysplit.ensemble.weights_file import compute_dtype, set_precision, unpack
 from raysplit.errors import BundleError
-from raysplit.folders.build_dir import FUSION_WEIGHTS, NetworkFiles
-from raysplit.models import build as build_network
+from raysplit.models.served import build_served
 from raysplit.utils.bundle import MANIFEST, Bundle, FileEntry, open_bundle, write_bundle
+
+if TYPE_CHECKING:  # what is served needs nothing of a build
+    from raysplit.ensemble.context import PlannedBuild
 
 KIND = "ensemble"
 FUSION = "fusion.safetensors"
@@ -28,6 +31,8 @@ FUSION = "fusion.safetensors"
 
 def write_ensemble(build: PlannedBuild) -> str:
     """Write the bundle of a build whose stages are done into its folder, and return its location."""
+    from raysplit.folders.build_dir import FUSION_WEIGHTS, NetworkFiles  # imports the configs of builds
+
     manifest, folder = EnsembleManifest.of(build), build.folder
     files = {FUSION: folder.read(FUSION_WEIGHTS)}
     for index, entry in enumerate(manifest.submodels):
@@ -35,8 +40,11 @@ def write_ensemble(build: PlannedBuild) -> str:
     return write_bundle(folder.bundle_location, KIND, manifest.model_dump(mode="json", by_alias=True), files)
 
 
-def load_ensemble(location: str) -> Ensemble:
+def load_ensemble(location: str, submodels: Collection[int] | None = None, fusion: bool = True) -> Ensemble:
     """Open an ensemble's bundle by path or URI and check every hash; weights are loaded when they are needed.
+
+    With the indices of `submodels`, only their files are needed and checked, and without `fusion` not that one's; None:
+    all.
 
     Raises BundleError for a bundle of another kind, and for damaged, missing or contradictory files.
 
@@ -44,9 +52,19 @@ def load_ensemble(location: str) -> Ensemble:
     >>> ensemble.predict(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), missing=[1]).shape
     torch.Size([1, 10])
     """
-    bundle = open_bundle(location, KIND)
+
+    def select(about: Mapping[str, object]) -> list[str]:
+        entries = enumerate(_parse(about, location).submodels)
+        files = [entry.file for index, entry in entries if submodels is None or index in submodels]
+        return [*files, FUSION] if fusion else files
+
+    bundle = open_bundle(location, KIND, select=None if submodels is None and fusion else select)
+    return Ensemble(bundle, _parse(bundle.about, location))
+
+
+def _parse(about: Mapping[str, object], location: str) -> EnsembleManifest:
     try:
-        return Ensemble(bundle, EnsembleManifest.model_validate(bundle.about))
+        return EnsembleManifest.model_validate(about)
     except ValidationError as err:
         raise BundleError(
             f"{MANIFEST} of ensemble '{location}' is malformed: {describe(err)}; write it again"
@@ -92,8 +110,8 @@ class Ensemble:
         """
         if index not in self._loaded:
             entry = self.manifest.submodels[index]
-            model = build_network(entry.model, entry.outputs, self.manifest.shape)
-            self._load_weights(model, entry.file)
+            with self._fitting(entry.file) as weights:
+                model = build_served(entry.model, entry.outputs, self.manifest.shape, weights)
             self._loaded[index] = set_precision(model, self.manifest.precision)
         return self._loaded[index]
 
@@ -102,7 +120,8 @@ class Ensemble:
         """The fusion MLP, float32, in eval mode."""
         widths = [entry.features for entry in self.manifest.submodels]
         fusion = Fusion(widths, len(self.manifest.classes), self.manifest.layers, self.manifest.fill)
-        self._load_weights(fusion, FUSION)
+        with self._fitting(FUSION) as weights:
+            fusion.load_state_dict(weights)
         return fusion.eval()
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -147,9 +166,12 @@ class Ensemble:
             ]
         )
 
-    def _load_weights(self, model: nn.Module, file: str) -> None:
+    @contextmanager
+    def _fitting(self, file: str) -> Iterator[dict[str, Tensor]]:
+        """Yield the weights in a file, to be loaded; BundleError if they do not fit."""
+        weights = unpack(self._bundle.path(file).read_bytes(), file)
         try:
-            model.load_state_dict(unpack(self._bundle.path(file).read_bytes(), file))
+            yield weights
         except RuntimeError as err:
             reason = " ".join(str(err).split())
             raise BundleError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from raysplit.data.clips import average_chunks
-from raysplit.ensemble.samples import Samples
 from raysplit.torch_utils.compute import autocast
 from raysplit.torch_utils.seeds import mix
+
+if TYPE_CHECKING:  # what is served needs no training data
+    from raysplit.ensemble.samples import Samples
 
 _BATCH_SIZE = 500
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from raysplit.config import AudioConfig, Frozen, ModelConfig, Precision
-from raysplit.config.ensemble_plan import SubmodelSpec
 from raysplit.data.inputs import InputFormat
-from raysplit.ensemble.context import PlannedBuild
-from raysplit.models import PRUNABLE
+from raysplit.models.build import PRUNABLE
+
+if TYPE_CHECKING:  # what is served needs nothing of a build
+    from raysplit.config.ensemble_plan import SubmodelSpec
+    from raysplit.ensemble.context import PlannedBuild
 
 
 class SubmodelEntry(Frozen):

@@ -21,14 +21,13 @@ from raysplit.data.inputs import InputFormat
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.shared_levels import SharedLevels
 from raysplit.folders.search_dir import NETWORKS, SEARCH
-from raysplit.records.family import FamilyLevel, FamilyManifest
+from raysplit.records.family import FOLDER, KIND, FamilyLevel, FamilyManifest
 from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan
-from raysplit.train.family import FOLDER, KIND
 from raysplit.train.half_modules import DeviceHalf, ServerHalf
 from raysplit.train.halves import build_device_half, build_server_half
 from raysplit.train.user_files import CODEC_FILE, MODEL_FILE, use_copies
-from raysplit.utils.bundle import MANIFEST, Bundle, open_bundle
+from raysplit.utils.bundle import MANIFEST, Bundle, FileEntry, open_bundle
 from raysplit.utils.storage import Folder
 from raysplit.utils.user_code import ObjectRecord
 
@@ -147,6 +146,11 @@ class Family:
     def id(self) -> str:
         """sha256 of the canonical manifest, in hex."""
         return self._bundle.id
+
+    @property
+    def files(self) -> Mapping[str, FileEntry]:
+        """What the bundle's manifest records about each file, by name."""
+        return self._bundle.files
 
     @property
     def input(self) -> InputFormat:

@@ -10,8 +10,6 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import RootModel, ValidationError
 
 from raysplit.config.search import SearchConfig
@@ -95,6 +93,9 @@ class SearchDir(Folder):
 
     def write_table(self, trials: Sequence[TrialRecord], objectives: Sequence[str]) -> None:
         """Write `trials.parquet`: a row for each trial, with the point's keys as columns `point.KEY` of text."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq  # what opens a family needs the names in this file alone
+
         rows = [_flatten_point(trial.to_row(objectives)) for trial in trials]
         keys = list(dict.fromkeys(key for row in rows for key in row))
         sink = io.BytesIO()

@@ -6,6 +6,11 @@ from typing import Literal
 
 from raysplit.utils.frozen import Frozen
 
+KIND = "family"
+"""The kind of its bundle."""
+FOLDER = "family"
+"""Where a finished run has its family, in the run's folder."""
+
 
 class FamilyLevel(Frozen):
     """One model of a family: the fields of `raysplit.records.levels.LevelRecord`, and its file."""

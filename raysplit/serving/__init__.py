@@ -1,5 +1,5 @@
 """Ensembles and split networks as Ray Serve applications.
 
 `args` (settings) → `http`, `oip` (requests and responses) → `ensemble`, `split` (the applications), `check` (Serve
-configs), `kuberay` (Kubernetes manifests).
+configs).
 """

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from raysplit.errors import ModelError
 from raysplit.split.cuts import list_cuts, partition_nodes
 from raysplit.split.probe import Probe, copy_to_meta, on_meta, storage_bytes
 from raysplit.split.tracer import model_name, trace
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int, int]) -> int:
     3840
     """
     try:
-        with on_meta(), FlopCounterMode(display=False) as counter:
+        with on_meta(), _flop_counter() as counter:
             copy_to_meta(model).eval()(torch.empty(1, *shape))
     except Exception as err:
         reason = str(err).strip().partition("\n")[0]
@@ -102,10 +104,16 @@ def count_flops(model: nn.Module, shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops())
 
 
+def _flop_counter() -> FlopCounterMode:
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton
+
+    return FlopCounterMode(display=False)
+
+
 class _CountingProbe(Probe):
     def __init__(self, model: nn.Module, graph: fx.Graph):
         super().__init__(model, graph)
-        self.counter = FlopCounterMode(display=False)
+        self.counter = _flop_counter()
         self.flops: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:

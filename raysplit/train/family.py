@@ -18,7 +18,7 @@ from raysplit.config.in_memory import PREFIX
 from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir, level_file
 from raysplit.records.epoch import EpochRecord
-from raysplit.records.family import FamilyLevel, FamilyManifest
+from raysplit.records.family import FOLDER, KIND, FamilyLevel, FamilyManifest
 from raysplit.records.levels import LevelRecord, level_records, summarize_level
 from raysplit.records.summary import RunSummary
 from raysplit.schedules.user import UserSchedule
@@ -30,9 +30,6 @@ from raysplit.utils.bundle import copy_bundle, read_kind, write_bundle
 from raysplit.utils.storage import Folder
 from raysplit.utils.user_code import ObjectRecord
 
-KIND = "family"
-FOLDER = "family"
-"""Where a finished run has its family, in the run's folder."""
 _RECORD = ("config.json", "metrics.parquet", "summary.json")
 """The run's record is part of the bundle: halves are built from the config, and a report reads a family like a run."""
 

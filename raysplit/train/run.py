@@ -10,9 +10,10 @@ from typing import Any
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError, DivergenceError
 from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.records.family import FOLDER
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import unpack_state
-from raysplit.train.family import FOLDER, Crossing, pack_family
+from raysplit.train.family import Crossing, pack_family
 from raysplit.train.loop import Loop
 from raysplit.train.summary import summarize
 from raysplit.train.user_files import read_user_files

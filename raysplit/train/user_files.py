@@ -6,11 +6,14 @@ import ast
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
-from raysplit.folders.run_dir import RunDir
 from raysplit.utils.user_code import UserClass, split_spec
+
+if TYPE_CHECKING:  # which imports Parquet
+    from raysplit.folders.run_dir import RunDir
 
 MODEL_FILE, CODEC_FILE = "code/model.py", "code/codec.py"
 """Where a run and its family have a copy of each file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,7 @@ class FileEntry(Record):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle; the hashes of all its files have been checked."""
+    """An open bundle; the hashes of the files that it was opened for have been checked."""
 
     location: str
     id: str
@@ -44,11 +44,18 @@ class Bundle:
     _root: Path
     _copy: TemporaryDirectory[str] | None
     """Holds the files of a bundle from another file system while it is in use."""
+    _checked: frozenset[str]
+    """The files that it was opened for."""
 
     def path(self, name: str) -> Path:
-        """Return a file's path on this machine; BundleError for a file that the manifest does not list."""
+        """Return a file's path on this machine.
+
+        Raises BundleError for a file that the manifest does not list, or that the bundle was not opened for.
+        """
         if name not in self.files:
             raise BundleError(f"bundle '{self.location}' has no {name}: its {MANIFEST} does not list it")
+        if name not in self._checked:
+            raise BundleError(f"bundle '{self.location}' was opened without {name}; open it with this file")
         return self._root / name
 
 
@@ -82,10 +89,17 @@ def write_bundle(location: str, kind: str, about: Mapping[str, Any], files: Mapp
     return folder.location
 
 
-def open_bundle(location: str, kind: str, earlier: str | None = None) -> Bundle:
+def open_bundle(
+    location: str,
+    kind: str,
+    earlier: str | None = None,
+    select: Callable[[dict[str, Any]], Collection[str]] | None = None,
+) -> Bundle:
     """Open a bundle by path or URI and check the hash of every file.
 
-    `earlier` is a name that the kind had in bundles of earlier versions.
+    `earlier` is a name that the kind had in bundles of earlier versions. `select` returns the names of the files that
+    are needed, from what the writer recorded about them: others may be missing, as in the image of one sub-model; None:
+    all are needed.
 
     A bundle on another file system is first copied to a temporary local folder. Raises BundleError for a folder without
     a manifest, a bundle of another kind or format, and a missing or damaged file; ConfigError for a URI that pyarrow
@@ -105,17 +119,18 @@ def open_bundle(location: str, kind: str, earlier: str | None = None) -> Bundle:
         raise BundleError(
             f"bundle '{location}' is of kind '{manifest.kind}', not '{kind}'; name a bundle of kind '{kind}'"
         )
+    needed = manifest.files.keys() if select is None else manifest.files.keys() & set(select(manifest.about))
     copy = None
     if folder.local is None:
         copy = TemporaryDirectory(prefix="raysplit-bundle-")
-        folder.copy_to(copy.name)
+        _fetch(folder, needed, Path(copy.name))
     root = folder.local if copy is None else Path(copy.name)
     assert root is not None
-    for name, expected in manifest.files.items():
-        _check_file(root / name, expected, name, location)
+    for name in sorted(needed):
+        _check_file(root / name, manifest.files[name], name, location)
     canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     bundle_id = hashlib.sha256(canonical).hexdigest()
-    return Bundle(folder.location, bundle_id, manifest.about, manifest.files, root, copy)
+    return Bundle(folder.location, bundle_id, manifest.about, manifest.files, root, copy, frozenset(needed))
 
 
 def copy_bundle(location: str, kind: str, to: str) -> str:
@@ -154,6 +169,14 @@ def _parse(data: bytes, location: str) -> tuple[Any, _Manifest]:
         raise BundleError(
             f"{MANIFEST} in bundle '{location}' cannot be read ({reason}); copy or write the bundle again"
         ) from None
+
+
+def _fetch(folder: Folder, names: Collection[str], to: Path) -> None:
+    """Copy files from another file system; those that it does not have are found missing later."""
+    for name in names:
+        if (data := folder.find(name)) is not None:
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            (to / name).write_bytes(data)
 
 
 def _check_file(path: Path, expected: FileEntry, name: str, location: str) -> None:

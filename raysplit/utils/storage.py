@@ -129,10 +129,6 @@ class Folder:
         below = fs.FileSelector(posixpath.join(self.path, name), allow_not_found=True, recursive=True)
         return sum(info.size or 0 for info in self._fs.get_file_info(below))
 
-    def copy_to(self, path: str) -> None:
-        """Copy all files and folders in it to a local folder, which must exist."""
-        fs.copy_files(self.path, path, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
-
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
         try:

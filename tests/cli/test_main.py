@@ -22,6 +22,8 @@ VERBS = [
     "device",
     "export",
     "check",
+    "image",
+    "compose",
     "kuberay",
 ]
 

@@ -67,3 +67,27 @@ def test_a_pickle_whose_hash_is_right_is_refused_by_name(built, tmp_path):
     ensemble = load_ensemble(str(place))
     with pytest.raises(BundleError, match=r"submodels/0\.safetensors is a pickle"):
         ensemble.predict(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_one_sub_model_needs_no_file_of_the_others(built, tmp_path):
+    place = tmp_path / "bundle"
+    shutil.copytree(Path(built[0]) / "bundle", place)
+    for name in ("submodels/0.safetensors", "submodels/2.safetensors", "fusion.safetensors"):
+        (place / name).unlink()
+    ensemble, whole = load_ensemble(str(place), submodels=[1], fusion=False), load_ensemble(str(built[0] / "bundle"))
+    x = whole.normalize(torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8))
+    assert ensemble.id == whole.id and ensemble.manifest == whole.manifest
+    assert torch.equal(ensemble.predict_submodel(1, x).features, whole.predict_submodel(1, x).features)
+    with pytest.raises(BundleError, match=r"was opened without submodels/0\.safetensors"):
+        ensemble.submodel(0)
+    with pytest.raises(BundleError, match=r"fusion\.safetensors of bundle .* is missing"):
+        load_ensemble(str(place), submodels=[1])
+    with pytest.raises(BundleError, match=r"safetensors of bundle .* is missing"):
+        load_ensemble(str(place))
+
+
+def test_the_manifest_alone_is_read_without_any_weights(built, tmp_path):
+    place = tmp_path / "bundle"
+    place.mkdir()
+    shutil.copy(Path(built[0]) / "bundle/manifest.json", place)
+    assert load_ensemble(str(place), submodels=(), fusion=False).id == load_ensemble(str(built[0] / "bundle")).id

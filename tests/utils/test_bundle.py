@@ -113,3 +113,30 @@ def test_a_bundle_on_another_file_system_is_copied_here(path, tmp_path, monkeypa
 
 def test_uri(path):
     assert open_bundle(f"file://{path}", "test").id == open_bundle(path, "test").id
+
+
+def select_a(about):
+    assert about == {"answer": 42, "name": "é"}
+    return ["a.bin", "not listed"]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_bundle_opened_for_some_files_needs_and_checks_no_others(path, tmp_path, scheme):
+    whole = open_bundle(path, "test")
+    (tmp_path / "bundle/deep/b.bin").unlink()
+    (tmp_path / "bundle/empty").write_bytes(b"damaged")
+    bundle = open_bundle(scheme + path, "test", select=select_a)
+    assert bundle.id == whole.id and bundle.path("a.bin").read_bytes() == b"first"
+    with pytest.raises(BundleError, match=r"was opened without deep/b.bin; open it with this file"):
+        bundle.path("deep/b.bin")
+    (tmp_path / "bundle/a.bin").unlink()
+    with pytest.raises(BundleError, match=r"a.bin of bundle .* is missing"):
+        open_bundle(path, "test", select=select_a)
+
+
+def test_some_files_of_a_bundle_on_another_file_system_are_copied_here(path, tmp_path, monkeypatch):
+    far = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(storage, "locate", lambda location: (far, location.removeprefix("far://")))
+    bundle = open_bundle("far://bundle", "test", select=lambda _: ["deep/b.bin"])
+    assert bundle.path("deep/b.bin").read_bytes() == FILES["deep/b.bin"]
+    assert [child.name for child in bundle.path("deep/b.bin").parents[1].iterdir()] == ["deep"]

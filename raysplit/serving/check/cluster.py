@@ -13,6 +13,8 @@ from raysplit.serving.check.pods import PodGroup
 
 _RAY_IMAGES = ("ray", "ray-ml", "ray-llm", "raysplit")
 """Names of images whose tags begin with Ray's version."""
+_OWN_IMAGES = "raysplit-"
+"""The beginning of the names of others."""
 _RAY_TAG = re.compile(r"v?(\d+(?:\.\d+)+)(?P<python>\S*-py3\d+)?")
 _PROXY_HEALTH = "/-/healthz"
 
@@ -104,7 +106,7 @@ def read_ray_version(image: str) -> str | None:
     """
     name, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
     match = _RAY_TAG.match(tag)
-    if match is None or not (name in _RAY_IMAGES or match["python"]):
+    if match is None or not (name in _RAY_IMAGES or name.startswith(_OWN_IMAGES) or match["python"]):
         return None
     return ".".join(match[1].split(".")[:3])
 

@@ -91,9 +91,10 @@ def _describe_import_error(module: str, err: BaseException) -> str:
 def _list_servable(module: ModuleType) -> list[str]:
     """Return the names in a module that could be served: its public functions and its applications."""
     exported = getattr(module, "__all__", ())
+    values = {name: getattr(module, name, None) for name in (*vars(module), *exported)}  # some are made on access
     return [
         name
-        for name, value in vars(module).items()
+        for name, value in values.items()
         if isinstance(value, Application)
         or (isinstance(value, FunctionType) and _is_public(name, value, module, exported))
     ]

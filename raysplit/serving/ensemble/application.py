@@ -44,7 +44,7 @@ class Ingress:
 
     def __init__(self, args: EnsembleArgs, bundle_id: str, handles: dict[str, DeploymentHandle[Any]]):
         self._args, self._handles = args, handles
-        self._ensemble = load_deployed_ensemble(args.bundle, bundle_id)
+        self._ensemble = load_deployed_ensemble(args.bundle, bundle_id, (), fusion=True)
         _ = self._ensemble.fusion  # read now, while its hash is known to be right
         self._engine: Engine | None = None
         self._warm = False
@@ -74,7 +74,7 @@ def build(args: EnsembleArgs) -> Application:
 
     Raises BundleError for a damaged bundle, ConfigError for groups with sub-models that it does not have.
     """
-    ensemble = load_ensemble(args.bundle)
+    ensemble = load_ensemble(args.bundle, submodels=(), fusion=False)  # replicas check their own files
     try:
         deployments = args.assign_deployments(len(ensemble.manifest.submodels))
     except ValueError as err:

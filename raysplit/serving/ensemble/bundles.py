@@ -35,7 +35,7 @@ class Bundles:
 
     async def _load(self, bundle_id: str, location: str) -> Ensemble | None:
         try:
-            other = await asyncio.to_thread(load_deployed_ensemble, location, bundle_id)
+            other = await asyncio.to_thread(load_deployed_ensemble, location, bundle_id, (), True)
             _ = await asyncio.to_thread(lambda: other.fusion)
         except (RaysplitError, OSError) as err:
             _log.warning("sub-models have another bundle, which this replica cannot load: %s", err)

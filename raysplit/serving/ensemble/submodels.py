@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +44,12 @@ class SubmodelReply:
     """Seconds spent waiting for other batches in this replica."""
 
 
-def load_deployed_ensemble(location: str, bundle_id: str) -> Ensemble:
-    """Load the ensemble that an application was built with; BundleError if it was replaced since."""
-    ensemble = load_ensemble(location)
+def load_deployed_ensemble(location: str, bundle_id: str, submodels: Collection[int], fusion: bool) -> Ensemble:
+    """Load these sub-models of the ensemble that an application was built with, and its fusion.
+
+    Raises BundleError if it was replaced since.
+    """
+    ensemble = load_ensemble(location, submodels, fusion)
     if ensemble.id != bundle_id:
         raise BundleError(
             f"ensemble '{location}' was replaced after the application was deployed (now {ensemble.id[:12]}, then "
@@ -63,7 +66,8 @@ class SubmodelDeployment:
 
         Raises BundleError for a damaged bundle, or one with another id than the application's.
         """
-        self._ensemble, self._indices = load_deployed_ensemble(location, bundle_id), tuple(indices)
+        self._indices = tuple(indices)
+        self._ensemble = load_deployed_ensemble(location, bundle_id, self._indices, fusion=False)
         self._shape = self._ensemble.manifest.shape
         self._executor = SerialExecutor()
         self._compute(np.zeros((1, *self._shape), np.uint8).tobytes(), 1, time.perf_counter())

@@ -1,4 +1,4 @@
-"""The shipped Serve configs, and what is found in changed ones."""
+"""The shipped Serve configs, a RayService, and what is found in changed ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raysplit.serving.check import check_file
 SHIPPED = Path(__file__).parents[3] / "serve_configs"
 ENSEMBLE = (SHIPPED / "ensemble.yaml").read_text(encoding="utf-8")
 SPLIT = (SHIPPED / "split.yaml").read_text(encoding="utf-8")
-RAYSERVICE = (SHIPPED / "kuberay-ensemble.yaml").read_text(encoding="utf-8")
+RAYSERVICE = (Path(__file__).parent / "rayservice.yaml").read_text(encoding="utf-8")
 BUNDLE, FAMILY = "bundles/mnist5k_vit_n3/bundle", "bundles/mnist5k_vgg11_prune"
 APP = "applications[0]"
 OTHER = f"""

@@ -66,9 +66,9 @@ def test_a_port_that_is_the_same_everywhere():
 def test_another_version_than_the_image(image):
     text = RAYSERVICE.replace(IMAGE, image)
     assert findings_in(text) == []
-    [found] = findings_in(changed('rayVersion: "2.60.0"', 'rayVersion: "2.41.0"', text))
+    [found] = findings_in(changed('rayVersion: "2.60.0"', 'rayVersion: "2.59.0"', text))
     assert found.startswith(
-        f"{CLUSTER}.rayVersion: is 2.41.0, but the image {image} of {CLUSTER}.headGroupSpec has Ray"
+        f"{CLUSTER}.rayVersion: is 2.59.0, but the image {image} of {CLUSTER}.headGroupSpec has Ray"
     )
     assert found.endswith('2.60.0; set "2.60.0"')
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from raysplit.serving.check.config import check_config
-from raysplit.serving.check.rayservice import check_rayservice
+from raysplit.serving.check.documents import Document
+from raysplit.serving.check.manifests import check_manifests
 from tests.serving.check.configs import APP, BUNDLE, ENSEMBLE, FAMILY, OTHER, RAYSERVICE, changed, findings_in
 
 MISSPELT = [
@@ -186,7 +187,8 @@ def test_no_value_anywhere_makes_it_crash(workdir, value):
     config = yaml.safe_load(changed(BUNDLE, "s3://bucket/bundle"))
     service = yaml.safe_load(RAYSERVICE)
     del service["spec"]["rayClusterConfig"]["workerGroupSpecs"][1:]
-    for check, whole in ((check_config, config), (lambda value: check_rayservice(value, ""), service)):
+    of_manifest = lambda value: check_manifests([Document("", value)])  # noqa: E731
+    for check, whole in ((check_config, config), (of_manifest, service)):
         for path in paths(whole):
             broken = within = {"": copy.deepcopy(whole)}
             for key in ("", *path)[:-1]:

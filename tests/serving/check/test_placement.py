@@ -114,15 +114,25 @@ def test_replicas_without_room(old, new, path, message):
 def test_replicas_that_fit(deployment, group):
     limits = group.get("limits", {"cpu": "2", "memory": "3Gi"})
     container = {"name": "ray-worker", "image": "rayproject/ray:2.60.0", "resources": {"limits": limits}}
-    worker = {"groupName": "w", "replicas": 1, "maxReplicas": 3, "rayStartParams": group.get("params", {})}
+    worker = {
+        "groupName": "w",
+        "replicas": 1,
+        "minReplicas": 1,
+        "maxReplicas": 3,
+        "rayStartParams": group.get("params", {}),
+    }
     worker |= {"resources": group.get("resources", {}), "template": {"spec": {"containers": [container]}}}
     ports = [{"name": "serve", "containerPort": 8000}]
-    head = {"rayStartParams": {"num-cpus": "0"}, "template": {"spec": {"containers": [{"image": "x", "ports": ports}]}}}
+    head = {
+        "rayStartParams": {"num-cpus": "0"},
+        "template": {"spec": {"containers": [{"name": "h", "image": "x", "ports": ports}]}},
+    }
     cluster = {"headGroupSpec": head, "workerGroupSpecs": [worker], "enableInTreeAutoscaling": "scaled" in group}
     app = {"import_path": "mine:app", "deployments": [{"name": "D"} | deployment]}
     config = yaml.safe_dump({"http_options": {"request_timeout_s": 9}, "applications": [app]})
     spec = {"serveConfigV2": config, "rayClusterConfig": cluster}
-    assert findings_in(yaml.safe_dump({"apiVersion": "ray.io/v1", "kind": "RayService", "spec": spec})) == []
+    manifest = {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": "s"}, "spec": spec}
+    assert findings_in(yaml.safe_dump(manifest)) == []
 
 
 def test_quantities():

@@ -57,18 +57,6 @@ def test_the_shipped_file_is_valid():
             "spec.serveConfigV2",
             "has 2 documents, not one Serve config",
         ),
-        (
-            "serveConfigV2: |\n",
-            "serveConfigV2: ''\n  other: |\n",
-            "spec.serveConfigV2",
-            "has 0 documents, not one Serve config",
-        ),
-        (
-            "kind: RayService",
-            "kind: RayCluster",
-            "has no Serve config",
-            "it holds RayCluster, but only a RayService has one",
-        ),
     ],
 )
 def test_one_problem(old, new, path, message):
@@ -84,6 +72,11 @@ def test_resources_among_the_start_parameters(resources):
     where = "spec.rayClusterConfig.workerGroupSpecs[1].rayStartParams.resources"
     assert first.startswith(f'{where}: is not valid JSON with resources; write \'"{{\\"NAME\\": 1}}"\'')
     assert "no group of pods offers 'submodel-0'" in second
+
+
+def test_a_config_without_a_document():
+    [found, _] = findings_in(changed("serveConfigV2: |\n", "serveConfigV2: ''\n  other: |\n"))
+    assert found == "spec.serveConfigV2: has 0 documents, not one Serve config"
 
 
 def test_several_manifests_in_a_file():

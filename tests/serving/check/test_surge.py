@@ -93,7 +93,13 @@ def test_on_the_head_alone():
         (INGRESS, (("num_replicas: 2", "autoscaling_config: {min_replicas: 1, max_replicas: 2}"),)),
         (INGRESS, (("num_replicas: 2", "autoscaling_config: {max_replicas: 2}"),)),
         (INGRESS, (("num_replicas: 2", "autoscaling_config: {min_replicas: 0, max_replicas: 2}"),)),
-        (INGRESS, (("replicas: 2\n        minReplicas", "replicas: 3\n        minReplicas"),)),
+        (
+            INGRESS,
+            (
+                ("replicas: 2\n        minReplicas", "replicas: 3\n        minReplicas"),
+                ("maxReplicas: 2", "maxReplicas: 3"),
+            ),
+        ),
         (
             INGRESS,
             (

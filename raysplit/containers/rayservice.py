@@ -1,0 +1,165 @@
+"""The RayService of an ensemble: a KubeRay cluster with a group of pods for each part, and the Serve config for it."""
+
+from __future__ import annotations
+
+from textwrap import indent
+
+from raysplit.containers.image_names import RAY_VERSION
+from raysplit.containers.parts import Application, Part
+from raysplit.containers.serve_config import KEY_VARIABLE, Replicas, ServingOptions, render_serve_config
+
+PART_OF = "app.kubernetes.io/part-of"
+GROUP_LABEL = "raysplit.io/group"
+ROLE_LABEL = "raysplit.io/role"
+DEVICE_LABEL = "raysplit.io/device"
+KEY_SECRET = "raysplit"
+_HEAD_MIB = 2048
+
+
+def render_rayservice(app: Application, options: ServingOptions) -> str:
+    """Return the RayService, as YAML, of an ensemble whose images `raysplit image` built."""
+    groups = "".join(_render_group(part, options.of(part), app.name) for part in app.parts)
+    return _SERVICE.format(
+        name=app.name,
+        count=sum(len(part.submodels) for part in app.submodels),
+        bundle=app.bundle_id[:12],
+        version=RAY_VERSION,
+        secret=KEY_SECRET,
+        scaling=str(any(options.of(part).scales for part in app.parts)).lower(),
+        config=indent(render_serve_config(app, options), " " * 4),
+        head=indent(_render_pod(app.name, app.ingress.image, "head", _HEAD, _HEAD_MIB, "head"), " " * 8),
+        workers=indent(groups, " " * 6),
+    )
+
+
+def _render_group(part: Part, replicas: Replicas, name: str) -> str:
+    pod = _render_pod(name, part.image, part.group, _WORKER, part.memory_mib, _role(part))
+    return _GROUP.format(
+        name=part.group,
+        least=replicas.least,
+        most=replicas.largest,
+        pod=indent(pod, " " * 4),
+    )
+
+
+def _role(part: Part) -> str:
+    return "submodel" if part.submodels else "ingress"
+
+
+def _render_pod(name: str, image: str, group: str, container: str, memory_mib: int, role: str) -> str:
+    filled = container.format(image=image, variable=KEY_VARIABLE, secret=KEY_SECRET, memory=f"{memory_mib}Mi")
+    return _POD.format(
+        part_of=PART_OF,
+        name=name,
+        group_label=GROUP_LABEL,
+        group=group,
+        role_label=ROLE_LABEL,
+        role=role,
+        container=indent(filled, " " * 4),
+    )
+
+
+_SERVICE = """\
+# An ensemble of {count} sub-models, bundle {bundle}: a group of pods for each part of it. KubeRay 1.5.1 or later.
+apiVersion: ray.io/v1
+kind: RayService
+metadata:
+  name: {name}
+  annotations:
+    raysplit.io/created-elsewhere: {secret} # its Secret; kubectl creates it, so that no key is in a file
+spec:
+  excludeHeadPodFromServeSvc: true # the head runs no replica
+  upgradeStrategy: {{type: NewCluster}} # a changed cluster takes over once it is ready (KubeRay 1.3)
+  rayClusterDeletionDelaySeconds: 60 # what the old one still answers is answered (KubeRay 1.4)
+  serveConfigV2: |
+{config}  rayClusterConfig:
+    rayVersion: "{version}" # the version in the images
+    enableInTreeAutoscaling: {scaling}
+    authOptions:
+      mode: token # nothing else can join the cluster or submit jobs (KubeRay 1.5.1); KubeRay makes the Secret
+    headGroupSpec:
+      rayStartParams:
+        num-cpus: "0" # replicas run on workers only
+      template:
+{head}    workerGroupSpecs:
+{workers}"""
+
+_GROUP = """\
+- groupName: {name}
+  replicas: {least}
+  minReplicas: {least} # a deployment without a pod never becomes ready
+  maxReplicas: {most}
+  resources: {{{name}: "1"}} # the custom resource that the deployment requests
+  template:
+{pod}"""
+
+_POD = """\
+metadata:
+  labels: {{{part_of}: {name}, {group_label}: {group}, {role_label}: {role}}}
+spec:
+  terminationGracePeriodSeconds: 60
+  securityContext: {{runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001, seccompProfile: {{type: RuntimeDefault}}}}
+  containers:
+{container}  volumes:
+    - {{name: tmp, emptyDir: {{}}}} # Ray's sessions; the rest of the file system is read-only
+"""
+
+_COMMON = """\
+  image: {image}
+  env:
+    - name: {variable}
+      valueFrom: {{secretKeyRef: {{name: {secret}, key: api-key}}}}
+  securityContext:
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {{drop: [ALL]}}
+  volumeMounts:
+    - {{name: tmp, mountPath: /tmp}}
+"""
+
+_HEAD = (
+    "- name: ray-head\n"
+    + _COMMON
+    + """\
+  ports:
+    - {{name: gcs-server, containerPort: 6379}}
+    - {{name: dashboard, containerPort: 8265}}
+    - {{name: client, containerPort: 10001}}
+    - {{name: serve, containerPort: 8000}}
+  readinessProbe: {{httpGet: {{path: /api/gcs_healthz, port: 8265}}, periodSeconds: 5, timeoutSeconds: 2}}
+  livenessProbe: # the Ray node
+    httpGet: {{path: /api/healthz, port: 52365}}
+    initialDelaySeconds: 30
+    periodSeconds: 5
+    timeoutSeconds: 2
+    failureThreshold: 12
+  resources:
+    requests: {{cpu: 500m, memory: {memory}}}
+    limits: {{cpu: "2", memory: {memory}}}
+"""
+)
+
+_WORKER = (
+    "- name: ray-worker\n"
+    + _COMMON
+    + """\
+  ports:
+    - {{name: serve, containerPort: 8000}}
+  readinessProbe: # Serve's proxy, which runs on every node with a replica
+    httpGet: {{path: /-/healthz, port: 8000}}
+    periodSeconds: 5
+    timeoutSeconds: 2
+    failureThreshold: 1
+  livenessProbe: # the Ray node
+    httpGet: {{path: /api/healthz, port: 52365}}
+    initialDelaySeconds: 30
+    periodSeconds: 5
+    timeoutSeconds: 2
+    failureThreshold: 24
+  lifecycle: # while it still answers, it is taken out of the Service
+    preStop: {{exec: {{command: [/bin/sh, -c, "sleep 5; ray stop"]}}}}
+  resources: # for Ray's node and one replica with its weights
+    requests: {{cpu: "1", memory: {memory}}}
+    limits: {{cpu: "2", memory: {memory}}}
+"""
+)
