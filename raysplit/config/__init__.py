@@ -2,6 +2,7 @@
 
 from raysplit.config.audio import AudioConfig
 from raysplit.config.data import DataConfig, DataSplits
+from raysplit.config.devices import DeviceMode, DevicesConfig, Shards
 from raysplit.config.ensemble import (
     BaseConfig,
     ClassifierFit,
@@ -55,6 +56,8 @@ __all__ = [
     "DataConfig",
     "DataSplits",
     "Deprune",
+    "DeviceMode",
+    "DevicesConfig",
     "EnsembleConfig",
     "FitConfig",
     "Fixed",
@@ -78,6 +81,7 @@ __all__ = [
     "RetrainConfig",
     "Schedule",
     "SearchConfig",
+    "Shards",
     "SplitConfig",
     "Stage",
     "TrainConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,9 +26,10 @@ class ByteBudget(Ladder):
     '1 MB left for 4 epochs'
     """
 
+    for_each_device: ClassVar[bool] = True
     kind: Literal["byte_budget"] = "byte_budget"
     megabytes: Annotated[float, Field(gt=0)]
-    """Frame bytes of training traffic in both directions, in units of 10⁶."""
+    """Frame bytes of training traffic in both directions, in units of 10⁶; of each device, where there are many."""
 
     def decide(self, context: RunContext, history: History) -> Decision:
         """Return the loosest level that could be kept to the end with the remaining bytes.
@@ -42,7 +43,7 @@ class ByteBudget(Ladder):
 
         def ahead(level: Level) -> int:
             passes = (context.next_mode(level, history) != "cached") if once else left
-            return passes * context.steps * step_bytes(level)
+            return passes * context.steps * step_bytes(level) + left * context.round_bytes
 
         # Compared in megabytes: the number in the error reads back as this very quotient; times 1e6 may fall short.
         affordable = [level for level in self.ladder if (spent + ahead(level)) / 1e6 <= self.megabytes]
