@@ -18,6 +18,12 @@ def check_devices(devices: DevicesConfig, schedule: Schedule, data: DataConfig, 
         raise ValueError(f"devices.shards={devices.shards} reads a Parquet column, and data.name is '{data.name}'")
     if devices.data and data.dataset is not None:
         raise ValueError("devices.data names a data set for each device, and data holds one in memory; leave one out")
+    budgets = schedule.megabytes if isinstance(schedule, ByteBudget) else None
+    if isinstance(budgets, tuple) and len(budgets) != devices.count:
+        raise ValueError(
+            f"schedule.megabytes has {len(budgets)} budgets for {devices.count} devices; give one for each, or one "
+            "number for all"
+        )
     if devices.mode == "splitfed_v1":
         one = "; set devices.mode to splitfed_v2 or merged"
         if isinstance(schedule, FreezeAndCache) or device_rests:

@@ -114,14 +114,16 @@ def _class_shares(each: int, classes: int, count: int, seed: int) -> Shares:
     held = np.zeros((classes, count))
     for device in range(count):
         held[order[(device * each + np.arange(each)) % classes], device] = 1
-    return held / held.sum(1, keepdims=True)
+    shares: Shares = held / held.sum(1, keepdims=True)
+    return shares
 
 
 def _dirichlet(random: np.random.RandomState, alpha: float, classes: int, count: int) -> Shares:
     # In logarithms: at small α a gamma variate is often below the smallest number, and all of a row may be.
     logs = np.log(random.gamma(alpha + 1, size=(classes, count))) + np.log(1 - random.rand(classes, count)) / alpha
-    shares = np.exp(logs - logs.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)
+    weights = np.exp(logs - logs.max(1, keepdims=True))
+    shares: Shares = weights / weights.sum(1, keepdims=True)
+    return shares
 
 
 def _ends(shares: Shares, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -132,7 +134,8 @@ def _ends(shares: Shares, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _sizes(shares: Shares, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.diff(_ends(shares, rows), axis=1, prepend=0).sum(0)
+    sizes: npt.NDArray[np.int64] = np.diff(_ends(shares, rows), axis=1, prepend=0).sum(0)
+    return sizes
 
 
 def _even_sizes(rows: int, count: int) -> npt.NDArray[np.int64]:

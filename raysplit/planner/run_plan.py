@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -89,9 +89,17 @@ class RunPlan:
         return 4 * (trained + sum(b.numel() for half in halves for b in half.buffers() if b.is_floating_point()))
 
     def context(self) -> RunContext:
-        """Return what the schedule knows of the run."""
+        """Return what the schedule knows of the run: where it decides for each of many devices, for the first."""
         shape, channel_dim = self.halves.code_shape, self.halves.cut.channel_dim
-        return run_context(self.config, shape, channel_dim, len(self.facts.classes), self.steps)
+        steps = self.steps // self._asked
+        context = run_context(self.config, shape, channel_dim, len(self.facts.classes), steps)
+        return context if self._asked == 1 else replace(context, round_bytes=3 * self.weights_bytes())
+
+    @property
+    def _asked(self) -> int:
+        """For how many devices the schedule decides on its own."""
+        each = bool(getattr(self.config.schedule, "for_each_device", False))
+        return (self.config.devices.per_round or self.config.devices.count) if each else 1
 
     def step_bytes(self, level: Level) -> StepBytes:
         """Return the bytes of one optimizer step of joint training at a level."""

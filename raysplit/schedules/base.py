@@ -85,6 +85,8 @@ class RunContext:
     """Each epoch has the same images: a frozen half's codes do not change."""
     round_bytes: int = 0
     """The most bytes of weights, both ways, that one of many devices exchanges in an epoch."""
+    device: int = 0
+    """The number of the device that is decided for, where a schedule decides for each of many."""
 
     @property
     def mode(self) -> Mode:

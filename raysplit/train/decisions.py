@@ -69,7 +69,7 @@ class Decisions:
         # A device sends its weights and gets the common ones; where it did not hold them, it gets them twice.
         crossings = 2 if self._config.devices.per_round is None and self._config.devices.mode != "relay" else 3
         weights = crossings * member.facts.shared_bytes if self._fleet.shares else 0
-        return replace(self.context, steps=member.steps, round_bytes=weights)
+        return replace(self.context, steps=member.steps, round_bytes=weights, device=member.index)
 
     def _summarize(self, decisions: Sequence[Decision]) -> Decision:
         """Return the decision at the loosest level, with all levels as its reason."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from raysplit.config import DevicesConfig, SplitConfig
 from raysplit.data import batch_order, load_shard, prepare_batch
 from raysplit.torch_utils.compute import pick_device
 from raysplit.torch_utils.seeds import mix
-from raysplit.train.device import Split, device_seed
+from raysplit.train.device import DeviceFacts, Split, device_seed
 from raysplit.train.halves import Shape
 from raysplit.train.normalization import Normalization, choose_normalization
 
@@ -55,6 +57,30 @@ class DeviceData:
     def steps(self) -> int:
         """Optimizer steps in an epoch."""
         return count_steps(len(self.sets["train"].labels), self._train.batch_size, self._devices)
+
+    def describe(self, weights: str | None, shared_bytes: int) -> DeviceFacts:
+        """Return what the server must know of the data, and of this machine; `weights` and `shared_bytes` as there."""
+        train, val, test = (self.sets[split] for split in ("train", "val", "test"))
+        normalized_by, mean, std = self.normalization
+        return DeviceFacts(
+            train_rows=len(train.labels),
+            val_rows=len(val.labels),
+            test_rows=len(test.labels),
+            skipped_rows=train.skipped + test.skipped,
+            raw_bytes=train.raw_bytes,
+            normalized_by=normalized_by,
+            mean=mean,
+            std=std,
+            classes=train.classes,
+            shape=self.shape,
+            threads=torch.get_num_threads(),
+            weights=weights,
+            test_from=test.taken_from,
+            node=platform.node(),
+            val_chunks=val.chunks,
+            test_chunks=test.chunks,
+            shared_bytes=shared_bytes,
+        )
 
     def shuffle(self, epoch: int) -> None:
         """Draw the order of an epoch's training images: the steps of passes over the shard, each newly shuffled."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -74,27 +73,7 @@ class DeviceSide:
 
     def describe(self) -> DeviceFacts:
         """Return what the server must know of the data, which only the device may have, and of this machine."""
-        train, val, test = (self._data.sets[split] for split in ("train", "val", "test"))
-        normalized_by, mean, std = self._data.normalization
-        return DeviceFacts(
-            train_rows=len(train.labels),
-            val_rows=len(val.labels),
-            test_rows=len(test.labels),
-            skipped_rows=train.skipped + test.skipped,
-            raw_bytes=train.raw_bytes,
-            normalized_by=normalized_by,
-            mean=mean,
-            std=std,
-            classes=train.classes,
-            shape=self._data.shape,
-            threads=torch.get_num_threads(),
-            weights=self._weights,
-            test_from=test.taken_from,
-            node=platform.node(),
-            val_chunks=val.chunks,
-            test_chunks=test.chunks,
-            shared_bytes=self._shared.bytes,
-        )
+        return self._data.describe(self._weights, self._shared.bytes)
 
     def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Normalize images by what the devices of the run agreed on."""

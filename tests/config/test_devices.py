@@ -58,6 +58,10 @@ def test_data_of_its_own_for_each_device_say_how_many_there_are():
             "codes that are cached train one on all of them; set devices.mode to splitfed_v2",
         ),
         (
+            ["devices.count=3", "schedule={kind: byte_budget, ladder: [all.b4/b4, all.b8/b8], megabytes: [9, 8]}"],
+            "schedule.megabytes has 2 budgets for 3 devices; give one for each, or one number for all",
+        ),
+        (
             [
                 "devices.count=2",
                 "train.device_half=frozen",

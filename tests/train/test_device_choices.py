@@ -144,6 +144,16 @@ def test_each_device_keeps_to_its_own_budget():
     assert all(" on " in row.reason for row in loop.records)
 
 
+def test_each_device_has_a_budget_of_its_own():
+    ladder = ("c1.b4/b4", "c4.b8/b8", "c4.b32/b32")
+    budgets = (0.02, 0.06, 0.5)
+    loop = train(leveled(ByteBudget(ladder=ladder, megabytes=budgets)))
+    for device, budget in enumerate(budgets):
+        rows = [record.epoch for record in loop.device_records if record.device == device]
+        assert sum(row.traffic for row in rows) <= budget * 1e6
+        assert rows[0].reason == f"{budget:g} MB left for 4 epochs"
+
+
 def test_each_device_has_the_level_of_its_own_link():
     """Device 2's messages take long: it stays at the tightest level."""
 
