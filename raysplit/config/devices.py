@@ -92,6 +92,8 @@ class DevicesConfig(Frozen):
     """How the training, validation and test split are dealt to the devices, with the same shares of each class."""
     data: tuple[Name, ...] = ()
     """A data set for each device, in place of `data.name` and its shards: `folder:PATH`, `parquet:PATH`, …"""
+    classes: tuple[Name, ...] = ()
+    """With `data`: the names of all classes, where a device does not have each of them. Empty: all have the same."""
     per_round: Annotated[int, Field(ge=1)] | None = None
     """How many devices, drawn anew, take part in each round; None: all."""
     local_epochs: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -139,6 +141,13 @@ class DevicesConfig(Frozen):
             raise ValueError(
                 f"shards={self.shards} deals one data set, and data names one for each; leave one of them out"
             )
+        if self.classes and not self.data:
+            raise ValueError(
+                "classes are those of devices with data of their own, and data is empty; leave classes out"
+            )
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise ValueError(f"classes has '{twice}' twice; name each class once")
         if self.per_round is not None and self.per_round > self.count:
             raise ValueError(f"per_round={self.per_round} is more than count={self.count}; lower it")
         if self.minimum > self.count:

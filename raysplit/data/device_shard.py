@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from raysplit.data.clips import label_clips
 from raysplit.data.images import ImageSet, load, load_source, split_items, take_items
 from raysplit.data.parquet import read_column
 from raysplit.data.shards import deal, deal_values, draw_shares
-from raysplit.errors import DataError
+from raysplit.errors import DataError, nearest
 
 Split = Literal["train", "val", "test"]
 
@@ -29,13 +30,28 @@ def load_shard(data: DataConfig, devices: DevicesConfig, index: int, batch_size:
     1
     """
     if devices.data:
-        return load(data.replaced(name=devices.data[index]), split)
+        own = load(data.replaced(name=devices.data[index]), split)
+        return _number_alike(own, devices.classes, f"device {index} ({devices.data[index]})")
     if devices.count == 1:
         return load(data, split)
     full = load_source(data, "test" if split == "test" else "train")
     items = torch.arange(_count(full)) if split == "test" else split_items(full, data, split)
     owners = find_owners(data, devices, batch_size, split, full, items)
     return take_items(full, items[owners == index])
+
+
+def _number_alike(own: ImageSet, classes: tuple[str, ...], who: str) -> ImageSet:
+    """Return a device's images with labels that number `classes`; DataError for a class that is not one of them."""
+    if not classes:
+        return own
+    for name in own.classes:
+        if name not in classes:
+            raise DataError(
+                f"{who} has the class '{name}', which is not one of devices.classes. {nearest(name, classes)} Add it "
+                "there, or rename it on the device"
+            )
+    numbers = torch.tensor([classes.index(name) for name in own.classes])
+    return replace(own, labels=numbers[own.labels], classes=classes)
 
 
 def find_owners(

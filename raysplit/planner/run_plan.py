@@ -212,6 +212,7 @@ def _first_data(config: SplitConfig) -> DataConfig:
 
 def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
     known = read_facts(_first_data(config))
+    known = replace(known, classes=config.devices.classes or known.classes)
     pick_device(config.train.device)
     many = "" if config.devices.count == 1 else f" on each of {config.devices.count} devices"
     if not _count_steps(config, known.train_rows):

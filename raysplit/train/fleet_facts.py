@@ -90,7 +90,7 @@ def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
 def _describe_classes(who: str, own: Sequence[str], other: str, classes: Sequence[str]) -> str:
     lacking = [name for name in classes if name not in own]
     more = [name for name in own if name not in classes]
-    remedy = "give all devices the same classes, under the same names"
+    remedy = "give all devices the same classes, or name those of all in devices.classes"
     if more:
         return f"{who} has the class '{more[0]}', which {other} does not have; {remedy}"
     if lacking:

@@ -41,6 +41,11 @@ def test_data_of_its_own_for_each_device_say_how_many_there_are():
         (["devices.count=2", "devices.per_round=3"], "per_round=3 is more than count=2"),
         (["devices.count=3", "devices.data=[folder:a, folder:b]"], "data names 2 data sets for 3 devices"),
         (["devices.data=[folder:a, folder:b]", "devices.shards=classes(2)"], "leave one of them out"),
+        (["devices.classes=[cat, dog]"], "classes are those of devices with data of their own, and data is empty"),
+        (
+            ["devices.data=[folder:a]", "devices.classes=[cat, dog, cat]"],
+            "classes has 'cat' twice; name each class once",
+        ),
         (["devices.local_epochs=2", "devices.round_steps=9"], "round_steps and local_epochs both say how long"),
         (
             ["devices.shards=column(speaker)"],

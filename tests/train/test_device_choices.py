@@ -232,6 +232,19 @@ def test_data_that_do_not_fit_those_of_the_first_device(tmp_path, classes, size,
         Loop(config, make_local_devices(config))
 
 
+def test_devices_that_do_not_have_all_classes_agree_on_names(tmp_path):
+    names = [make_folder(tmp_path / "a", ["dog", "cat"]), make_folder(tmp_path / "b", ["fox"])]
+    config = with_data(names).with_settings(["devices.classes=[fox, cat, dog]"])
+    loop = train(config)
+    assert loop.facts.classes == ("fox", "cat", "dog")
+    own = [load_shard(config.data, config.devices, index, 16, "train").labels.unique().tolist() for index in (0, 1)]
+    assert own == [[1, 2], [0]]
+    with pytest.raises(
+        DataError, match=r"device 1 \(folder:.*/b\) has the class 'fox', which is not one of devices.cl"
+    ):
+        make_local_devices(config.with_settings(["devices.classes=[cat, dog]"]))
+
+
 def test_rows_are_dealt_by_a_column(tmp_path):
     rows = 240
     random = np.random.default_rng(0)
