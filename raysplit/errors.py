@@ -57,7 +57,7 @@ class ClusterError(RaysplitError):
 class DeviceLostError(ClusterError):
     """A device of a run that has died or does not answer in time; `device` is its number, `late` says which."""
 
-    def __init__(self, text: str, device: int, late: bool = False):
+    def __init__(self, text: str, device: int = 0, late: bool = False):
         super().__init__(text)
         self.device, self.late = device, late
 
