@@ -73,6 +73,6 @@ class Decisions:
 
     def _summarize(self, decisions: Sequence[Decision]) -> Decision:
         """Return the decision at the loosest level, with all levels as its reason."""
-        loosest = max(decisions, key=lambda decision: self.context.step_bytes(decision.level))
-        counts = Counter(str(decision.level) for decision in decisions)
-        return replace(loosest, reason=", ".join(f"{level} on {count}" for level, count in counts.items()))
+        ordered = sorted(decisions, key=lambda decision: self.context.step_bytes(decision.level), reverse=True)
+        counts = Counter(str(decision.level) for decision in ordered)
+        return replace(ordered[0], reason=", ".join(f"{level} on {count}" for level, count in counts.items()))
