@@ -20,7 +20,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 def on_ray(mode: str) -> SplitConfig:
     """Four devices on nodes of any kind, on one thread each."""
     config = many_config(mode, count=4)
-    return config.replaced(train=config.train.replaced(threads=1), ray=config.ray.replaced(device_resource="elsewhere"))
+    return config.replaced(
+        train=config.train.replaced(threads=1),
+        ray=config.ray.replaced(device_resource="elsewhere", start_timeout_s=300),
+    )
 
 
 def test_four_actors_train_to_the_weights_of_four_local_devices():
