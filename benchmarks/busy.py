@@ -28,7 +28,7 @@ from meta import meta, save
 from split_overhead import Split
 
 from raysplit.config import DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
-from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads
+from raysplit.train.ray_device import ENVIRONMENT, start_ray_devices, use_threads
 
 NICENESS = "RAY_worker_niceness"
 RAYS = 15
@@ -53,7 +53,7 @@ class Server:
     def __init__(self, config: SplitConfig, niceness: int):
         ENVIRONMENT[NICENESS] = str(niceness)  # of the device actor too
         use_threads(config)
-        self._split = Split(config, RayDevice(config))
+        self._split = Split(config, start_ray_devices(config)[0])
 
     def niceness(self) -> int:
         return os.getpriority(os.PRIO_PROCESS, 0)

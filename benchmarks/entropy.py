@@ -37,6 +37,7 @@ from raysplit.compress.bitpack import Codes, pack, packed_size, unpack
 from raysplit.config import BottleneckConfig, DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
+from raysplit.train.server_side import Received
 from raysplit.wire.message import Message
 
 LEVELS = ("all·b4/b4", "all·b4/b4·ch", "all·b2/b2·ch", "c8·b4/b4", "c8·b2/b2·ch")
@@ -86,12 +87,12 @@ def train(config: SplitConfig, count: int) -> tuple[list[Message], list[Message]
     loop = Loop(config, LocalDevice(config))
     step = loop._server.train_step
 
-    def watch(number: int, activation: Message, labels: Message) -> Any:
-        gradient, score = step(number, activation, labels)
-        up.append(activation)
-        down.append(gradient)
+    def watch(number: int, micros: Sequence[Received]) -> Any:
+        answers = step(number, micros)
+        up.extend(micro.activation for micro in micros)
+        down.extend(gradient for gradient, _ in answers)
         del up[:-count], down[:-count]
-        return gradient, score
+        return answers
 
     loop._server.train_step = watch  # type: ignore[method-assign]
     print(f"{config.schedule.levels()[0]}: validation {list(loop.epochs())[-1].val_accuracy:.1%}")

@@ -33,11 +33,9 @@ from raysplit.schedules import Decision
 from raysplit.torch_utils.compute import autocast
 from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.train.device import Device
-from raysplit.train.epoch import Clock
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads
-from raysplit.train.traffic import Traffic
+from raysplit.train.ray_device import ENVIRONMENT, start_ray_devices, use_threads
 from raysplit.wire.message import parse
 
 LEVELS = ("all.b32/b32", "all.b16/b16", "all.b8/b8", "all.b4/b4", "all.b4/b4.zstd", "all.b2/b2.zstd", "all.b1/b1")
@@ -95,7 +93,7 @@ class Split:
 
     def epoch(self) -> float:
         start = time.perf_counter()
-        self.loop.train_epoch(self.done, Decision(self.level, "benchmark"), Traffic(), Clock())
+        self.loop.train_epoch(self.done, Decision(self.level, "benchmark"))
         self.done += 1
         return time.perf_counter() - start
 
@@ -217,7 +215,7 @@ class RaySplit:
 
     def __init__(self, config: SplitConfig):
         use_threads(config)
-        self._split = Split(config, RayDevice(config))
+        self._split = Split(config, start_ray_devices(config)[0])
 
     def epoch(self) -> float:
         return self._split.epoch()

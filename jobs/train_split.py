@@ -4,7 +4,8 @@
     python jobs/train_split.py --recipe mnist5k_vgg11_deprune --dry-run
     python jobs/train_split.py --resume RUN_DIR
 
-The last line that it prints is a JSON object: recipe, accuracy, bytes_up, bytes_down, seconds, run_dir.
+It prints a table of the devices where there are many. The last line that it prints is a JSON object: recipe, accuracy,
+bytes_up, bytes_down, seconds, run_dir.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ def main(argv: list[str] | None = None) -> None:
 
         print(make_run_plan(config))
         return
-    print(train(config, args.resume).summary.model_dump_json(include=set(KEYS)))
+    finished = train(config, args.resume)
+    if config.devices.count > 1:
+        from raysplit.report import device_table, read_run
+
+        print(device_table(read_run(finished.folder.location)))
+    print(finished.summary.model_dump_json(include=set(KEYS)))
 
 
 if __name__ == "__main__":

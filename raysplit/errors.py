@@ -54,6 +54,14 @@ class ClusterError(RaysplitError):
     """A Ray cluster that lacks the resources for a run or on which it fails, or a device that does not respond."""
 
 
+class DeviceLostError(ClusterError):
+    """A device of a run that has died or does not answer in time; `device` is its number, `late` says which."""
+
+    def __init__(self, text: str, device: int = 0, late: bool = False):
+        super().__init__(text)
+        self.device, self.late = device, late
+
+
 class RequestError(RaysplitError):
     """An HTTP request that is refused; `status` is the HTTP status of the response.
 

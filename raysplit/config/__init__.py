@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raysplit.config.audio import AudioConfig
     from raysplit.config.data import DataConfig, DataSplits
+    from raysplit.config.devices import DeviceMode, DevicesConfig, Shards
     from raysplit.config.ensemble import (
         BaseConfig,
         ClassifierFit,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "raysplit.config.audio": "AudioConfig",
     "raysplit.config.data": "DataConfig DataSplits",
+    "raysplit.config.devices": "DeviceMode DevicesConfig Shards",
     "raysplit.config.ensemble": "BaseConfig ClassifierFit EnsembleConfig FusionConfig GroupsConfig PruneConfig "
     "RetrainConfig",
     "raysplit.config.in_memory": "CodecSource",
@@ -79,6 +81,8 @@ __all__ = [
     "DataConfig",
     "DataSplits",
     "Deprune",
+    "DeviceMode",
+    "DevicesConfig",
     "EnsembleConfig",
     "FitConfig",
     "Fixed",
@@ -102,6 +106,7 @@ __all__ = [
     "RetrainConfig",
     "Schedule",
     "SearchConfig",
+    "Shards",
     "SplitConfig",
     "Stage",
     "TrainConfig",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
 from raysplit.config.data import DataConfig
+from raysplit.config.device_checks import check_devices, check_fedavg
+from raysplit.config.devices import DevicesConfig
 from raysplit.config.in_memory import AnyCodec
 from raysplit.config.model import ModelConfig
 from raysplit.config.training import TrainConfig
@@ -117,7 +121,21 @@ class SplitConfig(Frozen):
     codec: AnyCodec = None
     """None: `raysplit.compress.QuantizingCodec`. Your own: `path.py:Class`, or the class (docs/extending.md)."""
     train: TrainConfig = TrainConfig()
+    devices: DevicesConfig = DevicesConfig()
     ray: RayConfig = RayConfig()
+
+    @model_serializer(mode="wrap")
+    def _without_devices(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Write a run of one device as files have always held it."""
+        written: dict[str, object] = write(self)
+        return {key: value for key, value in written.items() if key != "devices" or value}
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> SplitConfig:
+        check_devices(self.devices, self.schedule, self.data, self.device_rests)
+        if self.devices.mode == "fedavg":
+            check_fedavg(self.schedule, self.bottleneck is None and self.train.local_loss is None)
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> SplitConfig:

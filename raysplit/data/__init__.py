@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raysplit.data.batches import batch_order, mean_std, prepare_batch
+    from raysplit.data.device_shard import load_shard
     from raysplit.data.export import export, export_all
     from raysplit.data.export_audio import export_recordings
     from raysplit.data.images import Facts, ImageSet, load, read_facts
@@ -18,6 +19,7 @@ _HOMES = {
     "batch_order": "batches",
     "mean_std": "batches",
     "prepare_batch": "batches",
+    "load_shard": "device_shard",
     "export": "export",
     "export_all": "export",
     "export_recordings": "export_audio",
@@ -36,6 +38,7 @@ __all__ = [
     "export_all",
     "export_recordings",
     "load",
+    "load_shard",
     "mean_std",
     "prepare_batch",
     "read_facts",

@@ -120,15 +120,24 @@ def load(config: DataConfig, split: Literal["train", "val", "test"]) -> ImageSet
     >>> [len(load(data, split).labels) for split in ("train", "val", "test")]
     [30, 10, 10]
     """
-    if split == "test":
-        return load_source(config, "test")
-    full = load_source(config, "train")
+    full = load_source(config, "test" if split == "test" else "train")
+    return full if split == "test" else take_items(full, split_items(full, config, split))
+
+
+def split_items(full: ImageSet, config: DataConfig, split: Literal["train", "val"]) -> torch.Tensor:
+    """Return which images (of recordings, which clips) of a source's training split are in `split`, in its order."""
     if full.clips is not None:
-        return _take_clips(full, full.clips, split_clips(full.clips, config)[split == "val"])
+        return split_clips(full.clips, config)[split == "val"]
     train_rows, val_rows = _cut(len(full.labels), config)
     order = torch.randperm(len(full.labels), generator=generator("split", config.split_seed))
-    rows = order[:val_rows] if split == "val" else order[val_rows : val_rows + train_rows]
-    return ImageSet(full.images[rows], full.labels[rows], full.classes, full.skipped, full.taken_from)
+    return order[:val_rows] if split == "val" else order[val_rows : val_rows + train_rows]
+
+
+def take_items(full: ImageSet, items: torch.Tensor) -> ImageSet:
+    """Return some images (of recordings, some clips) of a split, as copies."""
+    if full.clips is not None:
+        return _take_clips(full, full.clips, items)
+    return replace(full, images=full.images[items], labels=full.labels[items])
 
 
 def load_source(config: DataConfig, split: Source) -> ImageSet:

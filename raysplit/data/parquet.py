@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysplit.config import DataConfig
-from raysplit.data.parquet_columns import class_names, group_column, image_column, label_column, label_columns
+from raysplit.data.parquet_columns import (
+    class_names,
+    group_column,
+    image_column,
+    known_column,
+    label_column,
+    label_columns,
+)
 from raysplit.data.parquet_files import SplitFiles, find_files
 from raysplit.data.parquet_groups import find_groups, read_group
 from raysplit.data.parquet_images import list_cells, pixels_shape, read_image, referenced_images
@@ -67,6 +74,58 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
     or songs are drawn. Raises DataError for what is missing or cannot be told, for files that disagree about the class
     names, and for a training split without labels.
     """
+    chosen = _choose_tables(config, split)
+    path, own, taken_from, keep = chosen.path, chosen.own, chosen.taken_from, chosen.keep
+    classes, numbers = _classes(path, list(dict.fromkeys(chosen.train + chosen.test)), config.unused_labels)
+    identity = tuple(text for table in own for text in _identify(table))
+    if keep is None:
+        where = f"{path} ({taken_from if split == 'test' else split})"
+        count = sum(table.rows for table in own)
+        return Part(
+            where, classes, identity, count, taken_from if split == "test" else split, lambda: _rows(own, numbers)
+        )
+    return Part(
+        f"{path} ({split})",
+        classes,
+        (*identity, split),
+        int(keep.sum()),
+        "train",
+        lambda: (row for row, kept in zip(_rows(own, numbers), keep, strict=True) if kept),
+    )
+
+
+def read_column(config: DataConfig, split: Source, column: str) -> list[str]:
+    """Return the values of a column, as text, of the rows that `parquet_part` reads for a split, in its order.
+
+    Raises DataError for a file without the column, and for a row without a value.
+    """
+    chosen = _choose_tables(config, split)
+    values: list[str] = []
+    for table in chosen.own:
+        with _open(table.file) as parquet:
+            known_column(parquet.schema_arrow, table.file, "devices.shards", column)
+            found = parquet.read([column])[column].to_pylist()
+        if None in found:
+            raise DataError(f"{table.file} row {found.index(None)} has no {column}, by which rows are dealt to devices")
+        values += map(str, found)
+    return values if chosen.keep is None else [value for value, kept in zip(values, chosen.keep, strict=True) if kept]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The tables of a data set, and which rows of which of them are one split."""
+
+    path: Path
+    train: list[_Table]
+    test: list[_Table]
+    own: list[_Table]
+    taken_from: SplitName
+    """What serves as the test split."""
+    keep: npt.NDArray[np.bool_] | None
+    """Which rows of `own` are in the split; None: all."""
+
+
+def _choose_tables(config: DataConfig, split: Source) -> _Chosen:
     path = Path(config.name.partition(":")[2]).expanduser()
     files = find_files(path, config.splits)
     train = [_open_table(file, config) for file in files.train]
@@ -76,25 +135,11 @@ def parquet_part(config: DataConfig, split: Source) -> Part:
     if config.audio is not None and taken_from == "test":
         held_out = [_open_table(file, config, train[0].label) for file in files.validation]
         train = train + [replace(table, held_out=True) for table in held_out if table.is_labelled]
-    classes, numbers = _classes(path, list(dict.fromkeys(train + test)), config.unused_labels)
-    own = test if split == "test" else train
-    count = sum(table.rows for table in own)
-    identity = tuple(text for table in own for text in _identify(table))
-    if taken_from != "train":
-        where = f"{path} ({taken_from if split == 'test' else split})"
-        return Part(
-            where, classes, identity, count, taken_from if split == "test" else split, lambda: _rows(own, numbers)
-        )
-    drawn = draw_test_rows(count) if config.audio is None else _draw_groups(path, own)
-    keep = drawn if split == "test" else ~drawn
-    return Part(
-        f"{path} ({split})",
-        classes,
-        (*identity, split),
-        int(keep.sum()),
-        "train",
-        lambda: (row for row, kept in zip(_rows(own, numbers), keep, strict=True) if kept),
-    )
+    own, keep = test if split == "test" else train, None
+    if taken_from == "train":
+        drawn = draw_test_rows(sum(table.rows for table in own)) if config.audio is None else _draw_groups(path, own)
+        keep = drawn if split == "test" else ~drawn
+    return _Chosen(path, train, test, own, taken_from, keep)
 
 
 def _draw_groups(path: Path, tables: list[_Table]) -> npt.NDArray[np.bool_]:

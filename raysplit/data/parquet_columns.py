@@ -28,7 +28,7 @@ def image_column(schema: pa.Schema, where: object, wanted: str | None = None, re
     what = "recordings" if recordings else "images"
     fitting = [field.name for field in schema if _holds_items(field, recordings)]
     if wanted is not None:
-        name = _known(schema, where, "data.image", wanted)
+        name = known_column(schema, where, "data.image", wanted)
     else:
         if not recordings and AUDIO in schema.names and not any(one in schema.names for one in _IMAGES):
             raise DataError(f"{where}: the column '{AUDIO}' holds recordings; set data.audio={{}} to read them")
@@ -57,7 +57,7 @@ def group_column(schema: pa.Schema, where: object, wanted: str | None) -> str | 
     'speaker_id'
     """
     if wanted is not None:
-        return _known(schema, where, "data.group", wanted)
+        return known_column(schema, where, "data.group", wanted)
     return next((name for name in _GROUPS if name in schema.names), None)
 
 
@@ -69,7 +69,7 @@ def label_column(schema: pa.Schema, where: object, image: str, wanted: str | Non
     """
     others = [field.name for field in schema if field.name != image and _holds_labels(field.type)]
     if wanted is not None:
-        name = _known(schema, where, "data.label", wanted)
+        name = known_column(schema, where, "data.label", wanted)
     elif LABEL in schema.names:
         name = LABEL
     else:
@@ -165,7 +165,8 @@ def _class_labels(schema: pa.Schema) -> list[str]:
     return [name for name, one in features if isinstance(one, dict) and one.get("_type") == "ClassLabel"]
 
 
-def _known(schema: pa.Schema, where: object, setting: str, name: str) -> str:
+def known_column(schema: pa.Schema, where: object, setting: str, name: str) -> str:
+    """Return the name of a column that a setting names; DataError, with those that there are, if it is missing."""
     if name not in schema.names:
         raise DataError(f"{where}: there is no column '{name}' ({setting}); {_columns(schema)}")
     return name

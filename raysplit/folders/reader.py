@@ -1,4 +1,4 @@
-"""Reads run records, `config.json`, `metrics.parquet` and `summary.json` of a run directory, without torch."""
+"""Reads run records, `config.json`, `*.parquet` and `summary.json` of a run directory, without torch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
+from raysplit.records.device import DeviceRecord
 from raysplit.records.epoch import EpochRecord
 from raysplit.records.levels import LevelRecord, level_records
 from raysplit.records.summary import RunSummary
@@ -44,6 +45,8 @@ class RunRecord:
     """The finished epochs, at least one."""
     summary: RunSummary | None
     """None for a run that is still in progress or was stopped."""
+    devices: tuple[DeviceRecord, ...] = ()
+    """Of a run of many devices: a row for each epoch and device that took part."""
 
     @property
     def name(self) -> str:
@@ -93,13 +96,22 @@ def read_run(path: str) -> RunRecord:
     records = read_records(metrics, path)
     if not records:
         raise ConfigError(f"run '{path}' has no epochs yet: its metrics.parquet is empty; {_NO_EPOCHS}")
-    return RunRecord(folder.path, parsed, tuple(records), None if summary is None else read_summary(summary, path))
+    rows = folder.find("devices.parquet")
+    devices = () if rows is None else tuple(read_device_records(rows, path))
+    finished = None if summary is None else read_summary(summary, path)
+    return RunRecord(folder.path, parsed, tuple(records), finished, devices)
 
 
 def read_records(data: bytes, path: str) -> list[EpochRecord]:
     """Return the epochs from the content of a `metrics.parquet`; ConfigError, which names `path`, if it is damaged."""
     with reading(path, "metrics.parquet"):
         return [EpochRecord.from_row(row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
+
+
+def read_device_records(data: bytes, path: str) -> list[DeviceRecord]:
+    """Return the rows of a `devices.parquet`; ConfigError, which names `path`, if it is damaged."""
+    with reading(path, "devices.parquet"):
+        return [DeviceRecord.from_row(row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
 
 
 def read_summary(data: bytes, path: str) -> RunSummary:

@@ -1,9 +1,10 @@
 """A run directory: record, weights and checkpoints, on any pyarrow file system.
 
-    config.json  metrics.parquet  summary.json  device.safetensors  server.safetensors  head.safetensors
+    config.json  metrics.parquet  devices.parquet  summary.json
+    device.safetensors  server.safetensors  head.safetensors
     levels/N.safetensors  family/  checkpoint_*/state.pt
 
-Reports and benchmarks read only the first three files.
+Reports and benchmarks read only the first four files.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from safetensors.torch import load, save
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
-from raysplit.folders.reader import NAME_A_RUN, read_records, read_summary
-from raysplit.records.epoch import EpochRecord
+from raysplit.folders.reader import NAME_A_RUN, read_device_records, read_records, read_summary
+from raysplit.records.device import DeviceRecord
+from raysplit.records.epoch import Cell, EpochRecord
 from raysplit.records.summary import RunSummary
 from raysplit.utils.storage import Folder
 
@@ -64,6 +66,11 @@ class RunDir(Folder):
         """Return the epochs of `metrics.parquet`; ConfigError if it is missing or damaged."""
         return read_records(self.read("metrics.parquet"), self.location)
 
+    def device_records(self) -> list[DeviceRecord]:
+        """Return the rows of `devices.parquet`, none for a run of one device; ConfigError if the file is damaged."""
+        data = self.find("devices.parquet")
+        return [] if data is None else read_device_records(data, self.location)
+
     def summary(self) -> RunSummary | None:
         """Return `summary.json`, or None for a run that is not finished; ConfigError if the file is damaged."""
         data = self.find("summary.json")
@@ -71,9 +78,12 @@ class RunDir(Folder):
 
     def write_records(self, records: Sequence[EpochRecord]) -> None:
         """Write `metrics.parquet`, one row per epoch."""
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([record.to_row() for record in records]), sink)
-        self.write("metrics.parquet", sink.getvalue())
+        self.write("metrics.parquet", _to_parquet([record.to_row() for record in records]))
+
+    def write_device_records(self, records: Sequence[DeviceRecord]) -> None:
+        """Write `devices.parquet`, one row per epoch and device; nothing for a run of one device, which has no rows."""
+        if records:
+            self.write("devices.parquet", _to_parquet([record.to_row() for record in records]))
 
     def write_summary(self, summary: RunSummary) -> None:
         """Write `summary.json`, which marks the run as finished."""
@@ -89,6 +99,12 @@ class RunDir(Folder):
         self.write(
             level_file(index), _pack({f"{side}.{k}": v for side, half in weights.items() for k, v in half.items()})
         )
+
+
+def _to_parquet(rows: list[dict[str, Cell]]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
 
 
 def level_file(index: int) -> str:

@@ -6,13 +6,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from raysplit.compress.user_codec import build_codec
-from raysplit.config import UNCOMPRESSED, Level, SplitConfig
+from raysplit.config import UNCOMPRESSED, DataConfig, Level, SplitConfig
 from raysplit.data import Facts, read_facts
 from raysplit.errors import DataError
 from raysplit.models import build
@@ -22,6 +22,7 @@ from raysplit.schedules.base import Decision, RunContext, foresee
 from raysplit.split import CutProfile, profile
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.train.costs import StepBytes, count_levels, epoch_bytes, run_context, step_bytes
+from raysplit.train.device_data import count_steps
 from raysplit.train.halves import BuiltHalves, build_halves
 
 _TIMED_VALUES = 600_000
@@ -37,7 +38,7 @@ class RunPlan:
     halves: BuiltHalves
     profile: CutProfile
     steps: int
-    """Optimizer steps in an epoch."""
+    """Optimizer steps of the devices in an epoch: of many devices, as if their shards were equally large."""
     step_seconds: float
     """Compute of one step, both halves, on this machine; without the link."""
 
@@ -61,6 +62,8 @@ class RunPlan:
             f"steps    {config.train.epochs} epochs of {self.steps}, batch {config.train.batch_size}, "
             f"{config.train.in_flight} in flight",
         ]
+        if config.devices.count > 1:
+            lines.append(self._format_devices())
         decisions = foresee(config.schedule, self.context())
         lines += [self._format_level(level, decisions) for level in config.levels()]
         lines.append(self._format_traffic(decisions))
@@ -68,10 +71,35 @@ class RunPlan:
         lines.append(f"time     about {minutes:,.1f} min of compute on this machine, without the link")
         return "\n".join(lines)
 
+    def _format_devices(self) -> str:
+        devices = self.config.devices
+        dealt = "with data of their own" if devices.data else f"shards {devices.shards}"
+        drawn = "" if devices.per_round is None else f", {devices.per_round} in each round"
+        weights = self.weights_bytes() * devices.count / 1e6
+        return (
+            f"devices  {devices.count}, {devices.mode}, {dealt}{drawn}; weights cross too: {weights:,.1f} MB each way "
+            "in a round of all"
+        )
+
+    def weights_bytes(self) -> int:
+        """Return the bytes of what one device sends of its trained weights to be averaged or handed on."""
+        halves = [self.halves.device, *([self.halves.head] if self.halves.head is not None else [])]
+        halves += [self.halves.server] if self.config.devices.mode == "fedavg" else []
+        trained = sum(p.numel() for half in halves for p in half.parameters() if p.requires_grad)
+        return 4 * (trained + sum(b.numel() for half in halves for b in half.buffers() if b.is_floating_point()))
+
     def context(self) -> RunContext:
-        """Return what the schedule knows of the run."""
+        """Return what the schedule knows of the run: where it decides for each of many devices, for the first."""
         shape, channel_dim = self.halves.code_shape, self.halves.cut.channel_dim
-        return run_context(self.config, shape, channel_dim, len(self.facts.classes), self.steps)
+        steps = self.steps // self._asked
+        context = run_context(self.config, shape, channel_dim, len(self.facts.classes), steps)
+        return context if self._asked == 1 else replace(context, round_bytes=3 * self.weights_bytes())
+
+    @property
+    def _asked(self) -> int:
+        """For how many devices the schedule decides on its own."""
+        each = bool(getattr(self.config.schedule, "for_each_device", False))
+        return (self.config.devices.per_round or self.config.devices.count) if each else 1
 
     def step_bytes(self, level: Level) -> StepBytes:
         """Return the bytes of one optimizer step of joint training at a level."""
@@ -130,7 +158,10 @@ class RunPlan:
         return f"{line}, {sum(counts):,} steps of {epochs}"
 
     def _format_traffic(self, decisions: Sequence[Decision] | None) -> str:
-        total = self.max_traffic(decisions)
+        total = 0 if self.config.devices.mode == "fedavg" else self.max_traffic(decisions)
+        if self.config.devices.count > 1:
+            drawn = self.config.devices.per_round or self.config.devices.count
+            total += 2 * self.weights_bytes() * drawn * self.config.train.epochs
         plain = self._step_bytes(UNCOMPRESSED, self.halves.cut.shape)
         fp32 = (plain.up + plain.down) * self.steps * self.config.train.epochs
         images = self.facts.train_rows * math.prod(self.facts.shape)
@@ -150,7 +181,7 @@ def check_run(config: SplitConfig) -> None:
     Data that exist on the device only (a path that does not exist here) are left for the device to check. Raises what
     building raises: DataError, ModelError, CutError, ConfigError.
     """
-    kind, _, path = config.data.name.partition(":")
+    kind, _, path = _first_data(config).name.partition(":")
     if kind not in ("audio", "folder", "parquet") or Path(path).expanduser().exists():
         _build_halves(config)
 
@@ -165,16 +196,29 @@ def make_run_plan(config: SplitConfig) -> RunPlan:
     cut = next(cut for cut in profile(model, known.shape) if cut.name == halves.cut.name)
     batch = min(max(1, _TIMED_VALUES // math.prod(known.shape)), config.train.batch_size)
     seconds = _time_step(config, halves, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
-    return RunPlan(config, known, halves, cut, known.train_rows // config.train.batch_size, seconds)
+    return RunPlan(config, known, halves, cut, _count_steps(config, known.train_rows), seconds)
+
+
+def _count_steps(config: SplitConfig, rows: int) -> int:
+    devices = config.devices
+    each = rows if devices.data else rows // devices.count
+    return (devices.per_round or devices.count) * count_steps(each, config.train.batch_size, devices)
+
+
+def _first_data(config: SplitConfig) -> DataConfig:
+    """Return the data of the first device, or those of all."""
+    return config.data.replaced(name=config.devices.data[0]) if config.devices.data else config.data
 
 
 def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
-    known = read_facts(config.data)
+    known = read_facts(_first_data(config))
+    known = replace(known, classes=config.devices.classes or known.classes)
     pick_device(config.train.device)
-    if known.train_rows < config.train.batch_size:
+    many = "" if config.devices.count == 1 else f" on each of {config.devices.count} devices"
+    if not _count_steps(config, known.train_rows):
         raise DataError(
-            f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}; "
-            "lower train.batch_size"
+            f"{known.name}: {known.train_rows} training rows do not fill a batch of {config.train.batch_size}{many}; "
+            f"lower train.batch_size{' or devices.count' if many else ''}"
         )
     halves = build_halves(config, len(known.classes), known.shape)
     for level in config.levels():

@@ -31,6 +31,7 @@ class ByteCounts:
     up_weights: int = 0
     up_headers: int = 0
     down_gradients: int = 0
+    down_weights: int = 0
     down_headers: int = 0
     evaluation: int = 0
     """Bytes of the validation pass, headers included; not part of the training traffic."""
@@ -43,7 +44,7 @@ class ByteCounts:
     @property
     def down(self) -> int:
         """Training bytes from server to device."""
-        return self.down_gradients + self.down_headers
+        return self.down_gradients + self.down_weights + self.down_headers
 
     @property
     def traffic(self) -> int:

@@ -13,6 +13,7 @@ from raysplit.errors import ConfigError
 from raysplit.folders.reader import RunRecord, labels, read_run
 from raysplit.hardware.link import NAMED, Link
 from raysplit.records.summary import describe_test_from
+from raysplit.report.devices import DEVICE_COLUMNS, DEVICE_TEXT_COLUMNS, device_cells
 from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import plot_accuracy_by_epoch, plot_accuracy_by_traffic, plot_families, plot_time, png
 from raysplit.report.seeds import count_runs
@@ -24,9 +25,10 @@ _PLOTS = {"accuracy-bytes": plot_accuracy_by_traffic, "epochs": plot_accuracy_by
 _BYTE_KINDS = {
     "activations\nup": "up_activations",
     "labels\nup": "up_labels",
-    "head\nup": "up_weights",
+    "weights\nup": "up_weights",
     "headers\nup": "up_headers",
     "gradients\ndown": "down_gradients",
+    "weights\ndown": "down_weights",
     "headers\ndown": "down_headers",
 }
 _EPOCH_TEXT_COLUMNS = ("epoch", "level", "reason")
@@ -169,9 +171,15 @@ def _render_run(run: RunRecord, name: str) -> str:
         )
         for record in run.epochs
     ]
+    devices = ""
+    if cells := device_cells(run):
+        devices = (
+            f"<h4>Devices</h4>{html_table(DEVICE_COLUMNS, cells, DEVICE_TEXT_COLUMNS)}"
+            '<p class="faint">Accuracy is that on the device\'s own validation images after its last round.</p>'
+        )
     config = json.dumps(run.config.model_dump(mode="json"), indent=2, ensure_ascii=False)
     return (
         f"<h3>{escape(name)}</h3><p>{escape(facts)}</p>"
-        f"{html_table((*_EPOCH_TEXT_COLUMNS, *_EPOCH_COLUMNS), epochs, len(_EPOCH_TEXT_COLUMNS))}"
+        f"{html_table((*_EPOCH_TEXT_COLUMNS, *_EPOCH_COLUMNS), epochs, len(_EPOCH_TEXT_COLUMNS))}{devices}"
         f"<details><summary>Config</summary><pre>{escape(config)}</pre></details>"
     )

@@ -83,6 +83,10 @@ class RunContext:
     """Nothing of the device half is trained, not even a bottleneck: gradients would serve nothing."""
     repeats: bool = False
     """Each epoch has the same images: a frozen half's codes do not change."""
+    round_bytes: int = 0
+    """The most bytes of weights, both ways, that one of many devices exchanges in an epoch."""
+    device: int = 0
+    """The number of the device that is decided for, where a schedule decides for each of many."""
 
     @property
     def mode(self) -> Mode:
@@ -105,7 +109,9 @@ class Schedule(Protocol):
     """Picks a level for each epoch. Any class with these two methods is a schedule (docs/extending.md).
 
     One whose decisions depend on what the run measures, not on levels and bytes alone, says so by an attribute
-    `measures = True`: its plan is then an upper bound. One that hands the device's head over has `hands_over = True`.
+    `measures = True`: its plan is then an upper bound. One that decides by a link or a budget has
+    `for_each_device = True`: of many devices, it is asked for each, with that device's own history. One that hands the
+    device's head over has `hands_over = True`.
 
     >>> class Alternate:
     ...     def levels(self):

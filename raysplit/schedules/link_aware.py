@@ -22,6 +22,7 @@ class LinkAware(Ladder):
     """
 
     measures: ClassVar[bool] = True
+    for_each_device: ClassVar[bool] = True
     kind: Literal["link_aware"] = "link_aware"
     step_s: Annotated[float, Field(gt=0)]
     """Target seconds of one optimizer step: both halves' compute and the link."""
@@ -37,7 +38,7 @@ class LinkAware(Ladder):
         in order.
         """
         self.check_order(context)
-        level, reason = self._pick(context, [record for record in history if record.mode != "cached"])
+        level, reason = self._pick(context, [record for record in history if record.mode != "cached" and record.steps])
         return Decision(level, reason, mode=context.next_mode(level, history), fresh_views=context.frozen)
 
     def _pick(self, context: RunContext, history: History) -> tuple[Level, str]:

@@ -31,6 +31,11 @@ class UserSchedule(UserClass):
         return bool(getattr(self._schedule, "measures", False))
 
     @property
+    def for_each_device(self) -> bool:
+        """Whether it decides for each of many devices."""
+        return bool(getattr(self._schedule, "for_each_device", False))
+
+    @property
     def hands_over(self) -> bool:
         """Whether the server takes over the head of a device that has one."""
         return bool(getattr(self._schedule, "hands_over", False))

@@ -25,7 +25,7 @@ from raysplit.search.pareto import joins_front
 from raysplit.split import CutProfile
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.costs import epoch_bytes, run_context
-from raysplit.train.local_device import LocalDevice
+from raysplit.train.local_device import make_local_devices
 from raysplit.train.loop import Loop
 from raysplit.train.run import write_end, write_ended_level, write_start
 from raysplit.train.start import without_start
@@ -83,7 +83,8 @@ def _train_trial(
     plan = plan_cut(config, search.platform, search.rate)
     stage = find_shared_stage(config)
     state = None if stage is None else folder.find(stage.file)
-    loop = Loop(config, LocalDevice(config if state is None else without_start(config)), resumed=state is not None)
+    devices = make_local_devices(config if state is None else without_start(config))
+    loop = Loop(config, devices, resumed=state is not None)
     write_start(loop, run_dir)
     if state is not None:
         loop.restore(unpack_state(state))

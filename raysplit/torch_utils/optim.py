@@ -22,29 +22,29 @@ class ChainedOptimizer:
     """
 
     def __init__(self, *parts: torch.optim.Optimizer):
-        self._parts = parts
+        self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        return [group for part in self._parts for group in part.param_groups]
+        return [group for part in self.parts for group in part.param_groups]
 
     @property
     def state(self) -> dict[torch.Tensor, Any]:
-        return {parameter: state for part in self._parts for parameter, state in part.state.items()}
+        return {parameter: state for part in self.parts for parameter, state in part.state.items()}
 
     def step(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"parts": [part.state_dict() for part in self._parts]}
+        return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for part, own in zip(self._parts, state["parts"], strict=True):
+        for part, own in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(own)
 
 
@@ -160,8 +160,36 @@ class HalfOptimizer:
                     return f"{part} of {name}"
         return None
 
+    def moments(self) -> list[torch.Tensor]:
+        """Return momentum and moments of what it trains, in the order of the parameters; zeros before the first step.
+
+        They are the optimizer's own tensors: to write into one is to change its state.
+        """
+        whole = self._optimizer
+        parts = whole.parts if isinstance(whole, ChainedOptimizer) else (whole,)
+        found: list[torch.Tensor] = []
+        for part in parts:
+            for group in part.param_groups:
+                for parameter in group["params"]:
+                    if parameter.requires_grad:
+                        found += _moments_of(part, parameter, group)
+        return found
+
     def state(self) -> dict[str, Any]:
         return self._optimizer.state_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state)
+
+
+def _moments_of(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, group: dict[str, Any]) -> list[torch.Tensor]:
+    adam = isinstance(optimizer, torch.optim.AdamW)
+    if not adam and not group["momentum"]:
+        return []
+    state = optimizer.state[parameter]
+    if adam:
+        state.setdefault("step", torch.tensor(0.0))
+    for name in ("exp_avg", "exp_avg_sq") if adam else ("momentum_buffer",):
+        if state.get(name) is None:
+            state[name] = torch.zeros_like(parameter)
+    return [state[name] for name in sorted(state)]

@@ -39,15 +39,15 @@ class ActivationCache:
     def __init__(self) -> None:
         self._views: list[list[tuple[bytes, bytes]]] = []
         self._level: str | None = None
-        self.validation: list[tuple[bytes, bytes]] = []
-        """The messages of the validation split, which do not change while the device half is frozen."""
+        self.validation: dict[int, list[tuple[bytes, bytes]]] = {}
+        """Each device's messages of its validation split, which do not change while the device half is frozen."""
 
     def begin(self, level: str, fresh: bool) -> None:
         """Prepare for an epoch whose messages are cached; `fresh` discards all earlier views."""
         if fresh:
             self._views = []
         if self._level not in (None, level):
-            self.validation = []  # it crossed at another level
+            self.validation = {}  # it crossed at another level
         self._level = level
 
     def new_view(self) -> None:
@@ -72,5 +72,8 @@ class ActivationCache:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state` returned."""
         self._views = [list(view) for view in state["views"]]
-        self.validation = list(state["validation"])
+        kept = state["validation"]  # older runs: of one device
+        self.validation = {
+            device: list(pairs) for device, pairs in (kept.items() if isinstance(kept, dict) else [(0, kept)])
+        }
         self._level = state.get("level")  # the checkpoints of older runs lack it

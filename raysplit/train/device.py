@@ -11,10 +11,20 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from raysplit.records.summary import SplitName
 from raysplit.schedules.base import Decision
+from raysplit.torch_utils.seeds import mix
 
 Split = Literal["val", "test"]
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
+
+
+def device_seed(seed: int, device: int) -> int:
+    """Return the seed of all that is random on one device of a run alone; the first device's is the run's.
+
+    >>> device_seed(3, 0), device_seed(3, 1) == device_seed(3, 2)
+    (3, False)
+    """
+    return seed if device == 0 else mix(seed, "device seed", device)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class DeviceFacts:
     """How many rows of the validation split each recording has, in order; None where every row stands for itself."""
     test_chunks: tuple[int, ...] | None = None
     """Of the test split, alike."""
+    shared_bytes: int = 0
+    """Of the message with which its trained weights cross, to be averaged or handed on."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +92,8 @@ class LocalScore(Score):
 class Call(Protocol[T_co]):
     """A call under way."""
 
-    def result(self) -> T_co:
-        """Wait for the answer; raises what the device raised, or ClusterError if it does not answer."""
+    def result(self, timeout_s: float | None = None) -> T_co:
+        """Wait for the answer, at most so long; raises what the device raised, or DeviceLostError without an answer."""
         ...
 
 
@@ -128,6 +140,18 @@ class Device(Protocol):
         """Return the packed weights message of the local head, in fp16."""
         ...
 
+    def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Call[None]:
+        """Normalize images by what the devices of the run agreed on, in place of what `describe` told."""
+        ...
+
+    def weights(self) -> Call[bytes]:
+        """Return the packed weights message of what is averaged or handed on: in fp32, what the half trains."""
+        ...
+
+    def adopt(self, weights: bytes) -> Call[None]:
+        """Take such a message: the average of several devices' weights, or those that another device handed on."""
+        ...
+
     def evaluate(self, split: Split, index: int) -> Call[Uplink]:
         """Send batch `index` of a split, in eval mode."""
         ...
@@ -144,6 +168,10 @@ class Device(Protocol):
         """Go back to a state that `state` returned."""
         ...
 
+    def is_ready(self) -> bool:
+        """Return whether a device that was lost, or has just been started, answers again."""
+        ...
+
     def close(self) -> None:
         """Release what the device holds; make no further calls."""
         ...
@@ -155,5 +183,5 @@ class Finished(Generic[T]):
     def __init__(self, answer: T):
         self._answer = answer
 
-    def result(self) -> T:
+    def result(self, timeout_s: float | None = None) -> T:
         return self._answer

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
-from raysplit.config import SplitConfig
-from raysplit.data import batch_order, load, prepare_batch
+from raysplit.config import DevicesConfig, SplitConfig
+from raysplit.data import batch_order, load_shard, prepare_batch
 from raysplit.torch_utils.compute import pick_device
 from raysplit.torch_utils.seeds import mix
-from raysplit.train.device import Split
+from raysplit.train.device import DeviceFacts, Split, device_seed
 from raysplit.train.halves import Shape
 from raysplit.train.normalization import Normalization, choose_normalization
 
 
-class DeviceData:
-    """The splits of a run's data set; raises what loading them raises."""
+def count_steps(rows: int, batch_size: int, devices: DevicesConfig) -> int:
+    """Return the optimizer steps that a device with `rows` training images takes in an epoch.
 
-    def __init__(self, config: SplitConfig):
-        self._train, self._augment = config.train, config.data.augment
+    >>> count_steps(100, 32, DevicesConfig(local_epochs=2)), count_steps(100, 32, DevicesConfig(round_steps=5))
+    (6, 5)
+    """
+    a_pass = rows // batch_size
+    return (devices.round_steps or a_pass * devices.local_epochs) if a_pass else 0
+
+
+class DeviceData:
+    """What device `index` of a run has of each split; raises what loading it raises."""
+
+    def __init__(self, config: SplitConfig, index: int):
+        self._train, self._augment, self._devices = config.train, config.data.augment, config.devices
+        self.seed = device_seed(config.train.seed, index)
+        """Of all that is random on this device alone; the first device's is the run's."""
         self._torch_device = pick_device(config.train.device)
-        self.sets = {split: load(config.data, split) for split in ("train", "val", "test")}
+        self.sets = {
+            split: load_shard(config.data, config.devices, index, config.train.batch_size, split)
+            for split in ("train", "val", "test")
+        }
         self.normalization: Normalization = choose_normalization(config.model, self.sets["train"].images)
         self._micros: list[torch.Tensor] = []
         self.first = 0
@@ -39,19 +56,47 @@ class DeviceData:
     @property
     def steps(self) -> int:
         """Optimizer steps in an epoch."""
-        return len(self.sets["train"].labels) // self._train.batch_size
+        return count_steps(len(self.sets["train"].labels), self._train.batch_size, self._devices)
+
+    def describe(self, weights: str | None, shared_bytes: int) -> DeviceFacts:
+        """Return what the server must know of the data, and of this machine; `weights` and `shared_bytes` as there."""
+        train, val, test = (self.sets[split] for split in ("train", "val", "test"))
+        normalized_by, mean, std = self.normalization
+        return DeviceFacts(
+            train_rows=len(train.labels),
+            val_rows=len(val.labels),
+            test_rows=len(test.labels),
+            skipped_rows=train.skipped + test.skipped,
+            raw_bytes=train.raw_bytes,
+            normalized_by=normalized_by,
+            mean=mean,
+            std=std,
+            classes=train.classes,
+            shape=self.shape,
+            threads=torch.get_num_threads(),
+            weights=weights,
+            test_from=test.taken_from,
+            node=platform.node(),
+            val_chunks=val.chunks,
+            test_chunks=test.chunks,
+            shared_bytes=shared_bytes,
+        )
 
     def shuffle(self, epoch: int) -> None:
-        """Draw the order of an epoch's training images."""
+        """Draw the order of an epoch's training images: the steps of passes over the shard, each newly shuffled."""
         train, rows = self._train, len(self.sets["train"].labels)
-        order = batch_order(rows, train.batch_size, mix(train.seed, "order"), epoch)
-        self._micros = [part for rows in order for part in rows.split(train.batch_size // train.in_flight)]
-        self.first = epoch * len(self._micros)
+        a_pass, first = rows // train.batch_size, epoch * self.steps
+        passes = range(first // a_pass, -(-(first + self.steps) // a_pass))
+        order = [batch for one in passes for batch in batch_order(rows, train.batch_size, mix(self.seed, "order"), one)]
+        skipped = first - passes[0] * a_pass
+        batches = order[skipped : skipped + self.steps]
+        self._micros = [part for batch in batches for part in batch.split(train.batch_size // train.in_flight)]
+        self.first = first * train.in_flight
 
     def micro_batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images and labels of a micro-batch of the epoch that was shuffled last, augmented."""
         rows, data = self._micros[number - self.first], self.sets["train"]
-        seed = mix(self._train.seed, "augment", number)
+        seed = mix(self.seed, "augment", number)
         return self._prepare(data.images[rows], self._augment, seed), data.labels[rows]
 
     def batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:

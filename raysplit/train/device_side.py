@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,8 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from raysplit.compress.labels import pack_labels
-from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positions
-from raysplit.config import UNCOMPRESSED, Level, SplitConfig
+from raysplit.compress.quantizing_codec import QuantizingCodec, positions
+from raysplit.config import Level, SplitConfig
 from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
@@ -26,62 +25,80 @@ from raysplit.train.codecs import Codecs
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_data import DeviceData
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
-from raysplit.train.halves import build_device_half
+from raysplit.train.halves import build_device_half, build_server_half
 from raysplit.train.local_head import flatten
+from raysplit.train.own_loss import OwnLoss
+from raysplit.train.shared_weights import SharedWeights
 from raysplit.wire.message import Kind, Message, parse
 
 
 class DeviceSide:
     """What a device does in a run, by the methods of `raysplit.train.device.Device`."""
 
-    def __init__(self, config: SplitConfig):
+    def __init__(self, config: SplitConfig, index: int = 0):
         self._train = config.train
         self._torch_device = pick_device(config.train.device)
-        self._data = DeviceData(config)
+        self._data = DeviceData(config, index)
+        self._seed = self._data.seed
         self._classes, self._steps = len(self._data.classes), self._data.steps
         built = build_device_half(config, self._classes, self._data.shape)
         self._cut, self._weights = built.cut, built.weights
         self._half = built.half.to(self._torch_device)
-        self._head = None if built.head is None else built.head.to(self._torch_device)
+        head: nn.Module | None = built.head
+        if config.devices.mode == "fedavg":
+            head = build_server_half(config, self._classes, self._data.shape).half
+        self._head = None if head is None else head.to(self._torch_device)
         if self._train.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
+            if self._head is not None and config.devices.mode == "fedavg":
+                self._head = self._head.to(memory_format=torch.channels_last)
         paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
         # The head's parameters come last, so that the optimizer's state has the same layout without a head.
         self._trained = self._half if self._head is None else nn.ModuleList([self._half, self._head])
         fit = self._train.replaced(lr=self._train.device_lr or self._train.lr)
         self._optimizer = HalfOptimizer(self._trained, fit, self._steps * fit.epochs, paper)
+        averaged, shared = config.devices.batch_norm == "averaged", config.devices.optimizer == "shared"
+        self._shared = SharedWeights(self._trained, self._optimizer, averaged, shared)
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
         self._decision = Decision(config.levels()[0], "before the first epoch")
         self._codecs = Codecs(config.codec, self._cut.channel_dim)
         self._codecs.at(self._decision.level, "up")  # a codec that cannot be built shows before training
+        self._own: OwnLoss | None = None
+        if self._head is not None:
+            self._own = OwnLoss(config, self._head, self._codecs, self._cut.channel_dim, self._seed)
+        self._many = config.devices.count > 1
+        self._begun, self._before = -1, b""
         self._busy = 0.0
         self._votes = ClipVotes(None)
 
     def describe(self) -> DeviceFacts:
         """Return what the server must know of the data, which only the device may have, and of this machine."""
-        train, val, test = (self._data.sets[split] for split in ("train", "val", "test"))
-        normalized_by, mean, std = self._data.normalization
-        return DeviceFacts(
-            train_rows=len(train.labels),
-            val_rows=len(val.labels),
-            test_rows=len(test.labels),
-            skipped_rows=train.skipped + test.skipped,
-            raw_bytes=train.raw_bytes,
-            normalized_by=normalized_by,
-            mean=mean,
-            std=std,
-            classes=train.classes,
-            shape=self._data.shape,
-            threads=torch.get_num_threads(),
-            weights=self._weights,
-            test_from=test.taken_from,
-            node=platform.node(),
-            val_chunks=val.chunks,
-            test_chunks=test.chunks,
-        )
+        return self._data.describe(self._weights, self._shared.bytes)
+
+    def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Normalize images by what the devices of the run agreed on."""
+        self._data.normalization = (self._data.normalization[0], mean, std)
+
+    def weights(self) -> bytes:
+        """Return the packed weights message of what is averaged or handed on, in fp32."""
+        with self._timing():
+            message = self._shared.pack()
+        return self._stamp(message).to_bytes()
+
+    def adopt(self, weights: bytes) -> None:
+        """Take the weights that were averaged, or that another device handed on."""
+        with self._timing():
+            self._shared.load(parse(weights))
 
     def begin_epoch(self, epoch: int, decision: Decision) -> None:
-        """Shuffle, and change to the level that the schedule decided on."""
+        """Shuffle, and change to the level that the schedule decided on.
+
+        One of many devices begins an epoch that it has begun before, since another one was lost, from where it was.
+        """
+        if self._many and epoch == self._begun:
+            self.restore(self._before)
+        elif self._many:
+            self._begun, self._before = epoch, self.state()
         with self._timing():
             self._data.shuffle(epoch)
         self._next = self._data.first
@@ -102,11 +119,12 @@ class DeviceSide:
         """
         with self._timing(), self._locating(self._next):
             number, z, penalty, labels = self._encode()
-            message = self._compress(z, number, self._level_of(number), mix(self._train.seed, "picks", number))
+            message = self._compress(z, number, self._level_of(number), mix(self._seed, "picks", number))
             if self._decision.mode == "joint":
                 self._pending[number] = (z, penalty, positions(message))
             elif self._decision.mode == "local":
-                self._apply(number, z, penalty, self._local_gradient(message, number, labels)[0])
+                assert self._own is not None
+                self._apply(number, z, penalty, self._own.gradient(message, number, self._level_of(number), labels)[0])
         return self._send(message, labels)
 
     def backward(self, gradient: bytes) -> None:
@@ -128,11 +146,13 @@ class DeviceSide:
     def train_alone(self) -> LocalScore:
         """Train on the next step's images by the local loss; nothing crosses."""
         start, loss, correct, count = time.perf_counter(), 0.0, 0, 0
+        assert self._own is not None
         for _ in range(self._train.in_flight):
             with self._locating(self._next):
                 number, z, penalty, labels = self._encode()
-                message = self._compress(z, number, self._level_of(number), mix(self._train.seed, "picks", number))
-                grad, (one_loss, one_correct) = self._local_gradient(message, number, labels)
+                level = self._level_of(number)
+                message = self._compress(z, number, level, mix(self._seed, "picks", number))
+                grad, (one_loss, one_correct) = self._own.gradient(message, number, level, labels)
                 self._apply(number, z, penalty, grad)
             loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
         return LocalScore(loss, correct, count, time.perf_counter() - start)
@@ -153,7 +173,8 @@ class DeviceSide:
         z, labels = self._encode_batch(split, index)
         level = self._decision.level
         message = self._compress(z, index, level)
-        logits = self._local_logits(self._codecs.at(level, "up").extract(message).to(z), training=False)
+        assert self._own is not None
+        logits = self._own.logits(self._codecs.at(level, "up").extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
         loss = cross_entropy(logits.float(), target).item()
         require_finite_loss(loss)
@@ -203,7 +224,7 @@ class DeviceSide:
         self._half.train(not frozen)
         with (
             torch.set_grad_enabled(not frozen),
-            seeded(mix(self._train.seed, "device", number), self._torch_device),
+            seeded(mix(self._seed, "device", number), self._torch_device),
             self._autocast(),
         ):
             z = self._half(images)
@@ -218,36 +239,6 @@ class DeviceSide:
         with self._autocast():
             z = self._half.eval()(images)
         return z, labels
-
-    def _local_logits(self, code: torch.Tensor, training: bool) -> torch.Tensor:
-        assert self._head is not None
-        self._head.train(training)
-        with self._autocast():
-            logits: torch.Tensor = self._head(code)
-        return logits
-
-    def _local_gradient(
-        self, message: Message, number: int, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[float, int]]:
-        """Train the head on the code as the server would receive it; return the gradient, the mean loss and the hits.
-
-        Like the server's, the gradient is restricted to the values that would have been sent.
-        """
-        code = self._codecs.at(self._level_of(number), "up").extract(message)
-        code = code.to(self._torch_device).requires_grad_()
-        target = labels.to(self._torch_device)
-        with seeded(mix(self._train.seed, "head", number), self._torch_device):
-            logits = self._local_logits(code, training=True)
-        loss = cross_entropy(logits.float(), target, label_smoothing=self._train.label_smoothing)
-        (loss / self._train.in_flight).backward()
-        value = loss.item()
-        require_finite_loss(value)
-        assert code.grad is not None
-        mask, level = positions(message), UNCOMPRESSED.replaced(top=message.top)
-        kept = QuantizingCodec(level, "down", self._cut.channel_dim).compress(
-            code.grad, number, message.channels, mask=mask
-        )
-        return extract(kept, mask), (value, int((logits.argmax(1) == target).sum()))
 
     def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
         """Backpropagate a gradient through the half; step after the last micro-batch of a step."""

@@ -1,175 +1,209 @@
-"""One pass over the training data, in whichever mode the schedule decided on."""
+"""One pass of the devices over their training data, in whichever mode the schedule decided on: a round."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
 
+from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
-from raysplit.train.device import Call, Device, LocalScore, Score, Uplink
+from raysplit.train.clock import Clock
+from raysplit.train.device import Call, Score
+from raysplit.train.feed import Feed, Part
+from raysplit.train.fleet import Fleet
 from raysplit.train.server_side import ServerSide
-from raysplit.train.traffic import Traffic
-from raysplit.wire.message import Message, parse
+from raysplit.train.shared_weights import average
 
-T = TypeVar("T")
 StepCallback = Callable[[int, int, int, float], None]
 """Called after each step with (epoch, step, steps in the epoch, running loss)."""
+Turn = Iterator[None]
+"""Some devices that train in step; it yields when they are under way, and after each of their steps."""
 
 
-class Clock:
-    """Where the seconds of one pass went. As a context manager it times the server's own work."""
-
-    def __init__(self) -> None:
-        self.device = self.server = self.waiting = 0.0
-
-    def wait(self, call: Call[T]) -> T:
-        """Wait for a call's answer."""
-        start = time.perf_counter()
-        answer = call.result()
-        self.waiting += time.perf_counter() - start
-        return answer
-
-    def wait_uplink(self, call: Call[Uplink]) -> tuple[Message, Message]:
-        """Wait for the activation and the labels of a micro-batch."""
-        uplink = self.wait(call)
-        return self._read(uplink.activation), self._read(uplink.labels)
-
-    def wait_message(self, call: Call[bytes]) -> Message:
-        """Wait for one packed message."""
-        return self._read(self.wait(call))
-
-    def wait_score(self, call: Call[LocalScore]) -> Score:
-        """Wait for a score by the device's local loss; it comes with the seconds that the device worked."""
-        score = self.wait(call)
-        self.device += score.seconds
-        return score
-
-    def _read(self, data: bytes) -> Message:
-        """Parse a message; its header says how long the device worked for it."""
-        with self:
-            message = parse(data)
-        self.device += message.micros / 1e6
-        return message
-
-    def __enter__(self) -> Clock:
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server += time.perf_counter() - self._start
-
-
-@dataclass
 class TrainingPass:
-    """An epoch's training on both sides of the cut."""
+    """An epoch's training on both sides of the cut.
 
-    device: Device
-    server: ServerSide
-    epoch: int
-    steps: int
-    in_flight: int
-    decision: Decision
-    traffic: Traffic
-    clock: Clock
-    on_step: StepCallback | None
+    A turn trains some devices in step. In `merged` there is one turn, of all devices; in the other modes one for each
+    device: one after the other where they share one server half, in which a device's turn begins when the last one has
+    ended, and side by side in `splitfed_v1`.
 
-    def run(self) -> list[Score]:
-        """Train in the decision's mode and return the score of each micro-batch (mode `alone`: of each step).
+    Args:
+        servers: one server half, or one for each device of the run (`splitfed_v1`).
+        decision: how the epoch trains.
+        parts: the devices that take part, in order, each with the decision at its own level.
+    """
 
-        A pass in mode `cached` does not call the device at all.
+    def __init__(
+        self,
+        config: SplitConfig,
+        fleet: Fleet,
+        servers: Sequence[ServerSide],
+        epoch: int,
+        decision: Decision,
+        parts: Sequence[Part],
+        on_step: StepCallback | None,
+    ):
+        self._train, self._devices = config.train, config.devices
+        self._fleet, self._servers, self._epoch = fleet, servers, epoch
+        self._decision, self._parts, self._on_step = decision, parts, on_step
+        self._each = len(servers) > 1
+        steps = [part.member.steps for part in parts]
+        self._steps = max(steps) if self._devices.mode == "merged" else sum(steps)
+        self._done = 0
+        self._numbers = {
+            id(server): count(epoch * server.epoch_steps * self._train.in_flight) for server in self._servers
+        }
+
+    def run(self) -> None:
+        """Train in the decision's mode; the parts have the scores and the costs.
+
+        A pass in mode `cached` does not call the devices at all.
         """
-        if self.decision.mode != "cached":
-            self.device.begin_epoch(self.epoch, self.decision).result()
-        self.server.begin_epoch(self.decision)
-        if self.decision.hand_over:
-            weights = self.clock.wait_message(self.device.hand_over())
-            self.traffic.count(weights, "up")
-            self.server.adopt_head(weights)
-        return {
-            "joint": self._joint,
-            "local": self._one_way,
-            "frozen": self._one_way,
-            "alone": self._alone,
-            "cached": self._cached,
-        }[self.decision.mode]()
+        mode, decision = self._decision.mode, self._decision
+        if mode != "cached":
+            self._begin()
+        fresh = decision.fresh_optimizer or (self._each and self._devices.optimizer == "reset")
+        for server in self._servers:
+            server.begin_epoch(replace(decision, fresh_optimizer=fresh))
+        if decision.hand_over:
+            first = self._parts[0]
+            weights = first.clock.wait_message(first.member.device.hand_over())
+            first.traffic.count(weights, "up")
+            self._servers[0].adopt_head(weights)
+        if mode == "cached":
+            self._cached()
+            return
+        if mode == "frozen":
+            self._servers[0].cache.new_view()
+        self._take_turns()
+        if mode != "frozen" and self._devices.mode != "relay":
+            self._average()
 
-    def _joint(self) -> list[Score]:
-        """Activations up, gradients down; forward calls are queued ahead, a step's micro-batches at a time."""
-        coming: deque[Call[Uplink]] = deque()
-        acks: list[Call[None]] = []
-        scores: list[Score] = []
+    def _begin(self) -> None:
+        """Begin the epoch on every device, and give those that take part the common weights."""
+        reset = self._devices.optimizer == "reset"
+        taking = {part.member.index: part for part in self._parts}
+        calls: list[tuple[Part, Call[None]]] = []
+        for member in self._fleet.present:
+            part = taking.get(member.index)
+            decision = self._decision if part is None else part.decision
+            decision = replace(decision, fresh_optimizer=decision.fresh_optimizer or reset)
+            call = member.device.begin_epoch(self._epoch, decision)
+            member.packed = None
+            if part is not None:
+                calls.append((part, call))
+        for part, call in calls:
+            part.clock.wait(call)
+        if self._devices.mode != "relay" or self._decision.mode == "frozen":
+            self._fleet.hand((part.member, part.traffic, part.clock) for part in self._parts)
 
-        def request(first: Call[Uplink]) -> None:
-            coming.append(first)
-            coming.extend(self.device.forward() for _ in range(self.in_flight - 1))
+    def _take_turns(self) -> None:
+        alone, relay = self._decision.mode == "alone", self._devices.mode == "relay"
+        together = self._devices.mode == "merged" or (alone and not relay)
+        groups = [list(self._parts)] if together else [[part] for part in self._parts]
+        turns = [self._alone(group) if alone else self._in_step(group) for group in groups]
+        if self._each:
+            _side_by_side(turns)
+            return
+        for turn, group in zip(turns, groups, strict=True):
+            if relay and self._decision.mode != "frozen":
+                self._fleet.hand((part.member, part.traffic, part.clock) for part in group)
+            for _ in turn:
+                pass
+            if relay and self._decision.mode != "frozen":
+                self._collect(group)
 
-        request(self.device.forward())
-        for step in range(self.steps):
-            for position in range(self.in_flight):
-                number, activation, labels = self._next(coming, step, position)
-                with self.clock:
-                    down, score = self.server.train_step(number, activation, labels)
-                    data = down.to_bytes()
-                self.traffic.count(down, "down")
-                scores.append(score)
-                if position == self.in_flight - 1 and step < self.steps - 1:
-                    # The gradient that ends a step also asks for the next step's first micro-batch.
-                    request(self.device.exchange(data))
-                else:
-                    acks.append(self.device.backward(data))
-            self._notify(step, score)
-            while acks:
-                self.clock.wait(acks.pop())
-        return scores
+    def _in_step(self, group: Sequence[Part]) -> Turn:
+        """Train the server half on the joined micro-batches of a group, to the end of the longest part."""
+        feeds = [Feed(part, self._epoch, self._train.in_flight, self._train.seed) for part in group]
+        for feed in feeds:
+            feed.open()
+        yield
+        server = self._servers[group[0].member.index if self._each else 0]
+        clock = Clock() if len(group) > 1 else group[0].clock
+        for step in range(max(feed.steps for feed in feeds)):
+            active = [feed for feed in feeds if step < feed.steps]
+            for _ in range(self._train.in_flight):
+                self._train_micro_batch(server, active, clock)
+            self._notify([feed.part for feed in active])
+            for feed in active:
+                feed.settle()
+            yield
+        if len(group) > 1:
+            for part in group:
+                part.clock.server += clock.server / len(group)
 
-    def _one_way(self) -> list[Score]:
-        """Activations up only: the device needs no answer, so it stays one micro-batch ahead."""
-        keep = self.decision.mode == "frozen"
-        total = self.steps * self.in_flight
-        coming: deque[Call[Uplink]] = deque([self.device.forward()])
-        scores = []
-        if keep:
-            self.server.cache.new_view()
-        for index in range(total):
-            if index < total - 1:
-                coming.append(self.device.forward())
-            step, position = divmod(index, self.in_flight)
-            number, activation, labels = self._next(coming, step, position)
-            with self.clock:
-                if keep:
-                    self.server.cache.add(activation, labels)
-                scores.append(self.server.train_one_way(number, activation, labels))
-            if position == self.in_flight - 1:
-                self._notify(step, scores[-1])
-        return scores
+    def _train_micro_batch(self, server: ServerSide, active: Sequence[Feed], clock: Clock) -> None:
+        micros = [feed.receive() for feed in active]
+        number = next(self._numbers[id(server)])
+        if self._decision.mode == "joint":
+            with clock:
+                answers = server.train_step(number, micros)
+            for feed, (gradient, score) in zip(active, answers, strict=True):
+                feed.part.scores.append(score)
+                feed.answer(gradient)
+            return
+        with clock:
+            if self._decision.mode == "frozen":
+                for micro in micros:
+                    server.cache.add(micro.activation, micro.labels)
+            scores = server.train_one_way(number, micros)
+        for feed, score in zip(active, scores, strict=True):
+            feed.part.scores.append(score)
 
-    def _alone(self) -> list[Score]:
-        scores = []
-        for step in range(self.steps):
-            scores.append(self.clock.wait_score(self.device.train_alone()))
-            self._notify(step, scores[-1])
-        return scores
+    def _alone(self, group: Sequence[Part]) -> Turn:
+        """Let the devices of a group train on their own loss."""
+        yield
+        for step in range(max(part.member.steps for part in group)):
+            active = [part for part in group if step < part.member.steps]
+            calls = [part.member.device.train_alone() for part in active]
+            for part, call in zip(active, calls, strict=True):
+                part.scores.append(part.clock.wait_score(call))
+            self._notify(active)
+            yield
 
-    def _cached(self) -> list[Score]:
-        with self.clock:
-            scores = []
-            first = self.epoch * self.steps * self.in_flight
-            for index, score in enumerate(self.server.train_from_cache(self.epoch, first)):
-                scores.append(score)
-                step, position = divmod(index, self.in_flight)
-                if position == self.in_flight - 1:
-                    self._notify(step, score)
-        return scores
+    def _cached(self) -> None:
+        """Train on what the server has cached, of all devices together."""
+        server, first = self._servers[0], self._parts[0]
+        k = self._train.in_flight
+        with first.clock:
+            for index, score in enumerate(server.train_from_cache(self._epoch, next(self._numbers[id(server)]))):
+                first.scores.append(score)
+                if index % k == k - 1:
+                    self._notify([first])
 
-    def _next(self, coming: deque[Call[Uplink]], step: int, position: int) -> tuple[int, Message, Message]:
-        activation, labels = self.clock.wait_uplink(coming.popleft())
-        self.traffic.count(activation, "up")
-        self.traffic.count(labels, "up")
-        return (self.epoch * self.steps + step) * self.in_flight + position, activation, labels
+    def _average(self) -> None:
+        """Average the device halves and, where there is one for each device, the server halves."""
+        self._collect(self._parts)
+        self._fleet.hand((part.member, part.traffic, part.clock) for part in self._parts)
+        if self._each and self._decision.mode != "alone":
+            with self._parts[0].clock:
+                halves = [self._servers[part.member.index].weights() for part in self._parts]
+                common = average(halves, self._fleet.weigh([_samples(part) for part in self._parts]))
+                for server in self._servers:
+                    server.adopt(common)
 
-    def _notify(self, step: int, score: Score) -> None:
-        if self.on_step is not None:
-            self.on_step(self.epoch, step + 1, self.steps, score.loss / score.count)
+    def _collect(self, parts: Sequence[Part]) -> None:
+        giving = [(part.member, part.traffic, part.clock) for part in parts]
+        self._fleet.collect(giving, [_samples(part) for part in parts])
+
+    def _notify(self, parts: Sequence[Part]) -> None:
+        """Report one step of the server."""
+        self._done += 1 if self._devices.mode == "merged" else len(parts)
+        if self._on_step is not None:
+            scores: list[Score] = [part.scores[-1] for part in parts]
+            loss = sum(score.loss for score in scores) / sum(score.count for score in scores)
+            self._on_step(self._epoch, self._done, self._steps, loss)
+
+
+def _samples(part: Part) -> int:
+    """Return on how many samples a device has trained."""
+    return sum(score.count for score in part.scores)
+
+
+def _side_by_side(turns: Sequence[Turn]) -> None:
+    """Take a step of each turn after the other: while the server serves one device, the others work."""
+    going = list(turns)
+    while going:
+        going = [turn for turn in going if next(turn, turn) is None]

@@ -32,6 +32,8 @@ from raysplit.utils.user_code import ObjectRecord
 
 _RECORD = ("config.json", "metrics.parquet", "summary.json")
 """The run's record is part of the bundle: halves are built from the config, and a report reads a family like a run."""
+_DEVICES = "devices.parquet"
+"""Of many devices, part of it too."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def pack_family(
 ) -> str:
     """Write the family of a run from its folder and what is known of it; return the bundle's location."""
     files = {name: folder.read(name) for name in _RECORD} | kept_user_files(folder, config)
+    if (devices := folder.find(_DEVICES)) is not None:
+        files[_DEVICES] = devices
     levels = []
     for index, (record, weights) in enumerate(_kept(folder, config, summary, records)):
         codec = build_codec(config.codec, Level(record.level), "up", crossing.cut.channel_dim)
@@ -118,7 +122,7 @@ def pack_family(
 
 
 def _answered_by(config: SplitConfig, records: Sequence[EpochRecord]) -> Literal["server", "head", "both"]:
-    if records[-1].mode == "alone":
+    if _head_answers(config, records[-1]):
         return "head"
     return "both" if takes_head(config) else "server"
 
@@ -133,7 +137,7 @@ def _kept(
     """
     kept = level_records(records, config.train.batch_size)
     modes = [record.mode for record in records if record.test_accuracy is not None]
-    if kept and records[-1].test_accuracy is not None and records[-1].mode != "alone":
+    if kept and records[-1].test_accuracy is not None and not _head_answers(config, records[-1]):
         # A schedule may return to a level: its last model counts.
         newest = {
             record.level: (record, folder.read(level_file(index)))
@@ -145,13 +149,20 @@ def _kept(
     stage = list(records)
     while len(stage) > 1 and any(record.level != level for record in stage):
         stage.pop(0)
-    return [(summarize_level(stage, summary.accuracy, config.train.batch_size), _final_weights(folder, records))]
+    return [
+        (summarize_level(stage, summary.accuracy, config.train.batch_size), _final_weights(folder, config, records))
+    ]
 
 
-def _final_weights(folder: RunDir, records: Sequence[EpochRecord]) -> bytes:
+def _head_answers(config: SplitConfig, record: EpochRecord) -> bool:
+    """Return whether a device's local head answers after an epoch; in `fedavg` it trains all layers, not a head."""
+    return record.mode == "alone" and config.devices.mode != "fedavg"
+
+
+def _final_weights(folder: RunDir, config: SplitConfig, records: Sequence[EpochRecord]) -> bytes:
     """Return the weights that a run ended with, under the keys of a level's file."""
     answering = folder.read_weights("server.safetensors")
-    if records[-1].mode == "alone":
+    if _head_answers(config, records[-1]):
         answering = {f"body.{name}": value for name, value in folder.read_weights("head.safetensors").items()}
     return save(_under("device", folder.read_weights("device.safetensors")) | _under("server", answering))
 

@@ -10,7 +10,7 @@ from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import pack_state
 from raysplit.train.epoch import StepCallback
-from raysplit.train.local_device import LocalDevice
+from raysplit.train.local_device import make_local_devices
 from raysplit.train.loop import Loop
 from raysplit.train.run import read_newest_state, run
 from raysplit.train.start import without_start
@@ -47,5 +47,5 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
             folder.delete(old)
 
     start = read_newest_state(folder)
-    device = LocalDevice(config if start is None else without_start(config))
-    return run(Loop(config, device, on_step, resumed=start is not None), folder, start, save)
+    devices = make_local_devices(config if start is None else without_start(config))
+    return run(Loop(config, devices, on_step, resumed=start is not None), folder, start, save)

@@ -11,8 +11,8 @@ from raysplit.train.device_side import DeviceSide
 class LocalDevice:
     """A device that answers each call before it returns."""
 
-    def __init__(self, config: SplitConfig):
-        self._side = DeviceSide(config)
+    def __init__(self, config: SplitConfig, index: int = 0):
+        self._side = DeviceSide(config, index)
 
     def describe(self) -> Finished[DeviceFacts]:
         return Finished(self._side.describe())
@@ -37,6 +37,17 @@ class LocalDevice:
     def hand_over(self) -> Finished[bytes]:
         return Finished(self._side.hand_over())
 
+    def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Finished[None]:
+        self._side.agree(mean, std)
+        return Finished(None)
+
+    def weights(self) -> Finished[bytes]:
+        return Finished(self._side.weights())
+
+    def adopt(self, weights: bytes) -> Finished[None]:
+        self._side.adopt(weights)
+        return Finished(None)
+
     def evaluate(self, split: Split, index: int) -> Finished[Uplink]:
         return Finished(self._side.evaluate(split, index))
 
@@ -50,5 +61,13 @@ class LocalDevice:
         self._side.restore(state)
         return Finished(None)
 
+    def is_ready(self) -> bool:
+        return True
+
     def close(self) -> None:
         """Nothing to release."""
+
+
+def make_local_devices(config: SplitConfig) -> list[LocalDevice]:
+    """Return all devices of a run."""
+    return [LocalDevice(config, index) for index in range(config.devices.count)]

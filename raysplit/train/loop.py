@@ -1,4 +1,4 @@
-"""The training loop: plain PyTorch, one device behind an interface."""
+"""The training loop: plain PyTorch, one device or many behind an interface."""
 
 from __future__ import annotations
 
@@ -6,36 +6,32 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from raysplit.config import SplitConfig
-from raysplit.errors import ConfigError, DataError, DivergenceError
+from raysplit.errors import ConfigError, DeviceLostError, DivergenceError
 from raysplit.models.checkpoint_file import hash_file
+from raysplit.records.device import DeviceRecord
 from raysplit.records.epoch import EpochRecord, Mode
-from raysplit.schedules.base import Decision, next_decision
+from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import unpack_state
-from raysplit.train.clip_votes import ClipVotes
-from raysplit.train.costs import run_context
-from raysplit.train.device import Device, Score, Split
+from raysplit.train.decisions import Decisions
+from raysplit.train.device import Device, DeviceFacts, Score, Split
 from raysplit.train.divergence import diverged, warn_of_huge_loss
-from raysplit.train.epoch import Clock, StepCallback, TrainingPass
+from raysplit.train.epoch import StepCallback, TrainingPass
+from raysplit.train.evaluation import Evaluation, PassResult
+from raysplit.train.feed import Part
+from raysplit.train.fleet import Fleet
 from raysplit.train.halves import build_server_half
-from raysplit.train.predict import predict_epoch_s_by_link
-from raysplit.train.server_side import ServerSide
+from raysplit.train.record_maker import RecordMaker, Trained, predict_many
+from raysplit.train.recovery import Recovery, Replace
+from raysplit.train.server_side import make_server_sides
 from raysplit.train.start import without_start
 from raysplit.train.traffic import Traffic
-from raysplit.wire.message import Message, parse
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """Means over one pass."""
-
-    loss: float
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -58,29 +54,21 @@ class Loop:
     def __init__(
         self,
         config: SplitConfig,
-        device: Device,
+        devices: Device | Sequence[Device],
         on_step: StepCallback | None = None,
         node: str | None = None,
         *,
         resumed: bool = False,
+        replace_device: Replace | None = None,
     ):
         self.config = config
         self._node = node or platform.node()
         self.records: list[EpochRecord] = []
+        self.device_records: list[DeviceRecord] = []
+        """A row for each epoch and device, where there are many."""
         self.test: TestResult | None = None
-        self.checkpoint_bytes = 0
-        """Bytes of the device half's state that checkpoints fetched and restores sent."""
-        self._packed: bytes | None = None
-        self._device = device
         self._on_step = on_step
-        self.facts = device.describe().result()
-        self.steps = self.facts.train_rows // config.train.batch_size
-        """Optimizer steps in an epoch."""
-        if not self.steps:
-            raise DataError(
-                f"{config.data.name}: {self.facts.train_rows} training rows do not fill a batch of "
-                f"{config.train.batch_size}; lower train.batch_size"
-            )
+        self._fleet = Fleet(config, devices if isinstance(devices, Sequence) else [devices])
         classes = len(self.facts.classes)
         built = build_server_half(without_start(config) if resumed else config, classes, self.facts.shape)
         if not resumed and built.weights != self.facts.weights:
@@ -90,8 +78,26 @@ class Loop:
             )
         self.cut = built.cut
         self.code_shape = built.code_shape
-        self._server = ServerSide(config, built, classes, self.steps * config.train.epochs)
-        self._context = run_context(config, built.code_shape, built.cut.channel_dim, classes, self.steps)
+        self._servers = make_server_sides(config, built, self._fleet)
+        self._server = self._servers[0]
+        self._decisions = Decisions(config, self._fleet, built.code_shape, built.cut.channel_dim)
+        self._evaluation = Evaluation(config.train, self._fleet, self._server)
+        self._recovery = Recovery(config, self._fleet, self._servers, replace_device)
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """What is known of the data, of all devices together, and of the devices' machines."""
+        return self._fleet.facts
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the devices in an epoch."""
+        return self._fleet.steps
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of the device halves' states that checkpoints fetched and restores sent."""
+        return self._fleet.checkpoint_bytes
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train the epochs that are left, validate after each, test after the last.
@@ -101,44 +107,57 @@ class Loop:
         """
         while len(self.records) < self.config.train.epochs:
             record = self._epoch(len(self.records))
-            if record.epoch == self.config.train.epochs - 1:
-                self.test = self._test(record.mode)
             self.records.append(record)
             warn_of_huge_loss(record, self.config.train, len(self.facts.classes))
             yield record
 
     def _test(self, mode: Mode) -> TestResult:
         traffic = Traffic()
-        result = self._evaluate("test", traffic, Clock(), mode)
+        parts = [Part(member, self._decisions.last(member), traffic) for member in self._fleet.present]
+        checks = self._evaluate("test", parts, mode)
+        result = PassResult.of([score for scores in checks.values() for score in scores])
         return TestResult(result.loss, result.accuracy, traffic.counts.evaluation)
 
     def state(self) -> dict[str, Any]:
         """Return a checkpoint of both halves, their optimizers and the record so far."""
-        device = self._device_state()
-        return {
+        first, *others = self._fleet.states()
+        state = {
             "rows": [record.to_row() for record in self.records],
             "test": None if self.test is None else asdict(self.test),
             "checkpoint_bytes": self.checkpoint_bytes,
-            "device": device,
+            "device": first,
             "server": self._server.state(),
+        }
+        if not self._fleet.many:
+            return state
+        return state | {
+            "devices": others,
+            "servers": [server.state() for server in self._servers[1:]],
+            "device_rows": [record.to_row() for record in self.device_records],
+            "fleet": self._fleet.state(),
         }
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the state dict of each half, and of the device's own head where it has one."""
-        device = unpack_state(self._device_state())
+        """Return the state dict of each half, and of the device's own head where it has one.
+
+        Of many devices, it is that of the first which holds the common weights.
+        """
+        device = unpack_state(self._fleet.state_of(self._fleet.current()))
+        if self.config.devices.mode == "fedavg":
+            return {"device": device["half"], "server": device["head"]}
         halves = {"device": device["half"], "server": self._server.state()["half"]}
         return halves if device["head"] is None else halves | {"head": device["head"]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint."""
-        self._device.restore(state["device"]).result()
-        self._packed = state["device"]
-        self._server.restore(state["server"])
-        self.facts = self._device.describe().result()
+        packed = [state["device"], *state.get("devices", [])]
+        self._fleet.restore(packed, state.get("fleet"), state["checkpoint_bytes"])
+        for server, own in zip(self._servers, [state["server"], *state.get("servers", [])], strict=True):
+            server.restore(own)
         self._check_start()
         self.records = [EpochRecord.from_row(row) for row in state["rows"]]
+        self.device_records = [DeviceRecord.from_row(row) for row in state.get("device_rows", [])]
         self.test = None if state["test"] is None else TestResult(**state["test"])
-        self.checkpoint_bytes = state["checkpoint_bytes"] + len(state["device"])
 
     def _check_start(self) -> None:
         """Raise ConfigError where the weights file is no longer the one that the run started from; it may be gone."""
@@ -151,104 +170,57 @@ class Loop:
                 f"{started[:12]}); put the old one back, or begin a new run"
             )
 
-    def _device_state(self) -> bytes:
-        """Fetch the device half's state, unless the device has not trained since the last time."""
-        if self._packed is None:
-            self._packed = self._device.state().result()
-            self.checkpoint_bytes += len(self._packed)
-        return self._packed
-
     def _epoch(self, epoch: int) -> EpochRecord:
-        start, train = time.perf_counter(), self.config.train
-        decision = next_decision(self.config.schedule, self._context, self.records)
-        traffic, clock = Traffic(), Clock()
-        trained = self.train_epoch(epoch, decision, traffic, clock)
-        train_s, train_compute_s = time.perf_counter() - start, clock.device + clock.server
-        checked = self._evaluate("val", traffic, clock, decision.mode)
+        """Train and validate an epoch; anew, where a device is lost and the run shall go on."""
+        self._recovery.begin()
+        known = len(self.device_records)
+        while True:
+            try:
+                record = self._try_epoch(epoch)
+                if epoch == self.config.train.epochs - 1:
+                    self.test = self._test(record.mode)
+                self._recovery.end()
+                return record
+            except DeviceLostError as err:
+                del self.device_records[known:]
+                self._recovery.recover(err)
+
+    def _try_epoch(self, epoch: int) -> EpochRecord:
+        start = time.perf_counter()
+        decision, parts = self._decisions.decide(epoch, self.records, self.device_records)
+        self.train_epoch(epoch, decision, parts)
+        trained = Trained(time.perf_counter() - start, sum(part.clock.device + part.clock.server for part in parts))
+        each = [
+            Trained(part.clock.waiting + part.clock.server, part.clock.device + part.clock.server) for part in parts
+        ]
+        checks = self._evaluate("val", parts, decision.mode)
         seconds = time.perf_counter() - start
-        lr = self._server.lr((epoch + 1) * self.steps - 1)
-        device_share = train.device_lr / train.lr if train.device_lr else 1.0
-        tested = self._test(decision.mode) if decision.ends_level else None
-        record = EpochRecord(
-            epoch=epoch,
-            level=str(decision.level),
-            mode=decision.mode,
-            reason=decision.reason,
-            lr=lr,
-            lr_device=0.0 if decision.mode in ("frozen", "cached") else lr * device_share,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            val_loss=checked.loss,
-            val_accuracy=checked.accuracy,
-            steps=self.steps,
-            val_batches=self._batches("val"),
-            bytes=traffic.counts,
-            test_accuracy=None if tested is None else tested.accuracy,
-            evaluation_test=0 if tested is None else tested.evaluation,
-            train_s=train_s,
-            train_compute_s=train_compute_s,
-            seconds=seconds,
-            device_s=clock.device,
-            server_s=clock.server,
-            link_s=max(0.0, seconds - clock.device - clock.server),
-            wait_s=clock.waiting,
-            threads_device=self.facts.threads,
-            threads_server=torch.get_num_threads(),
-            node_device=self.facts.node,
-            node_server=self._node,
-        )
-        return replace(record, predicted_s=predict_epoch_s_by_link(record, train.in_flight))
+        lr = self._server.lr((epoch + 1) * self._server.epoch_steps - 1)
+        batches = partial(self._evaluation.batches, split="val")
+        rows = RecordMaker(self.config, self.facts, epoch, lr, self._node, batches)
+        record = rows.of_all(decision, parts, trained, seconds, checks)
+        if len(self._fleet.present) < len(self._fleet.members):
+            away = ", ".join(str(member.index) for member in self._fleet.members if member.away)
+            record = replace(record, reason=f"{record.reason}; without device {away}")
+        if self._fleet.many:
+            own = [rows.of_one(part, one, checks[part.member.index]) for part, one in zip(parts, each, strict=True)]
+            self.device_records += own
+            record = replace(record, predicted_s=predict_many(own, self.config.devices.side_by_side))
+        if decision.ends_level:
+            tested = self._test(decision.mode)
+            record = replace(record, test_accuracy=tested.accuracy, evaluation_test=tested.evaluation)
+        return record
 
-    def train_epoch(self, epoch: int, decision: Decision, traffic: Traffic, clock: Clock) -> PassResult:
-        """Pass over the training split once."""
-        if decision.mode != "cached":
-            self._packed = None
-        k = self.config.train.in_flight
-        one = TrainingPass(self._device, self._server, epoch, self.steps, k, decision, traffic, clock, self._on_step)
-        return _mean(one.run())
+    def train_epoch(self, epoch: int, decision: Decision, parts: Sequence[Part] | None = None) -> None:
+        """Let devices pass over their training split once: each part's, or all of the epoch's by one decision."""
+        if parts is None:
+            parts = [Part(member, decision) for member in self._fleet.draw(epoch)]
+        TrainingPass(self.config, self._fleet, self._servers, epoch, decision, parts, self._on_step).run()
 
-    def _evaluate(self, split: Split, traffic: Traffic, clock: Clock, mode: Mode) -> PassResult:
-        """Score a split by the server, or by the device's local head where the device learns alone.
-
-        While the device half is frozen, the validation messages cross once and are cached.
-        """
+    def _evaluate(self, split: Split, parts: Sequence[Part], mode: Mode) -> dict[int, list[Score]]:
         try:
-            return _mean(self._score(split, traffic, clock, mode))
+            return self._evaluation.run(split, parts, mode)
         except DivergenceError as err:
             name = {"val": "validation", "test": "test"}[split]
             where = f"the {name} after epoch {len(self.records) + 1}/{self.config.train.epochs}"
             raise diverged(self.config.train, where, err) from None
-
-    def _score(self, split: Split, traffic: Traffic, clock: Clock, mode: Mode) -> list[Score]:
-        batches = range(self._batches(split))
-        if mode == "alone":
-            return [clock.wait_score(self._device.evaluate_alone(split, index)) for index in batches]
-        frozen, cached = mode in ("frozen", "cached") and split == "val", self._server.cache.validation
-        scores: list[Score] = []
-        votes = ClipVotes(self.facts.val_chunks if split == "val" else self.facts.test_chunks)
-        for index in batches:
-            if frozen and index < len(cached):
-                activation, labels = (parse(data) for data in cached[index])
-            else:
-                activation, labels = self._fetch(split, index, traffic, clock)
-                if frozen:
-                    cached.append((activation.to_bytes(), labels.to_bytes()))
-            with clock:
-                scores.append(self._server.score(index, activation, labels, votes))
-        return scores
-
-    def _fetch(self, split: Split, index: int, traffic: Traffic, clock: Clock) -> tuple[Message, Message]:
-        activation, labels = clock.wait_uplink(self._device.evaluate(split, index))
-        traffic.count_evaluation(activation)
-        traffic.count_evaluation(labels)
-        return activation, labels
-
-    def _batches(self, split: Split) -> int:
-        rows = self.facts.val_rows if split == "val" else self.facts.test_rows
-        return -(-rows // self.config.train.batch_size)
-
-
-def _mean(scores: Sequence[Score]) -> PassResult:
-    count = sum(score.count for score in scores)
-    answers = sum(score.count if score.answers is None else score.answers for score in scores)
-    return PassResult(sum(score.loss for score in scores) / count, sum(score.correct for score in scores) / answers)

@@ -17,6 +17,8 @@ def predict_epoch_s(record: EpochRecord, in_flight: int, link: Link) -> float:
     All steps are taken to cost the same, and both sides to spend the same share of their time on validation.
     """
     checks, computed = record.val_batches, record.device_s + record.server_s
+    if not checks:  # one of many devices may have no validation images
+        return predict_training_s(record, in_flight, link)
     check_s = (computed - record.train_compute_s) / checks
     checked = evaluation_seconds(link, checks, record.bytes.evaluation / checks, check_s) + _calls(record, checks, link)
     return predict_training_s(record, in_flight, link) + checked
@@ -27,12 +29,13 @@ def predict_training_s(record: EpochRecord, in_flight: int, link: Link) -> float
     parts, sent = record.steps * in_flight, record.bytes
     share = record.train_compute_s / (record.device_s + record.server_s)
     device, server = share * record.device_s / parts, share * record.server_s / parts
-    # The head's weights cross once; an epoch may send nothing else.
+    # Weights cross once; an epoch may send nothing else.
     activations = sent.up - sent.up_weights if sent.up_activations else 0
     once = evaluation_seconds(link, 1, sent.up_weights, 0.0)
+    once += link.down_s(sent.down_weights) + link.round_trip_s if sent.down_weights else 0.0
     micro = MicroBatchCost(
         up_bytes=activations / parts,
-        down_bytes=sent.down / parts,
+        down_bytes=(sent.down - sent.down_weights if sent.down_gradients else 0) / parts,
         forward_s=_FORWARD * device,
         backward_s=(1 - _FORWARD) * device,
         server_s=server,

@@ -11,7 +11,7 @@ import ray
 import torch
 
 from raysplit.config import RayConfig, SplitConfig
-from raysplit.errors import ClusterError
+from raysplit.errors import ClusterError, DeviceLostError
 from raysplit.schedules.base import Decision
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_side import DeviceSide
@@ -46,10 +46,10 @@ class DeviceActor(DeviceSide):
     def __init__(self) -> None:
         """Start without a half: Ray reports an exception in a constructor as a dead actor, without its type."""
 
-    def setup(self, config: SplitConfig) -> None:
-        """Build the half, by the config of the run."""
+    def setup(self, config: SplitConfig, index: int) -> None:
+        """Build the half of device `index`, by the config of the run."""
         use_threads(config)
-        super().__init__(config)
+        super().__init__(config, index)
 
     def describe(self) -> DeviceFacts:
         """Return what every device does, with the name of the cluster's node."""
@@ -59,27 +59,32 @@ class DeviceActor(DeviceSide):
 class RayDevice:
     """A device actor, placed on a node that offers the device resource if there is one.
 
-    Raises ClusterError when no node has room or the actor is not ready within `ray.start_timeout_s`, or when a call is
-    not answered within `ray.call_timeout_s`.
+    Its calls raise ClusterError when they are not answered within `ray.call_timeout_s`.
     """
 
-    def __init__(self, config: SplitConfig):
-        self._name = "device 0"
-        self._timeout = config.ray.call_timeout_s
-        request = device_request(config.ray, ray.cluster_resources())
+    def __init__(self, config: SplitConfig, index: int = 0):
+        """Begin to start the actor; `ready` waits for it."""
+        self._index = index
+        self._timeout, self._start_timeout = config.ray.call_timeout_s, config.ray.start_timeout_s
+        self._request = device_request(config.ray, ray.cluster_resources())
         remote: Any = ray.remote(DeviceActor).options(
-            num_cpus=0, resources=request, runtime_env={"env_vars": ENVIRONMENT}, max_restarts=0
+            num_cpus=0, resources=self._request, runtime_env={"env_vars": ENVIRONMENT}, max_restarts=0
         )
         self._actor = remote.remote()
+        self._started = self._actor.__ray_ready__.remote()
+        self._built = self._call(self._actor.setup.remote(config, index))
+
+    def ready(self) -> None:
+        """Wait until the half is built; raises what building it raises.
+
+        Raises ClusterError when no node has room or the actor is not there within `ray.start_timeout_s`.
+        """
         try:
-            ray.get(self._actor.__ray_ready__.remote(), timeout=config.ray.start_timeout_s)
-            self._call(self._actor.setup.remote(config)).result()
+            ray.get(self._started, timeout=self._start_timeout)
         except ray.exceptions.GetTimeoutError:
             self.close()
-            raise _start_error(request, config.ray.start_timeout_s) from None
-        except Exception:
-            self.close()  # the traceback holds the handle, which would keep the actor alive and its resources taken
-            raise
+            raise _start_error(self._request, self._start_timeout) from None
+        self._built.result()
 
     def describe(self) -> RayCall[DeviceFacts]:
         return self._call(self._actor.describe.remote())
@@ -102,6 +107,15 @@ class RayDevice:
     def hand_over(self) -> RayCall[bytes]:
         return self._call(self._actor.hand_over.remote())
 
+    def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> RayCall[None]:
+        return self._call(self._actor.agree.remote(mean, std))
+
+    def weights(self) -> RayCall[bytes]:
+        return self._call(self._actor.weights.remote())
+
+    def adopt(self, weights: bytes) -> RayCall[None]:
+        return self._call(self._actor.adopt.remote(weights))
+
     def evaluate(self, split: Split, index: int) -> RayCall[Uplink]:
         return self._call(self._actor.evaluate.remote(split, index))
 
@@ -114,28 +128,56 @@ class RayDevice:
     def restore(self, state: bytes) -> RayCall[None]:
         return self._call(self._actor.restore.remote(state))
 
+    def is_ready(self) -> bool:
+        ready, _ = ray.wait([self._last], timeout=0)
+        return bool(ready)
+
     def close(self) -> None:
         ray.kill(self._actor)
 
     def _call(self, reference: ray.ObjectRef[Any]) -> RayCall[Any]:
-        return RayCall(reference, self._name, self._timeout)
+        self._last = reference
+        return RayCall(reference, self._index, self._timeout)
+
+
+def start_ray_devices(config: SplitConfig) -> list[RayDevice]:
+    """Start the actors of all devices of a run, side by side; raises as `RayDevice.ready`, and leaves none behind."""
+    devices: list[RayDevice] = []
+    try:
+        devices += [RayDevice(config, index) for index in range(config.devices.count)]
+        for device in devices:
+            device.ready()
+    except BaseException:
+        # The traceback holds the handles, which would keep the actors alive and their resources taken.
+        for device in devices:
+            device.close()
+        raise
+    return devices
 
 
 class RayCall(Generic[T]):
     """A call to an actor that is under way."""
 
-    def __init__(self, reference: ray.ObjectRef[Any], device: str, timeout: float):
+    def __init__(self, reference: ray.ObjectRef[Any], device: int, timeout: float):
         self._reference, self._device, self._timeout = reference, device, timeout
 
-    def result(self) -> T:
-        """Wait for the answer; raises what the actor raised, or ClusterError after the time that it has."""
+    def result(self, timeout_s: float | None = None) -> T:
+        """Wait for the answer; raises what the actor raised, or DeviceLostError where it died or is late."""
+        timeout, setting = self._timeout, "ray.call_timeout_s"
+        if timeout_s is not None and timeout_s < timeout:
+            timeout, setting = timeout_s, "devices.deadline_s"
         try:
-            answer: T = ray.get(self._reference, timeout=self._timeout)
+            answer: T = ray.get(self._reference, timeout=timeout)
             return answer
         except ray.exceptions.GetTimeoutError:
-            raise ClusterError(
-                f"{self._device} did not answer within {self._timeout:g} s; "
-                "look at its node, or raise ray.call_timeout_s"
+            raise DeviceLostError(
+                f"device {self._device} did not answer within {timeout:g} s; look at its node, or raise {setting}",
+                self._device,
+                late=True,
+            ) from None
+        except (ray.exceptions.RayActorError, ray.exceptions.ActorUnavailableError):
+            raise DeviceLostError(
+                f"device {self._device} has died; look at its node (`ray list actors` says why)", self._device
             ) from None
         except ray.exceptions.RayTaskError as err:
             raise err.cause if isinstance(err.cause, Exception) else err from None
@@ -158,9 +200,9 @@ def _start_error(request: dict[str, float], waited: float) -> ClusterError:
     return resource_error("the device actor", request, waited)
 
 
-def device_request(config: RayConfig, cluster: dict[str, float]) -> dict[str, float]:
-    """Return the custom resources that a device actor requests: none where the cluster offers none."""
-    return {config.device_resource: 1} if cluster.get(config.device_resource, 0) > 0 else {}
+def device_request(config: RayConfig, cluster: dict[str, float], count: int = 1) -> dict[str, float]:
+    """Return the custom resources that `count` device actors request: none where the cluster offers none."""
+    return {config.device_resource: count} if cluster.get(config.device_resource, 0) > 0 else {}
 
 
 def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, float]:
@@ -174,7 +216,7 @@ def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, 
 
 
 def wait_for_resources(config: SplitConfig) -> dict[str, float]:
-    """Wait until the cluster has room for the worker and the device actor; return what the worker requests.
+    """Wait until the cluster has room for the worker and all device actors; return what the worker requests.
 
     Raises ClusterError, which lists what is requested and what is available: at once when the cluster can never hold
     them, else after `start_timeout_s`.
@@ -183,7 +225,7 @@ def wait_for_resources(config: SplitConfig) -> dict[str, float]:
     while True:
         total = ray.cluster_resources()
         worker = server_request(config, total)
-        request = worker | device_request(config.ray, total)
+        request = worker | device_request(config.ray, total, config.devices.count)
         free = ray.available_resources()
         if all(free.get(key, 0) >= amount for key, amount in request.items()):
             return worker

@@ -77,6 +77,7 @@ def write_end(loop: Loop, folder: RunDir, location: str, family: str) -> RunSumm
     `location` is the run's, for its summary.
     """
     folder.write_records(loop.records)
+    folder.write_device_records(loop.device_records)
     folder.write_weights(loop.weights())
     summary = summarize(loop, location)
     folder.write_summary(summary)
@@ -88,6 +89,7 @@ def write_end(loop: Loop, folder: RunDir, location: str, family: str) -> RunSumm
 def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
     for _ in loop.epochs():
         folder.write_records(loop.records)
+        folder.write_device_records(loop.device_records)
         write_ended_level(loop, folder)  # before the checkpoint: a run that resumes from it must not lack the level
         save(loop)
 

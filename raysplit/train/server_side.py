@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,24 +23,40 @@ from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.activation_cache import ActivationCache, shift_codes
 from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.codecs import Codecs
-from raysplit.train.device import Score
+from raysplit.train.device import Score, device_seed
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
+from raysplit.train.fleet import Fleet
 from raysplit.train.halves import BuiltServer
 from raysplit.train.level_statistics import LevelStatistics
 from raysplit.train.local_head import flatten, unflatten
+from raysplit.train.shared_weights import SharedWeights
 from raysplit.wire.message import Kind, Message
 
 
+@dataclass(frozen=True)
+class Received:
+    """A micro-batch as it came from a device, which numbers its own."""
+
+    device: int
+    number: int
+    level: Level
+    activation: Message
+    labels: Message
+
+
 class ServerSide:
-    """What the server does in a run.
+    """What the server does in a run. Its steps are numbered through the run, apart from those of the devices.
 
     Args:
         classes: number of classes.
-        steps: optimizer steps in the whole run, for the learning-rate schedule.
+        epoch_steps: optimizer steps in an epoch, for the learning-rate schedule.
+        device: whose server half this is, where each device has its own.
     """
 
-    def __init__(self, config: SplitConfig, built: BuiltServer, classes: int, steps: int):
+    def __init__(self, config: SplitConfig, built: BuiltServer, classes: int, epoch_steps: int, device: int = 0):
         self._config = config.train
+        self._seed = device_seed(config.train.seed, device)
+        self.epoch_steps = epoch_steps
         self._classes = classes
         self._torch_device = pick_device(config.train.device)
         self._channel_dim = built.cut.channel_dim
@@ -50,9 +67,10 @@ class ServerSide:
         self._half = built.half.to(self._torch_device)
         if self._config.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
-        self._steps = steps
+        steps = epoch_steps * self._config.epochs
         self._optimizer = HalfOptimizer(self._half, self._config, steps, decay_logits=False)
-        self._feedback = ErrorFeedback()
+        self._feedback: dict[int, ErrorFeedback] = {}
+        self._shared = SharedWeights(self._half, self._optimizer, True, config.devices.optimizer == "shared")
         self._statistics = LevelStatistics(self._half)
         self.cache = ActivationCache()
         self._shift = isinstance(config.schedule, FreezeAndCache) and config.schedule.shift
@@ -60,20 +78,15 @@ class ServerSide:
     def begin_epoch(self, decision: Decision) -> None:
         """Change to the level and the learning-rate schedule that were decided on."""
         first, epochs = decision.span or (0, self._config.epochs)
-        steps = self._steps // self._config.epochs
+        steps = self.epoch_steps
         self._optimizer.set_span(first * steps, epochs * steps, decision.lr_scale)
         self._decision = decision
-        self._feedback.begin(decision.level)
         if decision.mode == "frozen":
             self.cache.begin(str(decision.level), decision.fresh_views)
         if decision.mode not in ("frozen", "cached"):
             self.cache = ActivationCache()  # the device half changes: what was cached is out of date
         if decision.fresh_optimizer:
             self._optimizer.reset()
-
-    def _level_of(self, number: int) -> Level:
-        """Return the level that a micro-batch trains at."""
-        return self._decision.level_at(number // self._config.in_flight, self._config.seed)
 
     def _use_statistics(self, level: Level) -> None:
         """Take the batch norms' statistics of a level, once a mixture of levels has begun."""
@@ -84,26 +97,39 @@ class ServerSide:
         """Return the learning rate of optimizer step `step` of the run."""
         return self._optimizer.lr(step)
 
-    def train_step(self, number: int, activation: Message, labels: Message) -> tuple[Message, Score]:
-        """Train on micro-batch `number`; return the gradient message for the device and the score.
+    def train_step(self, number: int, micros: Sequence[Received]) -> list[tuple[Message, Score]]:
+        """Train on the joined micro-batches of some devices; return the gradient message and the score of each.
 
-        The gradient holds the same channels and positions as the activation, so both directions cost the same.
-        The optimizer steps after the last micro-batch of a step. Raises DivergenceError for a loss or a gradient that
-        is NaN or infinite, as all training here does.
+        The loss is the mean over all samples. A device gets the gradient of the mean over its own, so that its half
+        learns as from a server that had its samples alone: averaged by samples after one step, the halves of all are
+        that of a single device with the joined batch. The gradient holds the same channels and positions as the
+        activation, so both directions cost the same. The optimizer steps after the last micro-batch of a step. Raises
+        DivergenceError for a loss or a gradient that is NaN or infinite, as all training here does.
         """
-        z, target = self._receive(number, self._level_of(number), activation, labels)
+        z, targets = self._join(micros)
+        z.requires_grad_()
         with self._locating(number):
-            score = self._train(number, z.requires_grad_(), target)
+            scores = self._train(number, z, targets, micros[0].level)
             assert z.grad is not None
-            return self._compress_gradient(z.grad, number, activation), score
+            grads = z.grad.split([len(target) for target in targets])
+            total = len(z)
+            return [
+                (self._compress_gradient(grad if len(grad) == total else grad * (total / len(grad)), micro), score)
+                for grad, micro, score in zip(grads, micros, scores, strict=True)
+            ]
 
-    def _compress_gradient(self, grad: torch.Tensor, number: int, activation: Message) -> Message:
-        channels, mask, level = activation.channels, positions(activation), self._level_of(number)
+    def _compress_gradient(self, grad: torch.Tensor, micro: Received) -> Message:
+        activation, number, level = micro.activation, micro.number, micro.level
+        channels, mask = activation.channels, positions(activation)
         codec = self._codecs.at(level, "down")
         try:
             if level.feedback:
-                return self._feedback.compress(codec, grad, number, channels, mask)
-            return codec.compress(grad, number, channels, mix(self._config.seed, "round", number), mask)
+                feedback = self._feedback.setdefault(micro.device, ErrorFeedback())
+                feedback.begin(level)
+                return feedback.compress(codec, grad, number, channels, mask)
+            return codec.compress(
+                grad, number, channels, mix(device_seed(self._config.seed, micro.device), "round", number), mask
+            )
         except CodecError:
             if grad.isfinite().all():
                 raise
@@ -117,11 +143,17 @@ class ServerSide:
         weights.expect(Kind.WEIGHTS, 0, tuple(flatten(head).shape))
         unflatten(extract(weights).to(self._torch_device), head)
 
-    def train_one_way(self, number: int, activation: Message, labels: Message) -> Score:
-        """Train on micro-batch `number`; no gradient goes back to the device."""
-        z, target = self._receive(number, self._level_of(number), activation, labels)
+    def train_one_way(self, number: int, micros: Sequence[Received]) -> list[Score]:
+        """Train on the joined micro-batches of some devices; no gradient goes back to them."""
+        z, targets = self._join(micros)
         with self._locating(number):
-            return self._train(number, self._augment(z, number), target)
+            return self._train(number, self._augment(z, number), targets, micros[0].level)
+
+    def _join(self, micros: Sequence[Received]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the codes of some micro-batches as one tensor, and the labels of each."""
+        pairs = [self._receive(one.number, one.level, one.activation, one.labels) for one in micros]
+        codes = [z for z, _ in pairs]
+        return codes[0] if len(codes) == 1 else torch.cat(codes), [target for _, target in pairs]
 
     def train_from_cache(self, epoch: int, first: int) -> Iterator[Score]:
         """Train an epoch on the cached messages, reshuffled; micro-batches are numbered from `first`."""
@@ -134,7 +166,7 @@ class ServerSide:
             order = torch.randperm(len(target), generator=generator).to(target.device)
             for rows in order.split(len(pairs[0][1])):
                 with self._locating(number):
-                    score = self._train(number, self._augment(z[rows], number), target[rows])
+                    (score,) = self._train(number, self._augment(z[rows], number), [target[rows]], level)
                 yield score
                 number += 1
 
@@ -142,28 +174,39 @@ class ServerSide:
         grid = z.ndim == 4 and self._channel_dim == 1
         return shift_codes(z, mix(self._config.seed, "shift", number)) if self._shift and grid else z
 
-    def _train(self, number: int, z: torch.Tensor, target: torch.Tensor) -> Score:
+    def _train(self, number: int, z: torch.Tensor, targets: Sequence[torch.Tensor], level: Level) -> list[Score]:
+        """Train on codes z of some devices, one after the other, and return the score of each."""
         self._half.train()
-        self._use_statistics(self._level_of(number))
-        with seeded(mix(self._config.seed, "server", number), self._torch_device), self._autocast():
+        self._use_statistics(level)
+        with seeded(mix(self._seed, "server", number), self._torch_device), self._autocast():
             logits = self._half(z)
-        loss = cross_entropy(logits.float(), target, label_smoothing=self._config.label_smoothing)
+        alone = len(targets) == 1
+        smoothing = self._config.label_smoothing
+        loss = cross_entropy(
+            logits.float(), targets[0] if alone else torch.cat(list(targets)), label_smoothing=smoothing
+        )
         if loss.requires_grad:  # not where this half is frozen and the device needs no gradient
             (loss / self._config.in_flight).backward()
         step, position = divmod(number, self._config.in_flight)
         if position == self._config.in_flight - 1:
             self._optimizer.step(step)
             require_finite_step(self._half, self._optimizer, "server")
-        return _score(loss, logits, target)
+        if alone:
+            return [_score(loss, logits, targets[0])]
+        parts = logits.detach().split([len(target) for target in targets])
+        return [
+            _score(cross_entropy(part.float(), target, label_smoothing=smoothing), part, target)
+            for part, target in zip(parts, targets, strict=True)
+        ]
 
     @torch.no_grad()
-    def score(self, index: int, activation: Message, labels: Message, votes: ClipVotes) -> Score:
-        """Score evaluation batch `index`, in eval mode; `votes` counts the answers of the whole pass.
+    def score(self, index: int, level: Level, activation: Message, labels: Message, votes: ClipVotes) -> Score:
+        """Score a device's evaluation batch `index`, in eval mode; `votes` counts the answers of its whole pass.
 
         Raises DivergenceError for a loss, or before the first batch for weights, that are NaN or infinite.
         """
-        z, target = self._receive(index, self._decision.level, activation, labels)
-        self._use_statistics(self._decision.level)
+        z, target = self._receive(index, level, activation, labels)
+        self._use_statistics(level)
         if index == 0:
             require_finite_weights(self._half, self._optimizer, "server")
         self._half.eval()
@@ -173,12 +216,20 @@ class ServerSide:
         correct, answers = votes.count(logits, target)
         return replace(score, correct=correct, answers=answers)
 
+    def weights(self) -> Message:
+        """Return what is averaged with the server halves of other devices."""
+        return self._shared.pack()
+
+    def adopt(self, weights: Message) -> None:
+        """Take the average of the server halves of several devices."""
+        self._shared.load(weights)
+
     def state(self) -> dict[str, Any]:
         """Return everything that a checkpoint of this side holds."""
         return {
             "half": self._half.state_dict(),
             "optimizer": self._optimizer.state(),
-            "feedback": self._feedback.state(),
+            "feedback": {device: feedback.state() for device, feedback in self._feedback.items()},
             "kept": self.cache.state(),
             "statistics": self._statistics.state(),
         }
@@ -188,7 +239,11 @@ class ServerSide:
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
         require_finite_weights(self._half, self._optimizer, "server")
-        self._feedback.restore(state["feedback"])
+        states = state["feedback"]
+        self._feedback = {}
+        for device, residual in ({0: states} if "residual" in states else states).items():  # older runs: of one device
+            self._feedback[device] = ErrorFeedback()
+            self._feedback[device].restore(residual)
         self.cache.restore(state["kept"])
         if "statistics" in state:  # the checkpoints of older runs lack it
             self._statistics.restore(state["statistics"])
@@ -209,10 +264,23 @@ class ServerSide:
         return z, target.to(self._torch_device)
 
     def _locating(self, number: int) -> AbstractContextManager[None]:
-        return locate_step(self._config, self._steps // self._config.epochs, number)
+        return locate_step(self._config, self.epoch_steps, number)
 
     def _autocast(self) -> AbstractContextManager[None]:
         return autocast(self._torch_device, self._config.precision)
+
+
+def make_server_sides(config: SplitConfig, built: BuiltServer, fleet: Fleet) -> list[ServerSide]:
+    """Return the server half of a run; with `splitfed_v1` one for each device, all of which start equal."""
+    classes, mode = len(fleet.facts.classes), config.devices.mode
+    if mode != "splitfed_v1":
+        # An epoch on cached codes has as many steps as all devices together.
+        caches = isinstance(config.schedule, FreezeAndCache) or config.device_rests
+        return [ServerSide(config, built, classes, fleet.longest if mode == "merged" and not caches else fleet.steps)]
+    return [
+        ServerSide(config, replace(built, half=deepcopy(built.half)), classes, member.steps, member.index)
+        for member in fleet.members
+    ]
 
 
 def _score(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> Score:

@@ -31,7 +31,7 @@ from raysplit.folders.run_dir import STATE, RunDir
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import describe_shared_node, name_node
-from raysplit.train.ray_device import ENVIRONMENT, RayDevice, use_threads, wait_for_resources
+from raysplit.train.ray_device import ENVIRONMENT, RayDevice, start_ray_devices, use_threads, wait_for_resources
 from raysplit.train.run import read_newest_state, run
 from raysplit.train.start import without_start
 from raysplit.train.summary import epoch_line, summarize
@@ -108,16 +108,29 @@ def _worker(job: dict[str, Any]) -> WorkerFault | None:
     show_progress()
     try:
         start = _start(folder)
-        device = RayDevice(config if start is None else without_start(config))
+        devices = start_ray_devices(config if start is None else without_start(config))
         try:
             node = name_node(ray.get_runtime_context().get_node_id())
             bar = _Bar(config).update if job["bar"] else None
-            loop = Loop(config, device, bar, node, resumed=start is not None)
+
+            def another(index: int) -> RayDevice:
+                devices.append(RayDevice(without_start(config), index))
+                return devices[-1]
+
+            loop = Loop(
+                config,
+                devices,
+                bar,
+                node,
+                resumed=start is not None,
+                replace_device=another,
+            )
             if (shared := describe_shared_node(config.ray, loop.facts.node, node, ray.nodes())) is not None:
                 _log.warning(shared)
             run(loop, folder, start, lambda loop: _report(loop, folder))
         finally:
-            device.close()
+            for device in devices:
+                device.close()
     except RaysplitError as err:
         return WorkerFault.of(err)
     return None

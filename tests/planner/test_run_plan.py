@@ -14,6 +14,7 @@ from raysplit.schedules import foresee
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
+from tests.train.recipes import plain_config
 
 
 @pytest.fixture
@@ -156,3 +157,27 @@ def test_seeds_are_stable_and_leave_the_callers_stream_alone():
     with seeded(7, torch.device("cpu")):
         assert torch.equal(torch.rand(3), first)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_plan_of_many_devices(untimed, squeezed):
+    many = squeezed.with_settings(["devices.count=3", "train.batch_size=16", "devices.shards=classes(4)"])
+    plan = make_run_plan(many)
+    assert plan.steps == 3 * 2
+    assert "devices  3, splitfed_v2, shards classes(4); weights cross too: " in str(plan)
+    state = plan.halves.device.state_dict().values()
+    assert plan.weights_bytes() == 4 * sum(tensor.numel() for tensor in state if tensor.is_floating_point())
+    budget = {"kind": "byte_budget", "ladder": [TIGHT, LOOSE], "megabytes": 1.0}
+    assert "2 epochs" in str(make_run_plan(many.replaced(schedule=budget)))
+
+
+def test_a_plan_of_fedavg_has_weights_alone(untimed):
+    many = plain_config().with_settings(["devices.count=2", "devices.mode=fedavg", "train.batch_size=16"])
+    plan = make_run_plan(many)
+    assert f"traffic  {4 * plan.weights_bytes() * many.train.epochs / 1e6:,.1f} MB" in str(plan)
+
+
+def test_devices_without_a_batch_show_before_the_run(untimed):
+    with pytest.raises(
+        DataError, match=r"96 training rows do not fill a batch of 32 on each of 4 devices; lower train.b"
+    ):
+        check_run(plain_config().with_settings(["devices.count=4"]))

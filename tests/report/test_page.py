@@ -1,13 +1,18 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from raysplit.errors import ConfigError
-from raysplit.report import write_report
+from raysplit.folders.reader import read_run
+from raysplit.folders.run_dir import RunDir
+from raysplit.records.device import DeviceRecord
+from raysplit.records.epoch import ByteCounts
+from raysplit.report import device_table, write_report
 from tests.report.cells import Cells
 from tests.run_records import recorder
 
@@ -40,9 +45,10 @@ def test_numbers(page):
     rows = Cells(page).rows
     assert ["mnist5k_deprune", "91.3%", "1.26", "1.22", "504×", "1.14×", "12.0", "42.0", "6.00"] in rows
     assert ["mnist5k_unfinished", "60.0% (val, epoch 3 of 8)", *["–"] * 7] in rows
-    # Bytes by kind: activations, labels, head, headers up; gradients, headers down; traffic; evaluation, checkpoints.
-    assert ["mnist5k_plain", "180", "0.014", "0", "0.026", "180", "0.016", "360", "19.0", "0.40"] in rows
-    assert ["mnist5k_unfinished", "0.36", "0.011", "0", "0.019", "0.36", "0.012", "0.76", "0.036", "–"] in rows
+    # Bytes by kind: activations, labels, weights, headers up; gradients, weights, headers down; traffic; evaluation,
+    # checkpoints.
+    assert ["mnist5k_plain", "180", "0.014", "0", "0.026", "180", "0", "0.016", "360", "19.0", "0.40"] in rows
+    assert ["mnist5k_unfinished", "0.36", "0.011", "0", "0.019", "0.36", "0", "0.012", "0.76", "0.036", "–"] in rows
     # Measured, wifi, lte, ethernet, iot: sums over six epochs, and over three of the unfinished run.
     assert ["mnist5k_deprune", "60.0", "66.0", "75.0", "60.0", "2,400"] in rows
     assert ["mnist5k_unfinished", "30.0", "33.0", "37.5", "30.0", "1,200"] in rows
@@ -145,3 +151,35 @@ def test_families(record, tmp_path):
 
 def test_without_families(page, tmp_path):
     assert "Families" not in page and not list(tmp_path.glob("*/*family*"))
+
+
+def test_devices_side_by_side(record, tmp_path):
+    path = record("deprune", "deprune")
+    bytes_of = ByteCounts(up_activations=900_000, up_weights=100_000, down_gradients=400_000, down_weights=100_000)
+    rows = [
+        DeviceRecord(
+            device=device,
+            samples=100 * (device + 1),
+            epoch=replace(epoch, level=level, bytes=bytes_of, val_accuracy=0.1 * (device + epoch.epoch)),
+        )
+        for epoch, level in zip(read_run(path).epochs[:2], ("c4·b4/b4", "c8·b4/b4"), strict=True)
+        for device in ((0, 3) if epoch.epoch == 0 else (3,))
+    ]
+    RunDir.at(path).write_device_records(rows)
+    write_report([path], str(tmp_path / "report.html"))
+    cells = Cells((tmp_path / "report.html").read_text()).rows
+    assert ["0", "c4·b4/b4", "1", "100", "0.0%", "1.00", "0.50", "0.20", "0", "2.00", "1.00"] in cells
+    assert ["3", "c4·b4/b4 → c8·b4/b4", "2", "800", "40.0%", "2.00", "1.00", "0.40", "0", "4.00", "2.00"] in cells
+    assert device_table(read_run(path)).splitlines()[2].split()[:3] == ["0", "c4·b4/b4", "1"]
+
+
+def test_a_run_of_one_device_has_no_table_of_devices(three, page):
+    assert "Devices" not in page and not device_table(read_run(three[0]))
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b""])
+def test_a_damaged_record_of_devices(record, data):
+    path = record("deprune", "deprune")
+    (Path(path) / "devices.parquet").write_bytes(data)
+    with pytest.raises(ConfigError, match="devices.parquet in '.*' cannot be read: ArrowInvalid"):
+        read_run(path)

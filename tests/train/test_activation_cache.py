@@ -58,12 +58,12 @@ def test_the_seed_alone_decides_the_order():
 
 def test_a_state_brings_everything_back_to_another_which_is_its_own():
     made, other = cache(2, 3), ActivationCache()
-    made.validation.append((b"z", b"y"))
+    made.validation[0] = [(b"z", b"y")]
     other.restore(made.state())
     made.new_view()
     made.validation.clear()
     assert values(other.replay(3, seed=1)) == values(made.replay(1, seed=1))
-    assert other.validation == [(b"z", b"y")] and len(other.state()["views"]) == 2
+    assert other.validation == {0: [(b"z", b"y")]} and len(other.state()["views"]) == 2
 
 
 def replayed(config) -> list[list[tuple[float, int]]]:
@@ -72,9 +72,9 @@ def replayed(config) -> list[list[tuple[float, int]]]:
     loop, learned = Loop(config, tap), []
     learn = loop._server._train
 
-    def watch(number, z, target):
-        learned.append((number, [(round(code, 3), label) for code, label in _pairs(z, target)]))
-        return learn(number, z, target)
+    def watch(number, z, targets, level):
+        learned.append((number, [(round(code, 3), label) for code, label in _pairs(z, targets[0])]))
+        return learn(number, z, targets, level)
 
     loop._server._train = watch
     found = []

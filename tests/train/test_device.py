@@ -13,7 +13,7 @@ from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
 from raysplit.train.device import DeviceFacts, Finished, LocalScore, Split, Uplink
 from raysplit.train.device_side import DeviceSide
-from raysplit.train.local_device import LocalDevice
+from raysplit.train.local_device import make_local_devices
 from raysplit.train.loop import Loop
 from tests.train.freezing import freezing_config
 from tests.train.recipes import squeezed_config
@@ -23,8 +23,8 @@ from tests.train.schedules import every_schedule
 class FarSide:
     """The far end of a connection that carries a line of JSON and one blob each way, and nothing else."""
 
-    def __init__(self, config: str):
-        self._side = DeviceSide(SplitConfig.model_validate_json(config))
+    def __init__(self, config: str, index: int):
+        self._side = DeviceSide(SplitConfig.model_validate_json(config), index)
 
     def answer(self, line: str, blob: bytes) -> tuple[str, bytes]:
         request = json.loads(line)
@@ -41,9 +41,12 @@ class FarSide:
         if method in ("train_alone", "evaluate_alone"):
             score = getattr(self._side, method)(*given.values())
             return TypeAdapter(LocalScore).dump_json(score).decode(), b""
-        if method in ("hand_over", "state"):
+        if method in ("hand_over", "weights", "state"):
             return "null", getattr(self._side, method)()
-        assert method in ("backward", "restore")
+        if method == "agree":
+            self._side.agree(tuple(given["mean"]), tuple(given["std"]))
+            return "null", b""
+        assert method in ("backward", "adopt", "restore")
         getattr(self._side, method)(blob)
         return "null", b""
 
@@ -51,8 +54,8 @@ class FarSide:
 class JsonDevice:
     """A device at the other end of that connection."""
 
-    def __init__(self, config: SplitConfig):
-        self._far = FarSide(config.model_dump_json())
+    def __init__(self, config: SplitConfig, index: int = 0):
+        self._far = FarSide(config.model_dump_json(), index)
         self.closed = False
 
     def _ask(self, method: str, blob: bytes = b"", **given: Any) -> tuple[Any, bytes]:
@@ -85,6 +88,15 @@ class JsonDevice:
     def hand_over(self) -> Finished[bytes]:
         return Finished(self._ask("hand_over")[1])
 
+    def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Finished[None]:
+        return Finished(self._ask("agree", mean=mean, std=std)[0])
+
+    def weights(self) -> Finished[bytes]:
+        return Finished(self._ask("weights")[1])
+
+    def adopt(self, weights: bytes) -> Finished[None]:
+        return Finished(self._ask("adopt", weights)[0])
+
     def evaluate(self, split: Split, index: int) -> Finished[Uplink]:
         return self._uplink("evaluate", split=split, index=index)
 
@@ -103,12 +115,15 @@ class JsonDevice:
 
 
 CONFIGS = {"deprune": squeezed_config(), "freeze": freezing_config(3), "nested": every_schedule()["nested"]}
+TWO = ["devices.count=2", "train.batch_size=16", "devices.optimizer=shared"]
+CONFIGS["freeze, two devices"] = freezing_config(3).with_settings(TWO)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_a_device_behind_json_trains_to_the_same_weights(config):
     """Deprune with zstd, freeze and cache with a head that is handed over, nested; stopped and restored on the way."""
-    near, far = Loop(config, LocalDevice(config)), Loop(config, JsonDevice(config))
+    near = Loop(config, make_local_devices(config))
+    far = Loop(config, [JsonDevice(config, index) for index in range(config.devices.count)])
     assert near.facts == far.facts
     for one, other in zip(near.epochs(), far.epochs(), strict=True):
         assert one.bytes == other.bytes and one.train_loss == other.train_loss

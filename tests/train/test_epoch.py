@@ -102,7 +102,10 @@ def test_validation_in_a_frozen_epoch_is_what_the_device_would_send_now():
     rows = list(loop.epochs())
     now = [tap.local.evaluate("val", i).result() for i in range(rows[-1].val_batches)]
     votes = ClipVotes(None)
-    scores = [loop._server.score(i, parse(sent.activation), parse(sent.labels), votes) for i, sent in enumerate(now)]
+    scores = [
+        loop._server.score(i, rows[-1].level, parse(sent.activation), parse(sent.labels), votes)
+        for i, sent in enumerate(now)
+    ]
     assert sum(score.correct for score in scores) / sum(score.count for score in scores) == rows[-1].val_accuracy
 
 

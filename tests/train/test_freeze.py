@@ -81,7 +81,7 @@ def with_budget(squeezed, megabytes, in_flight, local=False):
 
 def bounds(config) -> list[int]:
     """Most bytes of an epoch at each level."""
-    context = Loop(config, LocalDevice(config))._context
+    context = Loop(config, LocalDevice(config))._decisions.context
     return [context.steps * context.step_bytes(level) for level in config.levels()]
 
 
@@ -89,7 +89,7 @@ def test_a_run_spends_what_zstd_saved_stays_within_its_budget_and_goes_on_after_
     _, middle, loose = bounds(with_budget(squeezed, 1.0, 2))
     budget = (4 * middle + loose - 100) / 1e6
     config = with_budget(squeezed, budget, 2)
-    decisions = foresee(config.schedule, Loop(config, LocalDevice(config))._context)
+    decisions = foresee(config.schedule, Loop(config, LocalDevice(config))._decisions.context)
     assert [str(decision.level) for decision in decisions] == ["c8·b4/b4·zstd"] * 5
     assert_pieces_equal_the_whole(config, tmp_path)
     records = RunDir.at(str(tmp_path / "whole")).records()

@@ -55,10 +55,10 @@ def exchanges(config):
     loop, seen = Loop(config, LocalDevice(config)), []
     learn = loop._server.train_step
 
-    def watch(number, activation, labels):
-        down, score = learn(number, activation, labels)
-        seen.append((activation, parse(down.to_bytes())))
-        return down, score
+    def watch(number, micros):
+        ((down, score),) = learn(number, micros)
+        seen.append((micros[0].activation, parse(down.to_bytes())))
+        return [(down, score)]
 
     loop._server.train_step = watch
     list(loop.epochs())
@@ -78,9 +78,9 @@ def test_a_device_refuses_a_gradient_of_other_values(squeezed):
     loop = Loop(config, LocalDevice(config))
     learn = loop._server.train_step
 
-    def dense(number, activation, labels):
-        down, score = learn(number, activation, labels)
-        return QuantizingCodec(UNCOMPRESSED, "down").compress(torch.zeros(down.shape), number), score
+    def dense(number, micros):
+        ((down, score),) = learn(number, micros)
+        return [(QuantizingCodec(UNCOMPRESSED, "down").compress(torch.zeros(down.shape), number), score)]
 
     loop._server.train_step = dense
     with pytest.raises(WireError, match="message 0 is not restricted to the positions of its activation"):

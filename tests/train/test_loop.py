@@ -197,9 +197,9 @@ def test_a_gradient_for_an_unknown_batch_is_refused(plain):
     learn = loop._server.train_step
 
     def keep(*given):
-        answer = learn(*given)
-        down.append(answer[0].to_bytes())
-        return answer
+        answers = learn(*given)
+        down.append(answers[0][0].to_bytes())
+        return answers
 
     loop._server.train_step = keep
     list(loop.epochs())
@@ -221,7 +221,13 @@ def test_an_answer_that_is_not_to_the_question(plain, spoil, text):
     device = LocalDevice(plain)
     loop = Loop(plain, device)
     learn = loop._server.train_step
-    loop._server.train_step = lambda number, *messages: learn(number, *spoil(*messages))
+
+    def spoiled(number, micros):
+        (micro,) = micros
+        up, labels = spoil(micro.activation, micro.labels)
+        return learn(number, [replace(micro, activation=up, labels=labels)])
+
+    loop._server.train_step = spoiled
     with pytest.raises(WireError, match=text):
         list(loop.epochs())
 

@@ -37,7 +37,7 @@ def nested(squeezed):
 
 def levels_of(config, epochs=2):
     """The level of each step of the first epochs, as text."""
-    decision = config.schedule.decide(Loop(config, LocalDevice(config))._context, [])
+    decision = config.schedule.decide(Loop(config, LocalDevice(config))._decisions.context, [])
     return [decision.level_at(step, config.train.seed) for step in range(3 * epochs)]
 
 

@@ -77,3 +77,15 @@ def test_a_run_predicts_itself(squeezed, tmp_path):
     for name, link in NAMED.items():
         assert all(record.predicted_s[name] == predict_epoch_s(record, 1, link) for record in records)
         assert summary.predicted_s[name] == sum(record.predicted_s[name] for record in records)
+
+
+def test_weights_that_are_averaged_cross_once_in_both_directions():
+    averaged = sending(up_weights=500_000, down_weights=250_000)
+    assert predict_training_s(averaged, 1, LINK) == pytest.approx(1.0 + 0.5 + 3.0 + 0.5 + 0.25)
+    alone = replace(RECORD, mode="alone", bytes=ByteCounts(up_weights=500_000, down_weights=250_000))
+    assert predict_training_s(alone, 1, LINK) == pytest.approx(3.0 + 0.5 + 0.25)
+
+
+def test_a_device_without_validation_images_is_only_trained():
+    unchecked = replace(RECORD, val_batches=0)
+    assert predict_epoch_s(unchecked, 1, LINK) == predict_training_s(unchecked, 1, LINK)

@@ -19,7 +19,13 @@ from raysplit.models.checkpoint_file import hash_file
 from raysplit.train.local import train_local
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import name_node
-from raysplit.train.ray_device import DeviceActor, RayDevice, device_request, server_request, wait_for_resources
+from raysplit.train.ray_device import (
+    DeviceActor,
+    device_request,
+    server_request,
+    start_ray_devices,
+    wait_for_resources,
+)
 from raysplit.train.trainer import SplitTrainer
 from raysplit.utils.user_code import load_function
 from tests.train.test_extensions import OWN
@@ -89,7 +95,7 @@ def on_ray(plain, tmp_path):
 )
 def test_split_through_an_actor_is_unsplit_bit_for_bit(on_ray, cut, in_flight):
     config = on_ray.replaced(cut=cut, train=on_ray.train.replaced(in_flight=in_flight))
-    device = RayDevice(config)
+    (device,) = start_ray_devices(config)
     loop = Loop(config, device)
     list(loop.epochs())
     assert_same(merged(loop), unsplit(config))
@@ -172,11 +178,12 @@ def test_a_users_fault_comes_back_as_itself_and_is_not_tried_again(on_ray):
 def test_data_missing_on_the_device(on_ray):
     config = on_ray.replaced(data=on_ray.data.replaced(name="parquet:/nowhere/at/all"))
     with pytest.raises(DataError, match="/nowhere/at/all"):
-        RayDevice(config)
+        start_ray_devices(config)
 
 
 def test_device_resource_is_asked_for_where_the_cluster_has_it(plain):
     assert device_request(plain.ray, {"CPU": 4.0, "device": 2.0}) == {"device": 1}
+    assert device_request(plain.ray, {"CPU": 4.0, "device": 9.0}, count=4) == {"device": 4}
     assert device_request(plain.ray, {"CPU": 4.0}) == {}
 
 
@@ -196,7 +203,7 @@ def test_no_room_now(on_ray):
     with pytest.raises(
         ClusterError, match=r"not enough resources for the device actor \(waited 1 s\): it requests 1 device"
     ):
-        RayDevice(on_ray.replaced(ray=settings))
+        start_ray_devices(on_ray.replaced(ray=settings))
     ray.kill(holder)
 
 
@@ -208,7 +215,7 @@ class Slow(DeviceActor):
 def test_a_slow_start_is_told_from_a_cluster_without_room(on_ray, monkeypatch):
     monkeypatch.setattr("raysplit.train.ray_device.DeviceActor", Slow)
     with pytest.raises(ClusterError, match="had its place, but did not start within 1 s: its node is slow or busy"):
-        RayDevice(on_ray.replaced(ray=on_ray.ray.replaced(start_timeout_s=1)))
+        start_ray_devices(on_ray.replaced(ray=on_ray.ray.replaced(start_timeout_s=1)))
 
 
 def test_no_room_ever_is_said_at_once(on_ray, monkeypatch):
@@ -219,7 +226,7 @@ def test_no_room_ever_is_said_at_once(on_ray, monkeypatch):
 
 
 def test_a_device_that_does_not_answer_is_named(on_ray):
-    device = RayDevice(on_ray.replaced(ray=on_ray.ray.replaced(call_timeout_s=30)))
+    (device,) = start_ray_devices(on_ray.replaced(ray=on_ray.ray.replaced(call_timeout_s=30)))
     device._timeout = 0.0
     pending = device.evaluate("test", 0)
     with pytest.raises(ClusterError, match="device 0 did not answer within 0 s"):

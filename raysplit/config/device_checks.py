@@ -1,0 +1,56 @@
+"""Which devices, schedules and parts of a run go together."""
+
+from __future__ import annotations
+
+from raysplit.config.data import DataConfig
+from raysplit.config.devices import DevicesConfig
+from raysplit.schedules import ByteBudget, Fixed, FreezeAndCache, LinkAware, Nested, Schedule
+from raysplit.wire.level import UNCOMPRESSED
+
+LEVEL_OF_EACH = (LinkAware, ByteBudget)
+"""Schedules that decide for each device on its own link or budget."""
+
+
+def check_devices(devices: DevicesConfig, schedule: Schedule, data: DataConfig, device_rests: bool) -> None:
+    """Raise ValueError for a schedule that a mode cannot follow, and for data that cannot be dealt as asked."""
+    column = devices.shards.kind == "column"
+    if column and not data.name.startswith("parquet:"):
+        raise ValueError(f"devices.shards={devices.shards} reads a Parquet column, and data.name is '{data.name}'")
+    if devices.data and data.dataset is not None:
+        raise ValueError("devices.data names a data set for each device, and data holds one in memory; leave one out")
+    budgets = schedule.megabytes if isinstance(schedule, ByteBudget) else None
+    if isinstance(budgets, tuple) and len(budgets) != devices.count:
+        raise ValueError(
+            f"schedule.megabytes has {len(budgets)} budgets for {devices.count} devices; give one for each, or one "
+            "number for all"
+        )
+    if devices.mode == "splitfed_v1":
+        one = "; set devices.mode to splitfed_v2 or merged"
+        if isinstance(schedule, FreezeAndCache) or device_rests:
+            raise ValueError(
+                "splitfed_v1 has a server half for each device, and codes that are cached train one on all of them"
+                + one
+            )
+        if isinstance(schedule, Nested):
+            raise ValueError(
+                "splitfed_v1 averages server halves, and nested keeps the batch-norm statistics of each level apart"
+                + one
+            )
+    if isinstance(schedule, LEVEL_OF_EACH) and device_rests and devices.count > 1:
+        raise ValueError(
+            "the codes of frozen device halves are cached at one level, and this schedule decides for each device; set "
+            "schedule.kind to fixed"
+        )
+
+
+def check_fedavg(schedule: Schedule, plain_network: bool) -> None:
+    """Raise ValueError where something is set that FedAvg, in which nothing crosses at a cut, does not have."""
+    if not isinstance(schedule, Fixed) or schedule.level != UNCOMPRESSED:
+        raise ValueError(
+            "fedavg trains the whole network on each device, where nothing is compressed; set schedule.kind=fixed and "
+            "schedule.level=all.b32/b32"
+        )
+    if not plain_network:
+        raise ValueError(
+            "fedavg has neither a bottleneck nor a local loss; set bottleneck and train.local_loss to null"
+        )
