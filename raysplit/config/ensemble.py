@@ -18,7 +18,7 @@ from raysplit.utils.settings import with_settings
 class ClassifierFit(FitConfig):
     """How a plain classifier is trained."""
 
-    optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
+    optimizer: Literal["sgd", "adamw", "muon", "muon_sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

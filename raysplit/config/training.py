@@ -34,14 +34,18 @@ class FitConfig(Frozen):
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    """muon: Muon for convolutions and for the matrices in a transformer's blocks, AdamW for everything else."""
+    optimizer: Literal["sgd", "adamw", "muon", "muon_sgd"] = "sgd"
+    """muon: Muon for convolutions and for the matrices in a transformer's blocks, AdamW for everything else. muon_sgd:
+    Muon for convolutions, whose norms stay fixed and whose rate is relative to them; SGD with Nesterov momentum for
+    everything else."""
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of `sgd` and `muon_sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    lr_schedule: Literal["constant", "cosine"] = "cosine"
+    lr_schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """How the rate falls to zero behind the warm-up, if it does."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of the steps in which the cosine schedule rises linearly to `lr`."""
+    """Share of the steps in which the rate rises linearly to `lr`; `constant` has none."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: computes under autocast; weights stay fp32."""
     channels_last: bool = False

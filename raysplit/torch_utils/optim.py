@@ -51,25 +51,42 @@ class ChainedOptimizer:
 def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> torch.optim.Optimizer | ChainedOptimizer:
     """Return the optimizer of one half; the bottleneck's logits decay only if `decay_logits` (paper mode).
 
-    `muon` trains what `find_matrices` returns with Muon, and everything else with AdamW at the same rate.
+    `muon` trains what `find_matrices` returns with Muon, and everything else with AdamW at the same rate; `muon_sgd`
+    trains the convolutions among them with Muon at a fixed norm, and everything else with SGD.
 
     >>> type(make_optimizer(nn.Linear(2, 1), FitConfig(optimizer="adamw"), decay_logits=False)).__name__
     'AdamW'
     """
-    matrices = find_matrices(half) if config.optimizer == "muon" else []
+    matrices = find_muon_weights(half, config)
     chosen = set(matrices)
     named = [(name, p) for name, p in half.named_parameters() if p not in chosen]
     plain = [p for name, p in named if decay_logits or not name.endswith("logits")]
     logits = [p for name, p in named if not decay_logits and name.endswith("logits")]
     groups: list[dict[str, Any]] = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]] or groups[:1]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if config.optimizer in ("sgd", "muon_sgd"):
+        nesterov = config.optimizer == "muon_sgd" and config.momentum > 0
+        kept = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+        sgd = torch.optim.SGD(groups, lr=config.lr, nesterov=nesterov, **kept)
+        if config.optimizer == "sgd":
+            return sgd
+        return ChainedOptimizer(Muon([{"params": matrices}], lr=config.lr, fixed_norm=True, **kept), sgd)
     adam = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     if config.optimizer == "adamw":
         return adam
     muon = Muon([{"params": matrices}], lr=config.lr, weight_decay=config.weight_decay)
     return ChainedOptimizer(muon, adam)
+
+
+def find_muon_weights(half: nn.Module, config: FitConfig) -> list[nn.Parameter]:
+    """Return what Muon trains of a half: nothing with other optimizers.
+
+    >>> find_muon_weights(nn.Conv2d(3, 8, 3), FitConfig(optimizer="sgd"))
+    []
+    """
+    if config.optimizer not in ("muon", "muon_sgd"):
+        return []
+    return [p for p in find_matrices(half) if config.optimizer == "muon" or p.ndim == 4]
 
 
 def find_matrices(half: nn.Module) -> list[nn.Parameter]:
@@ -101,7 +118,10 @@ def lr_at(config: FitConfig, step: int, steps: int) -> float:
     rise = round(config.warmup * steps)
     if step < rise:
         return config.lr * (step + 1) / rise
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    done = (step - rise) / max(1, steps - rise)
+    if config.lr_schedule == "linear":
+        return config.lr * (1 - done)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class HalfOptimizer:

@@ -14,9 +14,10 @@ from raysplit.config import SplitConfig, TrainConfig
 from raysplit.errors import ConfigError, ModelError
 from raysplit.split import TracedModel
 from raysplit.split.probe import copy_to_meta, is_plain_batch_norm
-from raysplit.torch_utils.optim import find_matrices
+from raysplit.torch_utils.optim import find_muon_weights
 
 _log = logging.getLogger(__name__)
+_MUON = {"muon": "convolutions or transformer blocks", "muon_sgd": "convolutions"}
 _SIDES = ("device", "server")
 _SOFTMAX = (softmax, torch.softmax, torch.nn.functional.gumbel_softmax, "softmax")
 
@@ -40,13 +41,12 @@ def require_logits(traced: TracedModel, classes: int) -> None:
 def require_training(device: nn.Module, server: nn.Module, config: TrainConfig) -> None:
     """Raise ConfigError where `train.freeze` and `train.device_half` leave no parameter of either half to train.
 
-    Also where neither half has weights that `train.optimizer=muon` is for. Logs what is frozen, and where all of the
-    device half is, in a way that still sends gradients down.
+    Also where neither half has weights that `train.optimizer=muon` or `muon_sgd` is for. Logs what is frozen, and where
+    all of the device half is, in a way that still sends gradients down.
     """
-    if config.optimizer == "muon" and not any(map(find_matrices, (device, server))):
-        raise ConfigError(
-            "train.optimizer 'muon' is for networks with convolutions or transformer blocks; set it to adamw or sgd"
-        )
+    name = config.optimizer
+    if name in _MUON and not any(find_muon_weights(half, config) for half in (device, server)):
+        raise ConfigError(f"train.optimizer {name!r} is for networks with {_MUON[name]}; set it to adamw or sgd")
     if not config.freeze and config.device_half == "trained":
         return
     counts = [[p.requires_grad for p in half.parameters()] for half in (device, server)]

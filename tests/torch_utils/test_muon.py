@@ -65,3 +65,26 @@ def test_orthogonalized_matrices_have_singular_values_about_one(scale):
     random = torch.Generator().manual_seed(3)
     values = torch.linalg.svdvals(orthogonalize(scale * torch.randn(12, 40, generator=random)))
     assert values.min() > 0.6 and values.max() < 1.3
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 3, 3), (4, 16, 1, 1), (5, 5)])
+def test_with_a_fixed_norm_steps_are_airbenchs(shape):
+    random = torch.Generator().manual_seed(4)
+    weight = torch.nn.Parameter(0.01 * torch.randn(shape, generator=random))
+    expected, sums = weight.detach().clone(), torch.zeros(shape)
+    optimizer = Muon([weight], lr=0.1, momentum=0.6, fixed_norm=True)
+    for _ in range(3):
+        weight.grad = torch.randn(shape, generator=random)
+        optimizer.step()
+        sums = 0.6 * sums + weight.grad
+        turned = orthogonalize((weight.grad + 0.6 * sums).flatten(1), steps=3).view(shape)
+        expected = expected * len(expected) ** 0.5 / expected.norm() - 0.1 * turned
+    torch.testing.assert_close(weight.detach(), expected)
+    assert weight.detach().norm().item() == pytest.approx(len(weight) ** 0.5, rel=0.2)
+
+
+def test_with_a_fixed_norm_a_weight_of_zeros_stays_finite():
+    weight = torch.nn.Parameter(torch.zeros(3, 2))
+    weight.grad = torch.ones(3, 2)
+    Muon([weight], lr=0.1, fixed_norm=True).step()
+    assert weight.isfinite().all() and weight.norm() > 0

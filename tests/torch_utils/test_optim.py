@@ -21,6 +21,12 @@ def test_cosine_rises_to_the_peak_then_falls_towards_zero():
     assert rates[-1] < 1e-4
 
 
+def test_linear_rises_and_falls_by_equal_steps_to_zero():
+    config = TrainConfig(lr=0.1, warmup=0.2, lr_schedule="linear")
+    rates = [lr_at(config, step, 10) for step in range(11)]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.0875, 0.075, 0.0625, 0.05, 0.0375, 0.025, 0.0125, 0.0])
+
+
 def test_no_warmup_starts_at_the_peak():
     assert lr_at(TrainConfig(lr=0.1, warmup=0.0), 0, 7) == 0.1
 
@@ -137,7 +143,7 @@ def test_muon_is_for_convolutions_and_blocks_wherever_the_network_is_cut():
     parts = ("patch_embed", "stem"), ("blocks", "head")
     halves = [torch.nn.ModuleDict({key: net[key] for key in keys}) for keys in parts]
     assert [names[id(p)] for half in halves for p in find_matrices(half)] == ["stem.weight", "blocks.0.weight"]
-    muon, adam = make_optimizer(net, ClassifierFit(optimizer="muon"), decay_logits=True)._parts
+    muon, adam = make_optimizer(net, ClassifierFit(optimizer="muon"), decay_logits=True).parts
     assert len(muon.param_groups[0]["params"]) == 2 and len(adam.param_groups[0]["params"]) == 10
 
 
@@ -157,3 +163,13 @@ def test_muon_does_not_decay_logits_in_raysplit_mode():
     encoder = torch.nn.ModuleDict({"encoder": Encoder(BottleneckConfig(order="learned"), (4, 8, 8), 1)})
     made = make_optimizer(encoder, TrainConfig(optimizer="muon", weight_decay=0.1), decay_logits=False)
     assert [(len(g["params"]), g["weight_decay"]) for g in made.param_groups] == [(1, 0.1), (1, 0.1), (1, 0.0)]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_muon_sgd_trains_convolutions_with_muon_and_the_rest_with_sgd(momentum):
+    net = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 8, 3), "blocks": torch.nn.Linear(4, 4)})
+    config = TrainConfig(optimizer="muon_sgd", lr=0.1, momentum=momentum, weight_decay=0.01)
+    muon, sgd = make_optimizer(net, config, decay_logits=True).parts
+    (convolutions,), (rest,) = muon.param_groups, sgd.param_groups
+    assert [p.ndim for p in convolutions["params"]] == [4] and convolutions["momentum"] == momentum
+    assert len(rest["params"]) == 3 and rest["momentum"] == momentum and rest["nesterov"] == (momentum > 0)

@@ -141,9 +141,12 @@ def test_each_half_has_its_learning_rate(bottleneck):
     assert [record.lr_device for record in same.records] == [record.lr for record in same.records]
 
 
-def test_muon_needs_convolutions_or_blocks():
-    config = make_config(optimizer="muon").replaced(
+@pytest.mark.parametrize(
+    ("optimizer", "needed"), [("muon", "convolutions or transformer blocks"), ("muon_sgd", "convolutions")]
+)
+def test_muon_needs_its_kind_of_weights(optimizer, needed):
+    config = make_config(optimizer=optimizer).replaced(
         model=nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)), cut="2"
     )
-    with pytest.raises(ConfigError, match="muon' is for networks with convolutions or transformer blocks; set it to"):
+    with pytest.raises(ConfigError, match=f"{optimizer}' is for networks with {needed}; set it to"):
         train(config)

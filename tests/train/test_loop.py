@@ -121,10 +121,11 @@ def test_micro_batches_in_flight_are_gradient_accumulation(plain):
     [
         (VGG, "features.7", {"optimizer": "muon", "lr": 0.01, "label_smoothing": 0.1}),
         (VGG, "features.1", {"optimizer": "muon", "lr": 0.01, "in_flight": 2}),
+        (VGG, "features.7", {"optimizer": "muon_sgd", "lr": 0.1, "momentum": 0.6, "lr_schedule": "linear"}),
         (VIT, "blocks.0", {"optimizer": "muon", "lr": 0.001}),
         (VIT, "patch_embed", {"optimizer": "adamw", "lr": 0.001, "label_smoothing": 0.3}),
     ],
-    ids=["vgg", "in flight", "vit", "adamw"],
+    ids=["vgg", "in flight", "fixed norm", "vit", "adamw"],
 )
 def test_both_halves_have_the_optimizer_and_the_loss_of_the_whole(plain, model, cut, changes):
     config = plain.replaced(model=model, cut=cut, train=plain.train.replaced(**changes))

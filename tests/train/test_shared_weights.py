@@ -24,7 +24,7 @@ def step(net: nn.Module, optimizer: HalfOptimizer, number: int) -> None:
     optimizer.step(number)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "muon_sgd"])
 def test_another_learner_goes_on_with_weights_statistics_and_moments(optimizer):
     (net, own), (other, others) = learner(optimizer), learner(optimizer)
     for number in range(2):
@@ -36,7 +36,7 @@ def test_another_learner_goes_on_with_weights_statistics_and_moments(optimizer):
     assert torch.equal(net[1].running_var, other[1].running_var)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "muon_sgd"])
 def test_moments_asked_for_before_the_first_step_change_nothing(optimizer):
     (net, own), (other, others) = learner(optimizer), learner(optimizer)
     other.load_state_dict(net.state_dict())
