@@ -92,10 +92,11 @@ def write_rotated(base: SplitConfig, args: argparse.Namespace, work: Path) -> No
 
 
 def write_weights(config: SplitConfig, work: Path, until: float) -> None:
-    """Train a base, or go on with it, and write its weights, unless they are there; raises TimeIsUp."""
+    """Train a base, or go on or wait for it, and write its weights, unless they are there; raises TimeIsUp."""
     file, place = weights_file(config.name, work), run_folder(work, config)
     if not file.exists():
-        train(config, place, until)
+        while train(config, place, until) is None:
+            time.sleep(5)  # another process trains it
         export_weights(str(place), "whole", str(file))
 
 
