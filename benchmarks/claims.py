@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from claims_page import page
-from claims_results import read_results
-from claims_table import CLAIMS
-from claims_verdict import in_short
+from claims_page.page import page
+from claims_page.results import read_results
+from claims_page.table import CLAIMS
+from claims_page.verdict import in_short
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "claims.md"
 

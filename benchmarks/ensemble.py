@@ -30,12 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ensemble_folders import locked, say_how, take_submodels
-from ensemble_plot import plot
-from ensemble_presets import FITS, PRESETS, dataset, fit_of, of_base, start
-from ensemble_rows import ROWS, TAKES, names, seeds
-from ensemble_table import FULL, STAGES, Figures, figures, rows, text
-from ensemble_times import measure
+from ensembles.folders import locked, say_how, take_submodels
+from ensembles.plot import plot
+from ensembles.presets import FITS, PRESETS, dataset, fit_of, of_base, start
+from ensembles.rows import ROWS, TAKES, names, seeds
+from ensembles.table import FULL, STAGES, Figures, figures, rows, text
+from ensembles.times import measure
 from meta import RESULTS, meta, save
 
 from raysplit.config import EnsembleConfig

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import torch
 from meta import meta, save
-from serving_bundles import make_ensemble, make_family
-from serving_cluster import ANYONE, MODES, ServeCluster, start_serve
-from serving_load import Call, LoadResult, generate_load, require_wrk
-from serving_target import measure_target
+from serving_load.bundles import make_ensemble, make_family
+from serving_load.cluster import ANYONE, MODES, ServeCluster, start_serve
+from serving_load.generator import Call, LoadResult, generate_load, require_wrk
+from serving_load.target import measure_target
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 
@@ -87,9 +87,9 @@ def applications(bundle: str, n: int, local: Ensemble) -> list[dict[str, Any]]:
     return [
         application("app", ours, args),
         application("grouped", ours, args | {"groups": {"all": list(range(n))}}),
-        application("empty", "serving_empty:build", {"n": n, "size": size}),
-        application("noop", "serving_empty:build", {"n": 0, "size": size}),
-        application("plain", "serving_plain:build", {"bundle": bundle}),
+        application("empty", "serving_load.empty:build", {"n": n, "size": size}),
+        application("noop", "serving_load.empty:build", {"n": 0, "size": size}),
+        application("plain", "serving_load.plain:build", {"bundle": bundle}),
     ]
 
 

@@ -32,8 +32,8 @@ import numpy as np
 import requests
 import torch
 from meta import meta, save
-from serving_bundles import make_ensemble
-from serving_cluster import ANYONE, MODES, ServeCluster, start_serve
+from serving_load.bundles import make_ensemble
+from serving_load.cluster import ANYONE, MODES, ServeCluster, start_serve
 
 from raysplit.ensemble.bundle import Ensemble, load_ensemble
 

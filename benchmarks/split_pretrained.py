@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 from split_traffic import make_parser, work_through
-from traffic_presets import PRESETS, Preset
-from traffic_rows import ALONE, REFERENCE, ROWS, Make, level
-from traffic_runs import TimeIsUp, run_folder, train
+from traffic.presets import PRESETS, Preset
+from traffic.rows import ALONE, REFERENCE, ROWS, Make, level
+from traffic.runs import TimeIsUp, run_folder, train
 
 from raysplit.config import DataConfig, Fixed, SplitConfig
 from raysplit.data.export import export

@@ -3,7 +3,7 @@
     python benchmarks/split_traffic.py --data parquet:DIR --preset quick|full|paper [--minutes N] [--work DIR]
         [--only ROW …] [--seeds N …] [--table]
 
-from the repository's root. Rows are trained in the order of traffic_rows.py, all of them with the first seed before
+from the repository's root. Rows are trained in the order of traffic/rows.py, all of them with the first seed before
 the next one. Each row and seed is a run of its own under --work: one that was stopped goes on at its last epoch, one
 that is done, or that benchmarks/results/split_traffic_runs.jsonl has already, is not trained again unless its settings
 have changed. After --minutes no further epoch begins. The same command started twice at once shares the work. Whenever
@@ -21,10 +21,10 @@ import time
 from pathlib import Path
 
 import torch
-from traffic_presets import PRESETS, Preset
-from traffic_result import Result
-from traffic_runs import TimeIsUp, run_folder, train
-from traffic_table import as_text
+from traffic.presets import PRESETS, Preset
+from traffic.result import Result
+from traffic.runs import TimeIsUp, run_folder, train
+from traffic.table import as_text
 
 from raysplit.errors import DivergenceError
 

@@ -31,8 +31,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from links.netns import PACKET, PAYLOAD, Side, missing, parse_rate, ray_nodes, thin_link
 from meta import meta, save
-from netns import PACKET, PAYLOAD, Side, missing, parse_rate, ray_nodes, thin_link
 
 from raysplit import recipes
 from raysplit.config import SplitConfig
@@ -122,7 +122,7 @@ def drive(head: Side, device: Side, config: SplitConfig, folder: Path) -> dict[s
     }
     os.environ["REPORTER_UPDATE_INTERVAL_MS"] = "3600000"
     with ray_nodes(head, device, len(os.sched_getaffinity(0))) as environment:
-        driver = str(Path(__file__).with_name("thin_link_driver.py"))
+        driver = str(Path(__file__).parent / "links" / "thin_link_driver.py")
         # The run in the driver computes in the environment that worker and actor have.
         environment |= ENVIRONMENT
         words = head.command(sys.executable, driver, json.dumps(job))

@@ -65,12 +65,12 @@ def make_optimizer(half: nn.Module, config: FitConfig, decay_logits: bool) -> to
     groups: list[dict[str, Any]] = [{"params": plain}, {"params": logits, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]] or groups[:1]
     if config.optimizer in ("sgd", "muon_sgd"):
-        nesterov = config.optimizer == "muon_sgd" and config.momentum > 0
-        kept = {"momentum": config.momentum, "weight_decay": config.weight_decay}
-        sgd = torch.optim.SGD(groups, lr=config.lr, nesterov=nesterov, **kept)
+        lr, momentum, decay = config.lr, config.momentum, config.weight_decay
+        nesterov = config.optimizer == "muon_sgd" and momentum > 0
+        sgd = torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
         if config.optimizer == "sgd":
             return sgd
-        return ChainedOptimizer(Muon([{"params": matrices}], lr=config.lr, fixed_norm=True, **kept), sgd)
+        return ChainedOptimizer(Muon([{"params": matrices}], lr=lr, momentum=momentum, fixed_norm=True), sgd)
     adam = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     if config.optimizer == "adamw":
         return adam

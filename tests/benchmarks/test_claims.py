@@ -33,7 +33,7 @@ def ensemble_row(name: str, accuracy: float, n: int = 10, **others) -> dict:
 @pytest.fixture
 def read(tmp_path, scripts):
     """A function that writes results, given by name as rows and meta, and reads them."""
-    from claims_results import read_results
+    from claims_page.results import read_results
 
     def written(**results):
         for name, (rows, meta) in results.items():
@@ -45,15 +45,15 @@ def read(tmp_path, scripts):
 
 def test_the_page_is_that_of_the_committed_results(scripts):
     from claims import PAGE
-    from claims_page import page
-    from claims_results import read_results
+    from claims_page.page import page
+    from claims_page.results import read_results
 
     assert PAGE.read_text() == page(read_results()), "docs/claims.md is stale: python benchmarks/claims.py"
 
 
 def test_a_page_without_results_has_measured_nothing(read):
-    from claims_page import page
-    from claims_table import CLAIMS
+    from claims_page.page import page
+    from claims_page.table import CLAIMS
 
     text = page(read())
     assert text.count("**not measured yet**\n") == len(CLAIMS)
@@ -61,8 +61,8 @@ def test_a_page_without_results_has_measured_nothing(read):
 
 
 def test_links_of_the_summary_lead_to_headings(scripts):
-    from claims_page import anchor, page
-    from claims_results import read_results
+    from claims_page.page import anchor, page
+    from claims_page.results import read_results
 
     text = page(read_results())
     headings = {anchor(title) for title in re.findall(r"^#+ (.*)$", text, re.M)}
@@ -84,7 +84,7 @@ def test_links_of_the_summary_lead_to_headings(scripts):
     ],
 )
 def test_less_traffic_at_no_loss(read, accuracy, mb, epochs, verdict, reason):
-    from claims_traffic import traffic_at_no_loss
+    from claims_page.traffic import traffic_at_no_loss
 
     reference = traffic_row("split fp32", 80.0, 1000, [UNCOMPRESSED])
     deprune = traffic_row("deprune, fp16", accuracy, mb, [TIGHT, UNCOMPRESSED], epochs=epochs)
@@ -95,7 +95,7 @@ def test_less_traffic_at_no_loss(read, accuracy, mb, epochs, verdict, reason):
 
 
 def test_rows_are_compared_with_rows_of_their_own_treatment(read):
-    from claims_traffic import gain_on_fixed, traffic_at_no_loss
+    from claims_page.traffic import gain_on_fixed, traffic_at_no_loss
 
     rows = [
         traffic_row("split fp32", 80.0, 1000, [UNCOMPRESSED]),
@@ -120,7 +120,7 @@ def test_rows_are_compared_with_rows_of_their_own_treatment(read):
     ("ours", "theirs", "verdict"), [(200, 900, "reached"), (300, 900, "missed"), (None, 900, "missed")]
 )
 def test_bytes_until_the_same_accuracy(read, ours, theirs, verdict):
-    from claims_traffic import traffic_until_target
+    from claims_page.traffic import traffic_until_target
 
     reference = traffic_row("split fp32", 80.0, 1000, [UNCOMPRESSED], mb_to_target=theirs)
     deprune = traffic_row("deprune", 80.0, 240, [TIGHT, UNCOMPRESSED], mb_to_target=ours)
@@ -129,7 +129,7 @@ def test_bytes_until_the_same_accuracy(read, ours, theirs, verdict):
 
 
 def test_a_reference_that_never_arrives_decides_nothing(read):
-    from claims_traffic import traffic_until_target
+    from claims_page.traffic import traffic_until_target
 
     rows = [traffic_row("a", 70, 9, [UNCOMPRESSED]), traffic_row("deprune", 70, 5, [TIGHT, UNCOMPRESSED])]
     (found,) = traffic_until_target(read(split_traffic=(rows, {})))
@@ -137,7 +137,7 @@ def test_a_reference_that_never_arrives_decides_nothing(read):
 
 
 def test_levels_by_transfer(read):
-    from claims_traffic import level_by_transfer
+    from claims_page.traffic import level_by_transfer
 
     levels = ["all·b4/b4", "c8·b4/b4", "c4·b4/b4"]
     rows = [
@@ -163,7 +163,7 @@ def test_levels_by_transfer(read):
     ],
 )
 def test_a_thin_schedule_counts_where_the_server_is_needed(read, alone, verdict, reason):
-    from claims_traffic import thin_schedule
+    from claims_page.traffic import thin_schedule
 
     rows = [
         traffic_row("split fp32", 80.0, 1000, [UNCOMPRESSED]),
@@ -178,7 +178,7 @@ def test_a_thin_schedule_counts_where_the_server_is_needed(read, alone, verdict,
 
 
 def test_anchors_stand_beside_the_thinnest_row_of_each_table(read):
-    from claims_page import page
+    from claims_page.page import page
 
     alone = traffic_row("device alone", 70.0, 0, [])
     first = [traffic_row("split fp32", 80.0, 1000, [UNCOMPRESSED]), traffic_row("thin", 79.6, 10, ["c8·b4/b4"]), alone]
@@ -201,8 +201,8 @@ def test_anchors_stand_beside_the_thinnest_row_of_each_table(read):
     ],
 )
 def test_latency_counts_like_for_like(tmp_path, scripts, pair, ratio, verdict):
-    from claims_ensembles import latency_of_a_device
-    from claims_results import read_results
+    from claims_page.ensembles import latency_of_a_device
+    from claims_page.results import read_results
 
     latency = [{"pair": pair, "ms_full": 100.0, "ms_submodel": 100 / ratio, "ratio": ratio}]
     (tmp_path / "ensemble_geometry.json").write_text(json.dumps({"meta": META, "geometry": [], "latency": latency}))
@@ -221,7 +221,7 @@ def test_latency_counts_like_for_like(tmp_path, scripts, pair, ratio, verdict):
     ],
 )
 def test_an_accuracy_counts_in_the_published_setting(read, model, subset, accuracy, verdict, reason):
-    from claims_ensembles import EC_SNN_CIFAR10, ec_snn_accuracy
+    from claims_page.ensembles import EC_SNN_CIFAR10, ec_snn_accuracy
 
     rows = [ensemble_row("full", 90, n=1), ensemble_row("n=5", accuracy, n=5), ensemble_row("n=10", 90)]
     results = read(ensemble_snn_cifar10=(rows, {"model": model, "subset": subset}))
@@ -231,7 +231,7 @@ def test_an_accuracy_counts_in_the_published_setting(read, model, subset, accura
 
 
 def test_energy_is_measured_where_spikes_were_counted(read):
-    from claims_ensembles import ec_snn_energy, ec_snn_latency
+    from claims_page.ensembles import ec_snn_energy, ec_snn_latency
 
     counted = ensemble_row("n=10", 90, spikes_device_max=60.0, spikes_full=100.0)
     results = read(ensemble_snn_cifar10=([counted, ensemble_row("n=5", 90, n=5)], {"model": "spiking_vgg9 {}"}))
@@ -245,7 +245,7 @@ def test_energy_is_measured_where_spikes_were_counted(read):
     [("45000", 91.0, "reached"), ("45000", 89.0, "missed"), ("10000", 91.0, "not comparable")],
 )
 def test_kinds_of_networks_are_compared_on_equal_data(read, cnn_images, vit, verdict):
-    from claims_ensembles import accuracy_beside_base, beside_other_kinds
+    from claims_page.ensembles import accuracy_beside_base, beside_other_kinds
 
     base = ensemble_row("full", 92, n=1, mib_device_max=10.0)
     cnn = {"model": "vgg9 {}", "subset": f"{cnn_images} training images"}
@@ -265,7 +265,7 @@ def test_kinds_of_networks_are_compared_on_equal_data(read, cnn_images, vit, ver
 
 @pytest.mark.parametrize(("ten", "lost3", "verdict"), [(80, 77.5, "reached"), (78, 77, "missed"), (80, 76, "missed")])
 def test_ten_devices_against_one(read, ten, lost3, verdict):
-    from claims_ensembles import what_splitting_pays_for
+    from claims_page.ensembles import what_splitting_pays_for
 
     names = ("n=10", "n=10, all classes each")
     rows = [ensemble_row("n=1", 74, n=1)] + [ensemble_row(name, ten, lost3=lost3) for name in names]
@@ -274,8 +274,8 @@ def test_ten_devices_against_one(read, ten, lost3, verdict):
 
 
 def test_a_claim_in_short(read):
-    from claims_traffic import traffic_at_no_loss
-    from claims_verdict import in_short
+    from claims_page.traffic import traffic_at_no_loss
+    from claims_page.verdict import in_short
 
     rows = [
         traffic_row("split fp32", 80.0, 1000, [UNCOMPRESSED]),

@@ -17,8 +17,8 @@ from raysplit.errors import ConfigError
 def study(tmp_path_factory, scripts):
     """A study of a preset of this test's own: ViTs of two blocks that see each digit a few times."""
     import ensemble
-    import ensemble_presets
-    from ensemble_presets import Scale
+    from ensembles import presets
+    from ensembles.presets import Scale
 
     from raysplit.config import ModelConfig
 
@@ -26,13 +26,13 @@ def study(tmp_path_factory, scripts):
     epochs = {"base_epochs": 2, "retrain_epochs": 2, "common_epochs": 1}
     scale = Scale(model, images=300, batch_size=64, views=1, keep=2 / 6, retrain_batch=64, **epochs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ensemble_presets.PRESETS, "tiny", {"vit": scale})
+        patch.setitem(presets.PRESETS, "tiny", {"vit": scale})
         yield ensemble.Study("vit", "digits", "tiny", tmp_path_factory.mktemp("work"))
 
 
 def test_baselines_cost_what_ten_submodels_cost(study):
-    from ensemble_presets import start
-    from ensemble_rows import ROWS, epoch_gmac, plan_of
+    from ensembles.presets import start
+    from ensembles.rows import ROWS, epoch_gmac, plan_of
 
     from raysplit.data import load
 
@@ -59,8 +59,8 @@ def test_baselines_cost_what_ten_submodels_cost(study):
 
 @pytest.mark.slow
 def test_rows_share_a_base_and_make_a_table(study):
-    from ensemble_plot import plot
-    from ensemble_table import figures, rows, text
+    from ensembles.plot import plot
+    from ensembles.table import figures, rows, text
 
     names = ["n=2", "n=10", "n=10, no feature dropout", "n=10, int8"]
     for name in reversed(names):  # rows that take another's sub-models come first
@@ -87,8 +87,8 @@ def test_rows_share_a_base_and_make_a_table(study):
 
 
 def test_latencies_are_measured_anew_in_turns(study):
-    from ensemble_table import figures
-    from ensemble_times import measure
+    from ensembles.table import figures
+    from ensembles.times import measure
 
     names = ["n=2", "n=10"]
     for name in names:
@@ -113,8 +113,8 @@ def test_what_is_done_is_left_alone(study, monkeypatch):
 
 
 def test_names_and_seeds():
-    from ensemble_presets import dataset
-    from ensemble_rows import names, seeds
+    from ensembles.presets import dataset
+    from ensembles.rows import names, seeds
 
     assert dataset("parquet:/data/cifar10/") == "cifar10" and dataset("mnist5k") == "mnist5k"
     assert seeds("vit", "parquet:data/cifar10", "full") == [0, 1, 2] and seeds("cnn", "cifar10", "full") == [0]
@@ -130,7 +130,7 @@ def test_names_and_seeds():
 
 @pytest.mark.parametrize("family", ["vit", "cnn", "snn"])
 def test_settings_that_a_preset_does_not_set_are_those_of_its_family(scripts, family):
-    from ensemble_presets import FITS, PRESETS, start
+    from ensembles.presets import FITS, PRESETS, start
 
     config = start(family, "cifar10", "full", 0)
     assert config.precision == config.base.train.precision == "bf16" and config.fusion.feature_dropout == 0.1
@@ -150,7 +150,7 @@ def test_committed_builds_have_the_settings_of_today(scripts, tmp_path, name):
 
 
 def test_the_table_of_devices_is_in_fp32_throughout(scripts):
-    from ensemble_presets import start
+    from ensembles.presets import start
 
     config = start("cnn", "cifar10", "devices", 1)
     fits = (config.base.train, config.common, config.retrain)
@@ -189,7 +189,7 @@ def test_a_family_that_a_preset_lacks_is_refused(scripts, monkeypatch, capsys):
 
 
 def test_spikes_stand_beside_those_of_the_base(scripts):
-    from ensemble_table import _spikes
+    from ensembles.table import _spikes
 
     summary = {"base_spikes": 50.0, "submodels": [{"spikes": 3.0}, {"spikes": 4.0}]}
     assert _spikes(summary) == {"spikes_device_max": 4.0, "spikes_total": 7.0, "spikes_full": 50.0}
@@ -216,7 +216,7 @@ def test_share_of_units_that_are_kept_alike():
 
 
 def test_rows_that_lie_together_share_a_label():
-    from ensemble_plot import _together
+    from ensembles.plot import _together
 
     points = [(0.0, 75.0), (1.0, 50.0), (0.001, 75.5), (0.0, 76.5), (1.0, 75.0), (1.08, 75.0)]
     assert _together(points) == [[1, 3], [4], [2], [5], [6]]
@@ -248,16 +248,15 @@ def test_a_result_has_builds_of_its_own_settings_alone(study, monkeypatch, tmp_p
 
 
 def test_a_build_of_other_settings_is_neither_shown_nor_touched(study, monkeypatch):
-    import ensemble_presets
-    import ensemble_rows
+    from ensembles import presets, rows
 
     study.build("n=2", 0)
     assert study.built("n=2", 0)["settings"] == study.settings("n=2", 0)
-    monkeypatch.setitem(ensemble_rows.ROWS, "n=2", lambda config: config)
+    monkeypatch.setitem(rows.ROWS, "n=2", lambda config: config)
     assert study.built("n=2", 0) is None
     with monkeypatch.context() as other:
-        longer = replace(ensemble_presets.PRESETS["tiny"]["vit"], base_epochs=3)
-        other.setitem(ensemble_presets.PRESETS["tiny"], "vit", longer)
+        longer = replace(presets.PRESETS["tiny"]["vit"], base_epochs=3)
+        other.setitem(presets.PRESETS["tiny"], "vit", longer)
         other.setattr("ensemble.train_base", None)
         assert study.built("n=2", 0) is None, "of another base, which is not trained for that"
     with pytest.raises(ConfigError, match="a build of another config"):

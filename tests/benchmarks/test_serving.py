@@ -6,14 +6,14 @@ import pytest
 
 
 def test_output_of_wrk():
-    import serving_load
+    from serving_load import generator
 
     counted = '"answers": 100, "us": 2000000, "refused": 10, "broken": 3, "degraded": 5'
     line = f'{{{counted}, "p50": 1500, "p95": 2e3, "p99": 3e3}}'
-    result = serving_load.parse_output(f"Running 2s test\n\nFIGURES {line}\n")
-    assert result == serving_load.LoadResult(ips=42.5, p50_ms=1.5, p95_ms=2.0, p99_ms=3.0, bad=18)
+    result = generator.parse_output(f"Running 2s test\n\nFIGURES {line}\n")
+    assert result == generator.LoadResult(ips=42.5, p50_ms=1.5, p95_ms=2.0, p99_ms=3.0, bad=18)
     with pytest.raises(RuntimeError, match="got no response: unable to connect"):
-        serving_load.parse_output("unable to connect")
+        generator.parse_output("unable to connect")
 
 
 @pytest.mark.ray

@@ -9,7 +9,7 @@ import pytest
 
 
 def test_rate():
-    from netns import parse_rate
+    from links.netns import parse_rate
 
     assert [parse_rate(text) for text in ("20mbit", "500kbit", "1.5gbit", "9bit")] == [20e6, 500e3, 1.5e9, 9]
     for text in ("20", "0mbit", "20mbps", "-1mbit", "fast"):
@@ -25,7 +25,7 @@ def test_bound():
 
 
 def test_tcp_payload():
-    from capture import tcp_payload
+    from links.capture import tcp_payload
 
     addresses, ports = bytes(range(8)), struct.pack("!HH", 1, 2)
     tcp = ports + bytes(8) + b"\x80" + bytes(7) + bytes(12)  # 20 bytes and 12 of options
@@ -37,7 +37,7 @@ def test_tcp_payload():
 
 
 def test_slices_leave_out_images_that_look_like_others():
-    from capture import slices
+    from links.capture import slices
 
     images = np.zeros((3, 1, 28, 28), np.uint8)
     images[1] = np.arange(28)

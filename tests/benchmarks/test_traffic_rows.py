@@ -19,7 +19,7 @@ SHAPE = (3, 32, 32)
 
 @pytest.fixture
 def config():
-    from traffic_presets import PRESETS
+    from traffic.presets import PRESETS
 
     def make(row: str, preset: str = "full") -> SplitConfig:
         return PRESETS[preset].config(row, 0, None)
@@ -35,7 +35,7 @@ def gflops(config: SplitConfig) -> tuple[float, float]:
 
 @pytest.mark.parametrize("preset", ["quick", "full", "paper"])
 def test_every_row_is_a_config_that_can_be_built(preset):
-    from traffic_presets import PRESETS
+    from traffic.presets import PRESETS
 
     rows = PRESETS[preset].rows
     assert PRESETS[preset].reference in rows

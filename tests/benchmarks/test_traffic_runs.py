@@ -27,7 +27,7 @@ def tiny(**changes) -> SplitConfig:
 
 
 def test_settings_are_told_apart():
-    from traffic_runs import settings_id
+    from traffic.runs import settings_id
 
     same = [
         tiny(),
@@ -48,7 +48,7 @@ def test_settings_are_told_apart():
 
 
 def test_where_files_lie_is_no_setting():
-    from traffic_runs import settings_id
+    from traffic.runs import settings_id
 
     def at(data: str, weights: str) -> str:
         model = ModelConfig(name="vgg5", weights=weights)
@@ -60,27 +60,27 @@ def test_where_files_lie_is_no_setting():
 
 
 def test_a_stopped_run_goes_on_at_its_last_epoch(tmp_path, monkeypatch):
-    import traffic_runs
+    from traffic import runs
 
     ticks = itertools.count()
-    monkeypatch.setattr(traffic_runs, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    place = traffic_runs.run_folder(tmp_path, tiny())
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    place = runs.run_folder(tmp_path, tiny())
     for until in (-1, 2):  # before the first epoch, before the second
-        with pytest.raises(traffic_runs.TimeIsUp):
-            traffic_runs.train(tiny(), place, until)
-        assert traffic_runs.read(place, tiny()) is None
+        with pytest.raises(runs.TimeIsUp):
+            runs.train(tiny(), place, until)
+        assert runs.read(place, tiny()) is None
     asked = next(ticks)
-    run = traffic_runs.train(tiny(), place, math.inf)
+    run = runs.train(tiny(), place, math.inf)
     assert next(ticks) - asked == 3, "at its beginning, and at that of the second epoch"
     assert (run.row, run.seed, len(run.epochs)) == ("split fp32", 0, 2)
     assert run.traffic == sum(epoch.frame_bytes for epoch in run.epochs) > run.payload > 0
     assert run.epochs[0].test_accuracy is None and 0 <= run.accuracy <= 1
-    assert traffic_runs.train(tiny(), place, -1) == run, "what is done takes no time"
-    assert traffic_runs.RunResult.model_validate_json(run.model_dump_json()) == run
+    assert runs.train(tiny(), place, -1) == run, "what is done takes no time"
+    assert runs.RunResult.model_validate_json(run.model_dump_json()) == run
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
-    from traffic_runs import run_folder, train
+    from traffic.runs import run_folder, train
 
     place = run_folder(tmp_path, tiny())
     with FileLock(f"{place}.lock"):
@@ -90,7 +90,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
 
 @pytest.fixture
 def preset():
-    from traffic_presets import Preset
+    from traffic.presets import Preset
 
     def plain(config: SplitConfig) -> SplitConfig:
         return config
@@ -102,8 +102,8 @@ def preset():
 
 
 def test_a_result_is_made_of_its_runs(tmp_path, preset):
-    from traffic_result import Result
-    from traffic_runs import run_folder, train
+    from traffic.result import Result
+    from traffic.runs import run_folder, train
 
     result = Result(preset, None, tmp_path / "work", tmp_path)
     config = preset.config("split fp32", 0, None)

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def make_run():
-    from traffic_runs import EpochResult, RunResult
+    from traffic.runs import EpochResult, RunResult
 
     def make(row: str, epochs, accuracy: float, seed: int = 0):
         """Return a run of epochs given as (bytes, validation accuracy, mode, test accuracy or None)."""
@@ -53,7 +53,7 @@ def runs(make_run):
 
 @pytest.fixture
 def table(runs):
-    from traffic_table import as_text, rows
+    from traffic.table import as_text, rows
 
     names = ["split fp32", "freeze", "not trained yet", "prune", "device alone"]
     lines = rows(runs, names, "split fp32", {"raw, uint8": 500, "raw, files": 100})
@@ -99,6 +99,6 @@ def test_an_upload_costs_its_bytes_and_the_labels(table):
 
 
 def test_there_is_no_table_without_the_reference(runs):
-    from traffic_table import rows
+    from traffic.table import rows
 
     assert rows([run for run in runs if run.row != "split fp32"], ["split fp32", "freeze"], "split fp32", {}) == []

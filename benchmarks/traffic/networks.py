@@ -1,4 +1,4 @@
-"""Networks of the traffic benchmark, for `model.name=benchmarks/traffic_networks.py:FUNCTION`."""
+"""Networks of the traffic benchmark, for `model.name=benchmarks/traffic/networks.py:FUNCTION`."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any
 
 import ray
-from capture import Capture, slices
 
+from links.capture import Capture, slices
 from raysplit.config import BottleneckConfig, Fixed, Level, SplitConfig, loads
 from raysplit.data import load
 from raysplit.folders.run_dir import RunDir

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claims_results import EnsembleRow, EnsembleTable, Results
-from claims_verdict import Check, Measured, alike, at_least, at_most, needed, number
+from claims_page.results import EnsembleRow, EnsembleTable, Results
+from claims_page.verdict import Check, Measured, alike, at_least, at_most, needed, number
 
 COMPARABLE = 1.0
 """Points below the base within which an ensemble's accuracy counts as comparable to it."""

@@ -87,7 +87,7 @@ def start_serve(mode: str) -> Iterator[ServeCluster]:
     folder = tempfile.mkdtemp(prefix="rs")  # Ray's socket paths must be short
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.update(MODES[mode])
-    code = os.pathsep.join([str(Path(__file__).parent), *sys.path[1:]])
+    code = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])
     try:
         ray.init(
             address="local",

@@ -9,15 +9,15 @@ from typing import Any
 
 from filelock import FileLock
 from meta import RESULTS, meta, save
-from traffic_plot import plot
-from traffic_presets import Preset
-from traffic_runs import RunResult, read, run_folder, settings_id
-from traffic_table import Row, rows
 
 from raysplit.config import DataConfig, SplitConfig
 from raysplit.data.images import read_facts
 from raysplit.data.parquet import parquet_part
 from raysplit.data.parquet_files import find_files
+from traffic.plot import plot
+from traffic.presets import Preset
+from traffic.runs import RunResult, read, run_folder, settings_id
+from traffic.table import Row, rows
 
 
 class Result:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from claims_results import Meta, Results, TrafficRow, TrafficTable
-from claims_table import ANCHORS, CLAIMS, Claim
-from claims_traffic import REFERENCE, above_device_alone, thinnest_within
-from claims_verdict import Measured, in_short
+from claims_page.results import Meta, Results, TrafficRow, TrafficTable
+from claims_page.table import ANCHORS, CLAIMS, Claim
+from claims_page.traffic import REFERENCE, above_device_alone, thinnest_within
+from claims_page.verdict import Measured, in_short
 
 _HEAD = """\
 # Claims and figures

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from traffic_rows import ALONE
-from traffic_runs import EpochResult, RunResult
+from traffic.rows import ALONE
+from traffic.runs import EpochResult, RunResult
 
 BELOW = 0.01
 """The target of `mb_to_target`: the reference's final validation accuracy (mean of seeds) less this."""

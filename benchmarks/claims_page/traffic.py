@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from claims_results import Results, TrafficRow, TrafficTable
-from claims_verdict import Check, Measured, alike, at_least, at_most, needed, number
+from claims_page.results import Results, TrafficRow, TrafficTable
+from claims_page.verdict import Check, Measured, alike, at_least, at_most, needed, number
 
 NO_LOSS = 0.3
 """Points of accuracy below which a schedule counts as without loss: the seeds' standard deviation is about as large."""

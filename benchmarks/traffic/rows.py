@@ -29,7 +29,7 @@ ROWS: dict[str, Make] = {}
 """In the order in which they are trained."""
 REFERENCE = "split fp32"
 ALONE = "device alone"
-NETWORKS = "benchmarks/traffic_networks.py"
+NETWORKS = "benchmarks/traffic/networks.py"
 GRID = 16 * 16
 """Positions at the cut, behind one pooling of 32 × 32 pixels."""
 PAPER4 = Level(channels=4, up_bits=16, down_bits=16)

@@ -111,7 +111,7 @@ def ray_nodes(head: Side, device: Side, cores: int) -> Iterator[dict[str, str]]:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ADDRESS": f"{head.address}:{_PORT}",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
         }
         common = ["--block", "--object-store-memory=300000000", "--disable-usage-stats"]
         words = [f"--node-ip-address={head.address}", "--head", f"--port={_PORT}", f"--num-cpus={cores}"]

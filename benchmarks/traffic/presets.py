@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from traffic_rows import REFERENCE, ROWS, Make
-
 from raysplit import recipes
 from raysplit.config import DataConfig, SplitConfig
+from traffic.rows import REFERENCE, ROWS, Make
 
 
 @dataclass(frozen=True)

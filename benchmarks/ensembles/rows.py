@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from ensemble_presets import dataset
 
+from ensembles.presets import dataset
 from raysplit.config import EnsembleConfig
 from raysplit.config.ensemble_plan import EnsemblePlan
 from raysplit.data import load, read_facts

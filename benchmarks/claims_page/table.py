@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from claims_ensembles import (
+from claims_page.ensembles import (
     COMPARABLE,
     EC_SNN_CALTECH,
     EC_SNN_CIFAR10,
@@ -20,7 +20,7 @@ from claims_ensembles import (
     size_of_a_device,
     what_splitting_pays_for,
 )
-from claims_traffic import (
+from claims_page.traffic import (
     NEEDS_SERVER,
     NO_LOSS,
     NO_LOSS_OF_A_LEVEL,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ensemble_rows import NOTES
-from ensemble_times import TIMES
+from ensembles.rows import NOTES
+from ensembles.times import TIMES
 
 FULL = "full"
 """The row of the base itself."""

@@ -1,0 +1,1 @@
+"""What was published beside what was reached: figures, verdicts and their page."""

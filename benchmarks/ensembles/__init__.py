@@ -1,0 +1,1 @@
+"""Ensembles: presets, rows, their folders and times, and the table."""

@@ -1,0 +1,1 @@
+"""What the benchmarks of serving have in common: bundles, a cluster, applications to compare with, load."""
