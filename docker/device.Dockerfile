@@ -9,14 +9,19 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/raysplit \
     && /opt/raysplit/bin/pip install --no-deps --index-url "${TORCH_INDEX}" "torch==${TORCH}"
 COPY device.lock /tmp/
-RUN /opt/raysplit/bin/pip install --no-deps --require-hashes -r /tmp/device.lock
+RUN /opt/raysplit/bin/pip install --no-deps --require-hashes -r /tmp/device.lock \
+    && rm -r /opt/raysplit/lib/python3*/site-packages/torch/include \
+    && echo /opt/package > /opt/raysplit/lib/python3.11/site-packages/package.pth
+
+FROM build AS package
 COPY raysplit-*.whl /tmp/
-RUN /opt/raysplit/bin/pip install --no-deps --no-index /tmp/raysplit-*.whl \
-    && rm -r /opt/raysplit/lib/python3*/site-packages/torch/include
+RUN /opt/raysplit/bin/pip install --no-deps --no-index --target /opt/package /tmp/raysplit-*.whl
 
 FROM ${BASE}
 RUN useradd --uid 10001 --create-home raysplit
 COPY --from=build /opt/raysplit /opt/raysplit
+RUN ln -s /opt/package/bin/raysplit /usr/local/bin/
+COPY --from=package /opt/package /opt/package
 COPY family /family
 ENV PATH=/opt/raysplit/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \

@@ -10,16 +10,21 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/raysplit \
     && /opt/raysplit/bin/pip install --no-deps --index-url "${TORCH_INDEX}" "torch==${TORCH}"
 COPY server.lock /tmp/
-RUN /opt/raysplit/bin/pip install --no-deps --require-hashes -r /tmp/server.lock
+RUN /opt/raysplit/bin/pip install --no-deps --require-hashes -r /tmp/server.lock \
+    && rm -r /opt/raysplit/lib/python3*/site-packages/torch/include \
+    && echo /opt/package > /opt/raysplit/lib/python3.11/site-packages/package.pth
+
+# The package is a layer of its own: a new version of it leaves the gigabyte below it as it is.
+FROM build AS package
 COPY raysplit-*.whl /tmp/
-RUN /opt/raysplit/bin/pip install --no-deps --no-index /tmp/raysplit-*.whl \
-    && rm -r /opt/raysplit/lib/python3*/site-packages/torch/include
+RUN /opt/raysplit/bin/pip install --no-deps --no-index --target /opt/package /tmp/raysplit-*.whl
 
 FROM ${BASE}
 RUN useradd --uid 10001 --create-home raysplit
 COPY --from=build /opt/raysplit /opt/raysplit
 # KubeRay starts `ray` in a shell that may set PATH anew.
-RUN ln -s /opt/raysplit/bin/ray /opt/raysplit/bin/serve /opt/raysplit/bin/raysplit /usr/local/bin/
+RUN ln -s /opt/raysplit/bin/ray /opt/raysplit/bin/serve /opt/package/bin/raysplit /usr/local/bin/
+COPY --from=package /opt/package /opt/package
 COPY bundle /bundle
 # The root file system can be read-only: Ray writes to /tmp and /dev/shm alone.
 ENV PATH=/opt/raysplit/bin:/usr/local/bin:/usr/bin:/bin \

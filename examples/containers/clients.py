@@ -46,8 +46,7 @@ class Clients:
     _expected: dict[tuple[int, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
     _images: list[np.ndarray] = field(default_factory=list)
     _last_problem_at: float = 0.0
-    losses: list[str] = field(default_factory=list)
-    """What the attempts of each lost request met."""
+    _losses: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Start all threads."""
@@ -64,16 +63,12 @@ class Clients:
         for thread in self._threads:
             thread.join()
 
-    def snapshot(self) -> Counter[str]:
-        """Return what was counted so far."""
+    def take(self) -> tuple[Outcome, list[str]]:
+        """Return what was counted since the last time, and what the attempts of each lost request met."""
         with self._lock:
-            return Counter(self._counts)
-
-    def since(self, before: Counter[str]) -> Outcome:
-        """Return what was counted since an earlier snapshot."""
-        now = self.snapshot()
-        keys = ("requests", "lost", "wrong", "degraded", "repeated")
-        return Outcome(*(now[key] - before[key] for key in keys))
+            counts, losses = self._counts, self._losses
+            self._counts, self._losses = Counter(), []
+        return Outcome(*(counts[key] for key in ("requests", "lost", "wrong", "degraded", "repeated"))), losses
 
     def wait_until_healthy(self, timeout_s: float) -> float:
         """Wait for some seconds without a problem, and return when the last one was; SystemExit if they go on."""
@@ -82,7 +77,7 @@ class Clients:
             if time.monotonic() - self._last_problem_at > _HEALTHY_S:
                 return self._last_problem_at
             time.sleep(0.1)
-        raise SystemExit(f"answers still have problems after {timeout_s:g} s: {self.losses[-1:]}")
+        raise SystemExit(f"answers still have problems after {timeout_s:g} s: {self._losses[-1:]}")
 
     def _run(self, index: int) -> None:
         session = requests.Session()
@@ -116,7 +111,7 @@ class Clients:
                 counts["repeated"] += 1
                 time.sleep(pause_s)
         with self._lock:
-            self.losses.append("; then ".join(attempts))
+            self._losses.append("; then ".join(attempts))
         return counts + Counter(lost=1)
 
     def _judge(self, answer: dict[str, object], number: int) -> Counter[str]:

@@ -32,7 +32,7 @@ class Cluster:
     containers: dict[str, Container] = field(default_factory=dict)
     """By the names of pods."""
     pods: dict[str, PodContainer] = field(default_factory=dict)
-    _gone: set[str] = field(default_factory=set)
+    _leaving: set[str] = field(default_factory=set)
     """Pods that are not started again."""
     _numbers: int = _FIRST_NUMBER
     _extra: list[str] = field(default_factory=list)
@@ -83,12 +83,19 @@ class Cluster:
         extra = [*self._extra, *(word for volume in self.volumes for word in ("--volume", volume))]
         container.start(pod, self.network, self.keys, extra)
         self.containers[pod.name], self.pods[pod.name] = container, pod
-        self._gone.discard(pod.name)
+        self._leaving.discard(pod.name)
 
-    def scale_in(self, name: str) -> None:
-        """Drain a pod and delete it."""
-        self._gone.add(name)
-        self.containers[name].drain()
+    def delete(self, name: str) -> None:
+        """Stop a pod by its own command and delete it."""
+        self._leaving.add(name)
+        self.containers[name].stop(self.pods.pop(name).stop_command)
+        del self.containers[name]
+
+    def list_pods_without_replica(self, group: str, deployment: str) -> list[str]:
+        """Return the pods of a group that hold no replica of a deployment, which an autoscaler deletes."""
+        used = {replica["node_ip"] for replica in self._running_replicas(deployment)}
+        pods = [pod.name for pod in self.pods.values() if pod.group == group]
+        return [name for name in pods if self.containers[name].address not in used]
 
     def submit(self, config: Mapping[str, Any]) -> None:
         """Submit a Serve config, as KubeRay does: again, until it is taken."""
@@ -121,10 +128,9 @@ class Cluster:
             time.sleep(1.0)
         raise SystemExit(f"the application is not running after {timeout_s:g} s: {state[:2000]}")
 
-    def running_replicas(self, deployment: str) -> int:
+    def count_replicas(self, deployment: str) -> int:
         """Return how many replicas of a deployment run."""
-        replicas = self._details()["deployments"][deployment]["replicas"]
-        return sum(replica["state"] == "RUNNING" for replica in replicas)
+        return len(self._running_replicas(deployment))
 
     def wait_for_nodes(self, count: int, timeout_s: float) -> None:
         """Wait until the cluster has so many nodes."""
@@ -147,6 +153,10 @@ class Cluster:
         self._stopped.set()
         self.network.remove()
 
+    def _running_replicas(self, deployment: str) -> list[dict[str, Any]]:
+        replicas = self._details()["deployments"][deployment]["replicas"]
+        return [replica for replica in replicas if replica["state"] == "RUNNING"]
+
     def _details(self) -> dict[str, Any]:
         response = requests.get(f"{self._dashboard}/applications/", headers=self._headers, timeout=10)
         details: dict[str, Any] = response.json()["applications"][APPLICATION]
@@ -164,5 +174,5 @@ class Cluster:
     def _run_kubelet(self) -> None:
         while not self._stopped.wait(_KUBELET_S):
             for name, container in list(self.containers.items()):
-                if name not in self._gone and not self._stopped.is_set() and not container.is_running():
+                if name not in self._leaving and not self._stopped.is_set() and not container.is_running():
                     container.restart()

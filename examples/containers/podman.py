@@ -61,9 +61,9 @@ class Container:
         """Kill all of its processes at once."""
         podman("kill", "--signal", "KILL", self.name)
 
-    def drain(self) -> None:
-        """Stop it as a pod is stopped: it is taken out of service, and what is under way is answered."""
-        podman("exec", self.name, "/bin/sh", "-c", "sleep 5; ray stop", check=False)
+    def stop(self, command: str) -> None:
+        """Run a command in it and delete it, as a pod is stopped."""
+        podman("exec", self.name, "/bin/sh", "-c", command, check=False)
         self.remove()
 
     def remove(self) -> None:
@@ -72,7 +72,7 @@ class Container:
 
     def restart(self) -> None:
         """Start it again, with an empty /tmp, as kubelet does."""
-        podman("start", self.name)
+        podman("start", self.name, check=False)
 
     def is_running(self) -> bool:
         """Return whether its first process lives."""
@@ -94,6 +94,14 @@ class Container:
                 continue  # it has ended
             total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         return total / 1024
+
+
+def build_revision(image: str, name: str) -> None:
+    """Build an image with one more label than another."""
+    words = ["podman", "build", "--quiet", "--tag", name, "--label", "io.github.raysplit.revision=1", "-"]
+    done = subprocess.run(words, input=f"FROM {image}\n", capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"podman could not build {name}: {done.stderr.strip()}")
 
 
 def image_mib(image: str) -> float:

@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 from clients import Clients, Outcome
 from cluster import Cluster
-from podman import Network, find_obstacle, image_mib, podman
+from podman import Network, build_revision, find_obstacle, image_mib
 
 from raysplit.containers.parts import Application, plan_application
 from raysplit.containers.policies import REDIS_SECRET
@@ -36,6 +36,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 _START_S, _RECOVER_S = 480.0, 240.0
 _PATH = "/v2/models/raysplit/infer"
+FAULTS = {
+    "killed": "a sub-model's container is killed",
+    "partitioned": "a sub-model is off the network for {:g} s",
+    "head": "the head is killed",
+    "replaced": "a sub-model's image is replaced",
+    "scaled": "a sub-model is scaled from 1 to 3 and back",
+}
+"""What is done to the cluster."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Row:
     after: Outcome
     recovered_s: float
     """Seconds from the fault to the last problem."""
+    losses: tuple[str, ...]
+    """What the attempts of each lost request met."""
 
 
 def main() -> None:
@@ -57,7 +67,7 @@ def main() -> None:
     parser.add_argument("--partition", type=float, default=30.0, help="seconds that one container is off the network")
     parser.add_argument("--seconds", type=float, default=10.0, help="of load before and after each fault")
     parser.add_argument("--redis", default="docker.io/library/redis:7.4-alpine", help="an image with redis-server")
-    parser.add_argument("--faults", type=int, default=None, help="the first ones alone; default all")
+    parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS), help="in this order; default all")
     parser.add_argument("--results", default=str(ROOT / "benchmarks/results"), help="folder for containers.json")
     args = parser.parse_args()
     if (obstacle := find_obstacle()) is not None:
@@ -78,16 +88,18 @@ def main() -> None:
         clients = Clients(f"{cluster.url()}{_PATH}", cluster.key, ensemble, args.clients)
         clients.start()
         clients.wait_until_healthy(_START_S)
+        clients.take()
         faults = list_faults(cluster, app, args.partition)
-        rows = []
-        for name, fault in list(faults.items())[: args.faults]:
-            rows.append(observe(clients, cluster, name, fault, args.seconds))
+        rows = [observe(clients, cluster, "none", lambda: None, args.seconds)]
+        print(format_row(rows[-1]), flush=True)
+        for fault in args.faults:
+            rows.append(observe(clients, cluster, FAULTS[fault].format(args.partition), faults[fault], args.seconds))
             print(format_row(rows[-1]), flush=True)
-            save_result(rows, clients, {}, app, Path(args.results))  # what there is, if a fault is not survived
+            save_result(rows, clients.count, {}, app, Path(args.results))  # what there is, if a fault is not survived
         clients.stop()
         memory = measure_memory(cluster, app)
         print("at rest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()), flush=True)
-        save_result(rows, clients, memory, app, Path(args.results))
+        save_result(rows, clients.count, memory, app, Path(args.results))
     finally:
         cluster.stop()
 
@@ -101,8 +113,8 @@ def add_redis(manifest: dict[str, dict[str, dict[str, object]]]) -> None:
 
 def measure_memory(cluster: Cluster, app: Application) -> dict[str, float]:
     """Return the memory at rest of each pod and of the floor, in 2**20 bytes."""
-    first = cluster.pods[f"{app.submodels[0].group}-0"]
     group = app.submodels[0].group
+    first = next(pod for pod in cluster.pods.values() if pod.group == group)
     pod = dataclasses.replace(
         first,
         name="floor-0",
@@ -120,7 +132,7 @@ def measure_memory(cluster: Cluster, app: Application) -> dict[str, float]:
     cluster.wait_until_running(_START_S)
     memory = {name: container.memory_mib() for name, container in cluster.containers.items()}
     cluster.submit(config)
-    cluster.scale_in("floor-0")
+    cluster.delete("floor-0")
     return memory
 
 
@@ -143,48 +155,45 @@ def list_faults(cluster: Cluster, app: Application, partition_s: float) -> dict[
 
     def replace() -> None:
         part = app.submodels[-1]
-        old = cluster.pods[f"{part.group}-0"]
-        newer = f"{part.image}-1"
-        podman("commit", "--change", "LABEL io.github.raysplit.revision=1", f"{cluster.network.name}-{old.name}", newer)
-        pod = dataclasses.replace(old, image=newer).numbered(1)
-        cluster.add(pod)
-        set_replicas(part.deployment, 2)
-        cluster.scale_in(f"{part.group}-0")
-        set_replicas(part.deployment, 1)
+        old = f"{part.group}-0"
+        build_revision(part.image, f"{part.image}-1")
+        cluster.add(dataclasses.replace(cluster.pods[old], image=f"{part.image}-1").numbered(1))
+        cluster.wait_for_nodes(len(cluster.pods), _RECOVER_S)
+        cluster.delete(old)
 
     def scale() -> None:
         part = app.submodels[0]
         for number in (1, 2):
             cluster.add(cluster.pods[f"{part.group}-0"].numbered(number))
         set_replicas(part.deployment, 3)
-        if (count := cluster.running_replicas(part.deployment)) != 3:
+        if (count := cluster.count_replicas(part.deployment)) != 3:
             raise SystemExit(f"{part.deployment} has {count} replicas, not 3")
         set_replicas(part.deployment, 1)
-        for number in (1, 2):
-            cluster.scale_in(f"{part.group}-{number}")
+        for name in cluster.list_pods_without_replica(part.group, part.deployment):
+            cluster.delete(name)
 
     return {
-        "none": lambda: None,
-        "a sub-model's container is killed": cluster.containers[one].kill,
-        f"a sub-model is off the network for {partition_s:g} s": partition,
-        "the head is killed": cluster.containers["head"].kill,
-        "a sub-model's image is replaced": replace,
-        "a sub-model is scaled from 1 to 3 and back": scale,
+        "killed": cluster.containers[one].kill,
+        "partitioned": partition,
+        "head": cluster.containers["head"].kill,
+        "replaced": replace,
+        "scaled": scale,
     }
 
 
 def observe(clients: Clients, cluster: Cluster, name: str, fault: Callable[[], None], seconds: float) -> Row:
     """Inject a fault under load; count what clients saw until there was no problem any more, and afterwards."""
-    before = clients.snapshot()
     time.sleep(seconds)
     injected = time.monotonic()
     fault()
     time.sleep(2.0)
+    cluster.wait_for_nodes(len(cluster.pods), _RECOVER_S)
     cluster.wait_until_running(_RECOVER_S)
     last_problem = clients.wait_until_healthy(_RECOVER_S)
-    during, recovered = clients.since(before), clients.snapshot()
+    during, losses = clients.take()
     time.sleep(seconds)
-    return Row(name, during, clients.since(recovered), max(0.0, last_problem - injected))
+    after, later = clients.take()
+    return Row(name, during, after, max(0.0, last_problem - injected), (*losses, *later))
 
 
 def format_row(row: Row) -> str:
@@ -197,7 +206,7 @@ def format_row(row: Row) -> str:
     )
 
 
-def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app: Application, folder: Path) -> None:
+def save_result(rows: list[Row], clients: int, memory: dict[str, float], app: Application, folder: Path) -> None:
     """Write the result, and once there is all of it, print it as one line."""
     from meta import meta, save
 
@@ -217,7 +226,7 @@ def save_result(rows: list[Row], clients: Clients, memory: dict[str, float], app
         "rest_gib": round(max(rest) / 1024, 3) if rest else None,
         "floor_gib": round(memory["floor-0"] / 1024, 3) if rest else None,
     }
-    save("containers", {"meta": meta([0]), "clients": clients.count, "losses": clients.losses, **result}, folder)
+    save("containers", {"meta": meta([0]), "clients": clients, **result}, folder)
     if rest:
         print(json.dumps({key: value for key, value in result.items() if key != "faults"}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from raysplit.utils.storage import Folder
 from raysplit.utils.version import find_version
 
 _LABELS = "io.github.raysplit"
+_WHEEL_DATE = "946684800"
+"""Of all files in the wheel, in seconds: the same sources are the same wheel, whose layer is built once."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,13 @@ class _Builder:
         """Return this version of raysplit as a wheel, built once."""
         folder = self._work / "wheel"
         if not folder.exists():
-            root = str(self._dockerfiles.parent)
-            command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), root]
-            done = subprocess.run(command, capture_output=True, text=True)
+            root, sources = self._dockerfiles.parent, self._work / "sources"
+            shutil.copytree(root / "raysplit", sources / "raysplit", ignore=shutil.ignore_patterns("__pycache__"))
+            for name in ("pyproject.toml", "README.md", "LICENSE"):
+                shutil.copy(root / name, sources)
+            command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
+            environment = {**os.environ, "SOURCE_DATE_EPOCH": _WHEEL_DATE}
+            done = subprocess.run([*command, str(sources)], capture_output=True, text=True, env=environment)
             if done.returncode:
                 raise ConfigError(f"no wheel can be built of '{root}': {' '.join(done.stderr.split())}")
         return next(folder.glob("*.whl"))

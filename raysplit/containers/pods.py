@@ -38,6 +38,8 @@ class PodContainer:
     cpus: float
     memory_bytes: int
     environment: Mapping[str, str | SecretValue] = field(default_factory=dict)
+    stop_command: str = ""
+    """For a shell in it, before it is stopped."""
 
     def numbered(self, number: int) -> PodContainer:
         """Return another pod of the same group."""
@@ -107,7 +109,14 @@ def _read_pod(
         cpus=cpus,
         memory_bytes=int(memory),
         environment={**environment, **own},
+        stop_command=_read_stop_command(container),
     )
+
+
+def _read_stop_command(container: Mapping[str, object]) -> str:
+    hook = as_mapping(as_mapping(as_mapping(container.get("lifecycle")).get("preStop")).get("exec"))
+    words = hook.get("command")
+    return str(words[-1]) if isinstance(words, list) and words else ""
 
 
 def _read_environment(entries: object) -> Iterator[tuple[str, str | SecretValue]]:

@@ -47,7 +47,13 @@ def _role(part: Part) -> str:
 
 
 def _render_pod(name: str, image: str, group: str, container: str, memory_mib: int, role: str) -> str:
-    filled = container.format(image=image, variable=KEY_VARIABLE, secret=KEY_SECRET, memory=f"{memory_mib}Mi")
+    filled = container.format(
+        image=image,
+        variable=KEY_VARIABLE,
+        secret=KEY_SECRET,
+        environment=_HEALTH_CHECKS if role == "head" else "",
+        memory=f"{memory_mib}Mi",
+    )
     return _POD.format(
         part_of=PART_OF,
         name=name,
@@ -97,7 +103,7 @@ _POD = """\
 metadata:
   labels: {{{part_of}: {name}, {group_label}: {group}, {role_label}: {role}}}
 spec:
-  terminationGracePeriodSeconds: 60
+  terminationGracePeriodSeconds: 90
   securityContext: {{runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001, seccompProfile: {{type: RuntimeDefault}}}}
   containers:
 {container}  volumes:
@@ -109,13 +115,21 @@ _COMMON = """\
   env:
     - name: {variable}
       valueFrom: {{secretKeyRef: {{name: {secret}, key: api-key}}}}
-  securityContext:
+{environment}  securityContext:
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
     capabilities: {{drop: [ALL]}}
   volumeMounts:
     - {{name: tmp, mountPath: /tmp}}
 """
+
+_HEALTH_CHECKS = """\
+    # A node that is off the network is given up after 8 to 28 s, and its part is started anew.
+    - {name: RAY_health_check_period_ms, value: "2000"}
+    - {name: RAY_health_check_timeout_ms, value: "5000"}
+    - {name: RAY_health_check_failure_threshold, value: "4"}
+"""
+"""Of the head's GCS; by Ray's own a node is given up after 15 to 65 s, which may be when it is long back."""
 
 _HEAD = (
     "- name: ray-head\n"
@@ -156,8 +170,19 @@ _WORKER = (
     periodSeconds: 5
     timeoutSeconds: 2
     failureThreshold: 24
-  lifecycle: # while it still answers, it is taken out of the Service
-    preStop: {{exec: {{command: [/bin/sh, -c, "sleep 5; ray stop"]}}}}
+  lifecycle: # Serve moves its replica to another pod of the group, if there is room; it answers until then, or for 60 s
+    preStop:
+      exec:
+        command:
+          - /bin/sh
+          - -c
+          - |
+            timeout 20 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message deleted \\
+              --deadline-remaining-seconds 60
+            n=0
+            while [ $n -lt 60 ] && grep -qs 'ray::[S]erveReplica' /proc/[0-9]*/cmdline; do sleep 1; n=$((n+1)); done
+            sleep 5 # the Service learns of it
+            ray stop
   resources: # for Ray's node and one replica with its weights
     requests: {{cpu: "1", memory: {memory}}}
     limits: {{cpu: "2", memory: {memory}}}

@@ -27,6 +27,7 @@ from raysplit.serving.ensemble.submodels import SubmodelDeployment, load_deploye
 from raysplit.serving.ensemble.telemetry import DeploymentMetrics
 from raysplit.serving.http.pipeline import RETRY_AFTER_S
 from raysplit.serving.http.telemetry import Telemetry
+from raysplit.utils.storage import Folder
 
 _BUNDLE_VARIABLE = "RAYSPLIT_BUNDLE"
 _MAX_BATCHES = 8
@@ -72,11 +73,14 @@ class Ingress:
 def build(args: EnsembleArgs) -> Application:
     """Return the Serve application of an ensemble.
 
-    Raises BundleError for a damaged bundle, ConfigError for groups with sub-models that it does not have.
+    Raises BundleError for a damaged bundle, ConfigError for groups with sub-models that it does not have. Sub-models
+    whose files are not on this machine are checked by their replicas alone.
     """
-    ensemble = load_ensemble(args.bundle, submodels=(), fusion=False)  # replicas check their own files
+    ensemble = load_ensemble(args.bundle, submodels=())
+    folder, entries = Folder.at(args.bundle), ensemble.manifest.submodels
+    load_ensemble(args.bundle, [index for index, entry in enumerate(entries) if folder.has(entry.file)])
     try:
-        deployments = args.assign_deployments(len(ensemble.manifest.submodels))
+        deployments = args.assign_deployments(len(entries))
     except ValueError as err:
         raise ConfigError(f"args of the ensemble '{args.bundle}': {err}") from None
     submodels = serve.deployment(

@@ -34,13 +34,21 @@ def bundle(tiny_ensemble):
     return str(tiny_ensemble / "bundle")
 
 
-def test_a_damaged_bundle_cannot_be_built(bundle, tmp_path):
+@pytest.mark.parametrize("name", ["submodels/1.safetensors", "submodels/2.safetensors", "fusion.safetensors"])
+def test_a_damaged_bundle_cannot_be_built(name, bundle, tmp_path):
+    """Also where the file of another sub-model is elsewhere, as in a container."""
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
-    file = copy / "submodels" / "1.safetensors"
+    (copy / "submodels/0.safetensors").unlink()
+    file = copy / name
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(BundleError, match=r"submodels/1\.safetensors of bundle .* is damaged"):
+    with pytest.raises(BundleError, match=rf"{name} of bundle .* is damaged"):
         ensemble.build(EnsembleArgs(bundle=str(copy)))
+
+
+def test_sub_models_can_be_elsewhere(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy", ignore=shutil.ignore_patterns("submodels"))
+    ensemble.build(EnsembleArgs(bundle=str(tmp_path / "copy")))
 
 
 def test_a_replica_does_not_start_with_another_bundle(bundle):
