@@ -81,6 +81,7 @@ def compute_outputs(
     `precision` bf16 computes under autocast; `augment` and `seed` are those of `prepare_batch`.
 
     >>> from raysplit.config import ModelConfig
+    >>> from raysplit.ensemble.samples import Samples
     >>> from raysplit.models import build
     >>> model = build(ModelConfig(name="vgg5", args={"width": 0.125}), classes=3, shape=(1, 8, 8))
     >>> images, targets = torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])

@@ -32,7 +32,7 @@ def check_schema(manifest: Mapping[Any, Any], path: str, previous: Mapping[Any, 
     >>> job = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "a"}, "spec": {"entrypont": "python"}}
     >>> for finding in check_schema(job, ""):
     ...     print(finding)
-    spec.entrypont: unknown key. Nearest: entrypoint.
+    spec.entrypont: unknown key. Nearest: entrypoint, entrypointNumGpus, entrypointNumCpus.
     """
     kind, api = manifest.get("kind"), manifest.get("apiVersion")
     if not isinstance(kind, str) or not isinstance(api, str):
