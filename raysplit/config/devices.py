@@ -83,6 +83,10 @@ class DevicesConfig(Frozen):
     """
 
     count: Annotated[int, Field(ge=1, le=100_000)] = 1
+    kind: Literal["real", "virtual"] = "real"
+    """`virtual`: a few workers take the place of one device after the other, on one data set that all of them read."""
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    """How many workers there are for virtual devices; the weights do not depend on it."""
     mode: DeviceMode = "splitfed_v2"
     """`relay`: one device half is handed on from device to device; otherwise all start a round with the same half, and
     their halves are averaged at its end. `splitfed_v1`: a server half for each device, averaged too. `splitfed_v2`: one
@@ -156,9 +160,31 @@ class DevicesConfig(Frozen):
             raise ValueError(
                 "missing=wait waits for a late device, and deadline_s does not; set missing to skip or fail"
             )
+        if self.kind == "virtual":
+            self._check_virtual()
+        elif self.workers != 1:
+            raise ValueError(
+                f"workers={self.workers} are for virtual devices, and kind is real; set kind=virtual, or leave them out"
+            )
         if self.round_steps is not None and self.local_epochs != 1:
             raise ValueError("round_steps and local_epochs both say how long a round is; leave one of them out")
         return self
+
+    def _check_virtual(self) -> None:
+        if self.count == 1:
+            raise ValueError("virtual devices are many, and count is 1; raise it, or set kind=real")
+        if self.data:
+            raise ValueError(
+                "virtual devices share one data set, and data names one for each device; set data.name and shards, or "
+                "kind=real"
+            )
+        if self.workers > self.count:
+            raise ValueError(f"workers={self.workers} is more than count={self.count}; lower it")
+        if self.missing != "wait" or self.deadline_s is not None or self.minimum != 1:
+            raise ValueError(
+                "virtual devices are not lost, and missing, deadline_s and minimum are for devices that are; leave "
+                "them out"
+            )
 
     @property
     def side_by_side(self) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raysplit.data.export import export, export_all
     from raysplit.data.export_audio import export_recordings
     from raysplit.data.images import Facts, ImageSet, load, read_facts
+    from raysplit.data.shard_table import ShardTable
 
 _HOMES = {
     "batch_order": "batches",
@@ -27,12 +28,14 @@ _HOMES = {
     "ImageSet": "images",
     "load": "images",
     "read_facts": "images",
+    "ShardTable": "shard_table",
 }
 """Each name and the module that it is from."""
 
 __all__ = [
     "Facts",
     "ImageSet",
+    "ShardTable",
     "batch_order",
     "export",
     "export_all",

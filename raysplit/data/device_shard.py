@@ -57,7 +57,10 @@ def _number_alike(own: ImageSet, classes: tuple[str, ...], who: str) -> ImageSet
 def find_owners(
     data: DataConfig, devices: DevicesConfig, batch_size: int, split: Split, full: ImageSet, items: torch.Tensor
 ) -> torch.Tensor:
-    """Return the device of each of the `items` of a split of the source split `full`, int64 (len(items),)."""
+    """Return the device of each of the `items` of a split of the source split `full`, int64 (len(items),).
+
+    A virtual device may have fewer training rows than a batch, or none, where there are not enough for all.
+    """
     shards, seed = devices.shards, data.split_seed
     train_source = load_source(data, "train") if split == "test" else full
     trained = split_items(train_source, data, "train")
@@ -69,7 +72,9 @@ def find_owners(
             [own[item] for item in items.tolist()], [train[item] for item in trained.tolist()], devices.count, column
         )
     labels = _labels(train_source)[trained]
-    shares = draw_shares(shards, labels, len(full.classes), devices.count, seed, batch_size)
+    virtual = devices.kind == "virtual"
+    least = 0 if virtual and devices.count * batch_size > len(labels) else batch_size
+    shares = draw_shares(shards, labels, len(full.classes), devices.count, seed, least, required=not virtual)
     return deal(shards, shares, _labels(full)[items], seed, split)
 
 

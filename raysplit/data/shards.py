@@ -16,13 +16,15 @@ Shares = npt.NDArray[np.float64]
 """Of each class (row), the share that each device (column) has; rows sum to 1."""
 
 
-def draw_shares(shards: Shards, labels: torch.Tensor, classes: int, count: int, seed: int, least: int) -> Shares:
+def draw_shares(
+    shards: Shards, labels: torch.Tensor, classes: int, count: int, seed: int, least: int, required: bool = True
+) -> Shares:
     """Return which share of each class each of `count` devices gets, from the training labels int64 (N,).
 
     `dirichlet`: for each class from Dir(α) (Hsu, Qi, Brown, arXiv 1909.06335, the other way round: Yurochkin et al.,
     ICML 2019), drawn anew until every device has `least` rows; `classes`: each device has that many classes, and shares
     each with the others that have it; otherwise equal shares. Raises DataError where a device would have fewer rows
-    than `least`.
+    than `least`, if so many are `required`.
 
     >>> shares = draw_shares(Shards("classes(1)"), torch.tensor([0, 0, 1]), classes=2, count=2, seed=0, least=1)
     >>> shares.sum(0).tolist()
@@ -39,6 +41,8 @@ def draw_shares(shards: Shards, labels: torch.Tensor, classes: int, count: int, 
                 break
     else:
         shares = np.full((classes, count), 1 / count)
+    if not required:
+        return shares
     sizes = _sizes(shares, rows) if shards.kind in ("classes", "dirichlet") else _even_sizes(len(labels), count)
     require_rows(sizes, least, f"devices.shards={shards}")
     return shares

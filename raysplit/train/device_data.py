@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 
 import torch
 
 from raysplit.config import DevicesConfig, SplitConfig
-from raysplit.data import batch_order, load_shard, prepare_batch
+from raysplit.data import ImageSet, batch_order, load_shard, prepare_batch
 from raysplit.torch_utils.compute import pick_device
 from raysplit.torch_utils.seeds import mix
 from raysplit.train.device import DeviceFacts, Split, device_seed
@@ -20,24 +21,48 @@ def count_steps(rows: int, batch_size: int, devices: DevicesConfig) -> int:
 
     >>> count_steps(100, 32, DevicesConfig(local_epochs=2)), count_steps(100, 32, DevicesConfig(round_steps=5))
     (6, 5)
+    >>> count_steps(5, 32, DevicesConfig(kind="virtual"))
+    1
     """
-    a_pass = rows // batch_size
+    a_pass = rows // batch_size_of(rows, batch_size, devices)
     return (devices.round_steps or a_pass * devices.local_epochs) if a_pass else 0
 
 
-class DeviceData:
-    """What device `index` of a run has of each split; raises what loading it raises."""
+def batch_size_of(rows: int, batch_size: int, devices: DevicesConfig) -> int:
+    """Return the images in each batch of a device: all that it has, where a virtual one has fewer than `batch_size`.
 
-    def __init__(self, config: SplitConfig, index: int):
+    >>> batch_size_of(5, 32, DevicesConfig(kind="virtual")), batch_size_of(5, 32, DevicesConfig())
+    (5, 32)
+    """
+    return max(1, min(rows, batch_size)) if devices.kind == "virtual" else batch_size
+
+
+class DeviceData:
+    """What device `index` of a run has of each split; raises what loading it raises.
+
+    Args:
+        sets: its images of each split, where they are known; else they are loaded.
+        normalization: what they are normalized by, where it is known.
+    """
+
+    def __init__(
+        self,
+        config: SplitConfig,
+        index: int,
+        sets: Mapping[str, ImageSet] | None = None,
+        normalization: Normalization | None = None,
+    ):
         self._train, self._augment, self._devices = config.train, config.data.augment, config.devices
         self.seed = device_seed(config.train.seed, index)
         """Of all that is random on this device alone; the first device's is the run's."""
         self._torch_device = pick_device(config.train.device)
-        self.sets = {
-            split: load_shard(config.data, config.devices, index, config.train.batch_size, split)
-            for split in ("train", "val", "test")
-        }
-        self.normalization: Normalization = choose_normalization(config.model, self.sets["train"].images)
+        if sets is None:
+            sets = {
+                split: load_shard(config.data, config.devices, index, config.train.batch_size, split)
+                for split in ("train", "val", "test")
+            }
+        self.sets: Mapping[str, ImageSet] = sets
+        self.normalization = normalization or choose_normalization(config.model, sets["train"].images)
         self._micros: list[torch.Tensor] = []
         self.first = 0
         """The number in the run of the epoch's first micro-batch."""
@@ -52,6 +77,11 @@ class DeviceData:
         """Shape of an image."""
         channels, height, width = self.sets["train"].images.shape[1:]
         return channels, height, width
+
+    @property
+    def micro_batches(self) -> range:
+        """Numbers in the run of the micro-batches of the epoch that was shuffled last."""
+        return range(self.first, self.first + len(self._micros))
 
     @property
     def steps(self) -> int:
@@ -84,14 +114,15 @@ class DeviceData:
 
     def shuffle(self, epoch: int) -> None:
         """Draw the order of an epoch's training images: the steps of passes over the shard, each newly shuffled."""
-        train, rows = self._train, len(self.sets["train"].labels)
-        a_pass, first = rows // train.batch_size, epoch * self.steps
-        passes = range(first // a_pass, -(-(first + self.steps) // a_pass))
-        order = [batch for one in passes for batch in batch_order(rows, train.batch_size, mix(self.seed, "order"), one)]
+        rows, in_flight, steps = len(self.sets["train"].labels), self._train.in_flight, self.steps
+        size = batch_size_of(rows, self._train.batch_size, self._devices)
+        a_pass, first = rows // size, epoch * steps
+        passes = range(first // a_pass, -(-(first + steps) // a_pass))
+        order = [batch for one in passes for batch in batch_order(rows, size, mix(self.seed, "order"), one)]
         skipped = first - passes[0] * a_pass
-        batches = order[skipped : skipped + self.steps]
-        self._micros = [part for batch in batches for part in batch.split(train.batch_size // train.in_flight)]
-        self.first = first * train.in_flight
+        batches = order[skipped : skipped + steps]
+        self._micros = [part for batch in batches for part in batch.tensor_split(in_flight)]
+        self.first = first * in_flight
 
     def micro_batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images and labels of a micro-batch of the epoch that was shuffled last, augmented."""

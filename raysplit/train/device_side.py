@@ -24,8 +24,8 @@ from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.codecs import Codecs
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_data import DeviceData
+from raysplit.train.device_parts import DeviceParts, build_parts
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
-from raysplit.train.halves import build_device_half, build_server_half
 from raysplit.train.local_head import flatten
 from raysplit.train.own_loss import OwnLoss
 from raysplit.train.shared_weights import SharedWeights
@@ -33,21 +33,25 @@ from raysplit.wire.message import Kind, Message, parse
 
 
 class DeviceSide:
-    """What a device does in a run, by the methods of `raysplit.train.device.Device`."""
+    """What a device does in a run, by the methods of `raysplit.train.device.Device`.
 
-    def __init__(self, config: SplitConfig, index: int = 0):
+    Args:
+        data: what device `index` has, where it is loaded.
+        parts: its network, where it is built; it trains these modules.
+    """
+
+    def __init__(
+        self, config: SplitConfig, index: int = 0, data: DeviceData | None = None, parts: DeviceParts | None = None
+    ):
         self._train = config.train
         self._torch_device = pick_device(config.train.device)
-        self._data = DeviceData(config, index)
+        self._data = data or DeviceData(config, index)
         self._seed = self._data.seed
         self._classes, self._steps = len(self._data.classes), self._data.steps
-        built = build_device_half(config, self._classes, self._data.shape)
-        self._cut, self._weights = built.cut, built.weights
-        self._half = built.half.to(self._torch_device)
-        head: nn.Module | None = built.head
-        if config.devices.mode == "fedavg":
-            head = build_server_half(config, self._classes, self._data.shape).half
-        self._head = None if head is None else head.to(self._torch_device)
+        parts = parts or build_parts(config, self._classes, self._data.shape)
+        self._cut, self._weights = parts.built.cut, parts.built.weights
+        self._half = parts.built.half.to(self._torch_device)
+        self._head = None if parts.head is None else parts.head.to(self._torch_device)
         if self._train.channels_last:
             self._half = self._half.to(memory_format=torch.channels_last)
             if self._head is not None and config.devices.mode == "fedavg":
@@ -66,7 +70,7 @@ class DeviceSide:
         self._own: OwnLoss | None = None
         if self._head is not None:
             self._own = OwnLoss(config, self._head, self._codecs, self._cut.channel_dim, self._seed)
-        self._many = config.devices.count > 1
+        self._many = config.devices.count > 1 and config.devices.kind == "real"
         self._begun, self._before = -1, b""
         self._busy = 0.0
         self._votes = ClipVotes(None)

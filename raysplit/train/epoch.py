@@ -9,7 +9,7 @@ from itertools import count
 from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
 from raysplit.train.clock import Clock
-from raysplit.train.device import Call, Score
+from raysplit.train.device import Score
 from raysplit.train.feed import Feed, Part
 from raysplit.train.fleet import Fleet
 from raysplit.train.server_side import ServerSide
@@ -83,25 +83,24 @@ class TrainingPass:
     def _begin(self) -> None:
         """Begin the epoch on every device, and give those that take part the common weights."""
         reset = self._devices.optimizer == "reset"
-        taking = {part.member.index: part for part in self._parts}
-        calls: list[tuple[Part, Call[None]]] = []
-        for member in self._fleet.present:
-            part = taking.get(member.index)
-            decision = self._decision if part is None else part.decision
-            decision = replace(decision, fresh_optimizer=decision.fresh_optimizer or reset)
-            call = member.device.begin_epoch(self._epoch, decision)
-            member.packed = None
-            if part is not None:
-                calls.append((part, call))
-        for part, call in calls:
-            part.clock.wait(call)
+        decision, *own = [
+            replace(one, fresh_optimizer=one.fresh_optimizer or reset)
+            for one in (self._decision, *(part.decision for part in self._parts))
+        ]
+        taking = {part.member.index: mine for part, mine in zip(self._parts, own, strict=True)}
+        calls = self._fleet.begin(self._epoch, decision, taking)
+        for part in self._parts:
+            if part.member.index in calls:
+                part.clock.wait(calls[part.member.index])
         if self._devices.mode != "relay" or self._decision.mode == "frozen":
             self._fleet.hand((part.member, part.traffic, part.clock) for part in self._parts)
 
     def _take_turns(self) -> None:
         alone, relay = self._decision.mode == "alone", self._devices.mode == "relay"
         together = self._devices.mode == "merged" or (alone and not relay)
-        groups = [list(self._parts)] if together else [[part] for part in self._parts]
+        groups = self._fleet.groups(self._parts) if alone and not relay else [list(self._parts)]
+        if not together:
+            groups = [[part] for part in self._parts]
         turns = [self._alone(group) if alone else self._in_step(group) for group in groups]
         if self._each:
             _side_by_side(turns)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from raysplit.config import SplitConfig
+from raysplit.schedules.base import Decision
 from raysplit.torch_utils.seeds import generator
 from raysplit.train.clock import Clock
 from raysplit.train.device import Call, Device, DeviceFacts
@@ -36,6 +37,15 @@ class Member:
     """Whether it is lost, and not there again yet."""
 
 
+class HasMember(Protocol):
+    """What one device does in an epoch."""
+
+    member: Member
+
+
+Taking = TypeVar("Taking", bound=HasMember)
+
+
 class Fleet:
     """All devices of a run.
 
@@ -53,8 +63,7 @@ class Fleet:
         self.facts = join_facts(config, found)
         """Of all devices together."""
         if len(devices) > 1 and (agreed := agree_on(found)) is not None:
-            for call in [device.agree(*agreed) for device in devices]:
-                call.result()
+            self._agree(devices, *agreed)
         self.members = [
             Member(index, device, facts, count_steps(facts.train_rows, config.train.batch_size, config.devices))
             for index, (device, facts) in enumerate(zip(devices, found, strict=True))
@@ -63,6 +72,10 @@ class Fleet:
         """Bytes of the devices' states that checkpoints fetched and restores sent."""
         self._version = 0
         self._common: bytes | None = None
+
+    def _agree(self, devices: Sequence[Device], mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        for call in [device.agree(mean, std) for device in devices]:
+            call.result()
 
     @property
     def many(self) -> bool:
@@ -89,14 +102,33 @@ class Fleet:
 
     def draw(self, epoch: int) -> list[Member]:
         """Return the devices that take part in an epoch, in the order in which they do."""
-        count, chosen = len(self.members), torch.arange(len(self.members))
+        ready = torch.tensor(self._ready(epoch))
+        chosen = ready.nonzero().flatten()
         if self._config.per_round is not None:
-            order = torch.randperm(count, generator=generator("devices", self._seed, epoch))
-            chosen = order[: self._config.per_round].sort().values
+            order = torch.randperm(len(ready), generator=generator("devices", self._seed, epoch))
+            chosen = order[ready[order]][: self._config.per_round].sort().values
         if self._config.mode == "splitfed_v2":
             chosen = chosen[torch.randperm(len(chosen), generator=generator("turns", self._seed, epoch))]
         there = [self.members[index] for index in chosen.tolist() if not self.members[index].away]
         return there or self.present[: self._config.per_round]
+
+    def _ready(self, epoch: int) -> list[bool]:
+        """Return of each device whether it may be drawn for an epoch."""
+        return [True] * len(self.members)
+
+    def begin(self, epoch: int, decision: Decision, own: Mapping[int, Decision]) -> dict[int, Call[None]]:
+        """Begin an epoch on every device; return the calls to those that take part, by their own decisions."""
+        calls = {}
+        for member in self.present:
+            call = member.device.begin_epoch(epoch, own.get(member.index, decision))
+            member.packed = None
+            if member.index in own:
+                calls[member.index] = call
+        return calls
+
+    def groups(self, parts: Sequence[Taking]) -> list[list[Taking]]:
+        """Return which of some devices that train alone do so at the same time: all of them."""
+        return [list(parts)]
 
     def hand(self, taking: Iterable[tuple[Member, Traffic, Clock]], evaluation: bool = False) -> None:
         """Send the common weights to the devices that do not hold them; counted as training unless for `evaluation`."""

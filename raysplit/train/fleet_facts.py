@@ -18,13 +18,29 @@ def name_device(config: SplitConfig, index: int) -> str:
 
 
 def require_rows(config: SplitConfig, found: Sequence[DeviceFacts]) -> None:
-    """Raise DataError for a device whose training rows do not fill a batch."""
+    """Raise DataError for a device whose training rows do not fill a batch.
+
+    A virtual device trains on batches of what it has, or on none.
+    """
+    if config.devices.kind == "virtual":
+        _require_micro_batches(config, found)
+        return
     for index, facts in enumerate(found):
         if facts.train_rows < config.train.batch_size:
             who = f" on {name_device(config, index)}" if len(found) > 1 else ""
             raise DataError(
                 f"{config.data.name}: {facts.train_rows} training rows{who} do not fill a batch of "
                 f"{config.train.batch_size}; lower train.batch_size"
+            )
+
+
+def _require_micro_batches(config: SplitConfig, found: Sequence[DeviceFacts]) -> None:
+    in_flight = config.train.in_flight
+    for index, facts in enumerate(found):
+        if 0 < facts.train_rows < in_flight:
+            raise DataError(
+                f"{config.data.name}: {facts.train_rows} training rows on device {index} cannot be {in_flight} "
+                "micro-batches; set train.in_flight=1, or lower devices.count"
             )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
-from raysplit.train.device import DeviceFacts, Finished, LocalScore, Split, Uplink
+from raysplit.train.device import Device, DeviceFacts, Finished, LocalScore, Split, Uplink
 from raysplit.train.device_side import DeviceSide
+from raysplit.train.virtual_devices import VirtualDevices
 
 
 class LocalDevice:
@@ -68,6 +71,8 @@ class LocalDevice:
         """Nothing to release."""
 
 
-def make_local_devices(config: SplitConfig) -> list[LocalDevice]:
+def make_local_devices(config: SplitConfig) -> Sequence[Device]:
     """Return all devices of a run."""
+    if config.devices.kind == "virtual":
+        return VirtualDevices(config)
     return [LocalDevice(config, index) for index in range(config.devices.count)]

@@ -25,13 +25,13 @@ from raysplit.train.divergence import diverged, warn_of_huge_loss
 from raysplit.train.epoch import StepCallback, TrainingPass
 from raysplit.train.evaluation import Evaluation, PassResult
 from raysplit.train.feed import Part
-from raysplit.train.fleet import Fleet
 from raysplit.train.halves import build_server_half
 from raysplit.train.record_maker import RecordMaker, Trained, predict_many
 from raysplit.train.recovery import Recovery, Replace
 from raysplit.train.server_side import make_server_sides
 from raysplit.train.start import without_start
 from raysplit.train.traffic import Traffic
+from raysplit.train.virtual_fleet import make_fleet
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Loop:
         """A row for each epoch and device, where there are many."""
         self.test: TestResult | None = None
         self._on_step = on_step
-        self._fleet = Fleet(config, devices if isinstance(devices, Sequence) else [devices])
+        self._fleet = make_fleet(config, devices)
         classes = len(self.facts.classes)
         built = build_server_half(without_start(config) if resumed else config, classes, self.facts.shape)
         if not resumed and built.weights != self.facts.weights:

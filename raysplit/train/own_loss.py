@@ -26,7 +26,7 @@ class OwnLoss:
 
     def __init__(self, config: SplitConfig, head: nn.Module, codecs: Codecs, channel_dim: int, seed: int):
         self.head = head
-        self._config, self._codecs, self._channel_dim, self._seed = config.train, codecs, channel_dim, seed
+        self._config, self._codecs, self._channel_dim, self.seed = config.train, codecs, channel_dim, seed
         self._torch_device = pick_device(config.train.device)
         # The rest of a network draws as it does on a server.
         self._draws = "server" if isinstance(head, ServerHalf) else "head"
@@ -48,7 +48,7 @@ class OwnLoss:
         code = self._codecs.at(level, "up").extract(message)
         code = code.to(self._torch_device).requires_grad_()
         target = labels.to(self._torch_device)
-        with seeded(mix(self._seed, self._draws, number), self._torch_device):
+        with seeded(mix(self.seed, self._draws, number), self._torch_device):
             logits = self.logits(code, training=True)
         loss = cross_entropy(logits.float(), target, label_smoothing=self._config.label_smoothing)
         (loss / self._config.in_flight).backward()
