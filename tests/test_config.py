@@ -58,6 +58,7 @@ def levels(draw):
         down_bits=down,
         per_channel=top is None and min(up, down) <= 8 and draw(st.booleans()),
         feedback=2 <= down <= 16 and draw(st.booleans()),
+        noise=draw(st.integers(0, 10_000)),
         entropy=draw(st.sampled_from(["none", "zstd"])),
     )
 
@@ -78,6 +79,8 @@ def test_level_text_round_trip(level):
         ("all.k32r10.b32/b32.zstd", Level(top=32, top_random=10, entropy="zstd")),
         ("c8.k5.b4/b2.ef", Level(channels=8, top=5, up_bits=4, down_bits=2, feedback=True)),
         ("c8.b2/b32.ch", Level(channels=8, up_bits=2, per_channel=True)),
+        ("all.b8/b8.ef.n50", Level(up_bits=8, down_bits=8, feedback=True, noise=50)),
+        ("c4.b4/b4.n120.zstd", Level(channels=4, up_bits=4, down_bits=4, noise=120, entropy="zstd")),
         (
             "c8.b2/b4.ch.ef.zstd",
             Level(channels=8, up_bits=2, down_bits=4, per_channel=True, feedback=True, entropy="zstd"),
@@ -94,7 +97,7 @@ def test_level_text(text, level):
     [
         *("", "c4", "4.b4/b4", "c.b4/b4", "c4.b4", "c4.b4/b4.gzip", "c4-b4/b4", "all.b4/b4.zstd.", "c-1.b4/b4"),
         *("k4.b4/b4", "all.k.b4/b4", "all.r5.b4/b4", "all.k4r.b4/b4", "all.b4/b4.k4", "all.b4/b4.ef.ch"),
-        *("all.b4/b4.zstd.ch", "all.b4/b4.ch.ch"),
+        *("all.b4/b4.zstd.ch", "all.b4/b4.ch.ch", "all.b4/b4.n", "all.b4/b4.n0.5", "all.b4/b4.zstd.n5", "n5"),
     ],
 )
 def test_text_that_is_no_level(text):

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from raysplit.compress.bottleneck import Decoder, Encoder
 from raysplit.compress.codec import Codec
 from raysplit.compress.error_feedback import ErrorFeedback
+from raysplit.compress.noise import add_noise
 from raysplit.compress.quantizing_codec import positions
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import BottleneckConfig, CodecSource, Level
@@ -27,7 +28,7 @@ class CompressedCut(nn.Module):
     The forward pass makes a message of the activation and hands on what a server would extract from it; the backward
     pass does the same with the gradient, restricted to the channels and values that were sent (straight-through: the
     codec itself has no derivative). It works on any torch device; messages are made on the CPU. In eval mode nothing
-    is random and bytes are counted apart.
+    is random but the noise of a level that has some, and bytes are counted apart.
 
     >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), CompressedCut("all.b4/b4"), nn.Linear(32, 10))
     >>> net(torch.randn(8, 64)).sum().backward()
@@ -40,7 +41,7 @@ class CompressedCut(nn.Module):
             channels need one. None: the codec alone.
         shape: of one sample at this place, without the batch dimension; needed with a bottleneck.
         channel_dim: dimension of the channels in the batched tensor: 1 for (B, C, H, W), 2 for tokens (B, N, D).
-        seed: of stochastic rounding and of the random picks of a level, with the number of the batch.
+        seed: of stochastic rounding and of the random picks and the noise of a level, with the number of the batch.
         codec: a codec of your own, as in `SplitConfig.codec`; None: the package's.
 
     Raises ConfigError for a level that does not fit.
@@ -129,7 +130,9 @@ class CompressedCut(nn.Module):
     def _compress(self, z: Tensor, number: int) -> Message:
         channels = None if self.encoder is None else self.encoder.choose_channels(self._level.channels)
         seed = mix(self.seed, "picks", number) if self.training else None
-        message = self._up.compress(z, number, channels, seed)
+        noise = mix(self.seed, "noise", number) if self.training else None
+        noisy = add_noise(z, self._level.noise, noise, channels, self.channel_dim)
+        message = self._up.compress(noisy, number, channels, seed)
         if self.training:
             self.bytes_up += message.size
         else:

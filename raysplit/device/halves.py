@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from raysplit.compress.noise import add_noise
 from raysplit.data.batches import prepare_batch
 from raysplit.errors import DataError
 from raysplit.family.bundle import Family
@@ -29,6 +30,7 @@ class DeviceHalves:
         self._manifest, self._train = family.manifest, family.config.train
         self._device = pick_device("auto")
         self._codecs = {level: family.codec(level) for level in self.levels}
+        self._noise = {level: family.level(level).noise for level in self.levels}
         self._halves = family.device_levels(self._device)
         self._channels: dict[str, tuple[int, ...] | None] = {}
         for level in self.levels:
@@ -38,7 +40,10 @@ class DeviceHalves:
             self.encode(torch.zeros(1, *self._manifest.shape, dtype=torch.uint8), level)  # the first pass is slow
 
     def encode(self, images: torch.Tensor, level: str) -> Message:
-        """Return the message at a level for uint8 images (N, C, H, W); DataError for anything else."""
+        """Return the message at a level for uint8 images (N, C, H, W); DataError for anything else.
+
+        The noise of a level that has some is drawn anew, from the operating system's randomness.
+        """
         expected = tuple(self._manifest.shape)
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != expected or not len(images):
             raise DataError(
@@ -50,7 +55,9 @@ class DeviceHalves:
             x = x.to(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self._device, self._train.precision):
             z = self._halves.at(level)(x)
-        return self._codecs[level].compress(z, 0, self._channels[level], None)
+        channels = self._channels[level]
+        noisy = add_noise(z, self._noise[level], None, channels, self._manifest.channel_dim)
+        return self._codecs[level].compress(noisy, 0, channels, None)
 
     def max_message_bytes(self, level: str, count: int) -> int:
         """Return the largest possible size of a message of `count` images, in bytes."""

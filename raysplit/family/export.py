@@ -23,6 +23,7 @@ from raysplit.utils.storage import write_file
 
 Part = Literal["device", "server", "whole"]
 """What of a network is exported."""
+_log = logging.getLogger(__name__)
 _METADATA = "raysplit.json"
 """Where a program describes itself: the name of a file in torch.export's archive, the key of a property in ONNX."""
 
@@ -122,7 +123,7 @@ def export(
 
     The file name decides the format: `.pt2` for torch.export (`torch.export.load`), `.onnx` for ONNX. Both take any
     number of images and compute in fp32, whatever the family was trained in. A device's program ends before the codec:
-    its code is then quantized and packed as docs/methods.md describes.
+    its code is then quantized and packed as docs/methods.md describes; noise of the level is added before that.
 
     `.safetensors`, for the whole alone, has weights. Without a bottleneck they are the model's own state dict, which
     loads in timm, torchvision or the user's class; it takes images normalized by the family's mean and std, which the
@@ -150,6 +151,11 @@ def export(
         raise ConfigError(f"an opset is of ONNX, '{out}' is not; leave it out")
     family = load_family(location, config)
     name = str(family.level(level or family.levels[0].level))
+    if part == "device" and (noise := family.level(name).noise):
+        _log.warning(
+            f"level {name}: the exported device half adds no noise; add it to the code before it is sent, with "
+            f"{noise} % of the standard deviation of its values"
+        )
     device = DeviceProgram(family, name).eval()
     inputs = torch.zeros(2, *family.manifest.shape, dtype=torch.uint8)
     program: nn.Module = device

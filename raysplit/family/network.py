@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from raysplit.compress.noise import add_noise
 from raysplit.config import SplitConfig
 from raysplit.data.batches import prepare_batch
 from raysplit.family.bundle import Family, load_family
@@ -17,7 +18,8 @@ class SplitNetwork(nn.Module):
 
     From uint8 images (N, C, H, W) to float32 logits (N, classes), computed as the run did: in its precision, through
     the codec. Ranges of quantization are those of a batch: test images in batches of `config.train.batch_size` give
-    the recorded accuracy to the last image. In eval mode, on CUDA if available.
+    the recorded accuracy to the last image, unless the level adds noise, which is drawn anew. In eval mode, on CUDA if
+    available.
 
     >>> network = load_run("family")
     >>> network.level, network.accuracy == network.family.levels[-1].test_accuracy
@@ -46,13 +48,17 @@ class SplitNetwork(nn.Module):
         self.to(self._compute).eval()
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Message:
-        """Return the message that crosses for uint8 images (N, C, H, W)."""
+    def encode(self, images: Tensor, seed: int | None = None) -> Message:
+        """Return the message that crosses for uint8 images (N, C, H, W).
+
+        The noise of a level that has some is drawn by `seed`; None: anew.
+        """
         manifest, train = self.family.manifest, self.config.train
         x = prepare_batch(images, manifest.mean, manifest.std, "none", 0).to(self._compute)
         with autocast(self._compute, train.precision):
             z = self.device_half(self._arrange(x))
-        return self.codec.compress(z, 0, self.channels, None)
+        noisy = add_noise(z, self.family.level(self.level).noise, seed, self.channels, manifest.channel_dim)
+        return self.codec.compress(noisy, 0, self.channels, None)
 
     @torch.no_grad()
     def decode(self, message: Message) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from raysplit.compress.labels import pack_labels
+from raysplit.compress.noise import add_noise
 from raysplit.compress.quantizing_codec import QuantizingCodec, positions
 from raysplit.config import Level, SplitConfig
 from raysplit.errors import CodecError, DivergenceError, WireError
@@ -123,7 +124,7 @@ class DeviceSide:
         """
         with self._timing(), self._locating(self._next):
             number, z, penalty, labels = self._encode()
-            message = self._compress(z, number, self._level_of(number), mix(self._seed, "picks", number))
+            message = self._compress(z, number, self._level_of(number))
             if self._decision.mode == "joint":
                 self._pending[number] = (z, penalty, positions(message))
             elif self._decision.mode == "local":
@@ -155,7 +156,7 @@ class DeviceSide:
             with self._locating(self._next):
                 number, z, penalty, labels = self._encode()
                 level = self._level_of(number)
-                message = self._compress(z, number, level, mix(self._seed, "picks", number))
+                message = self._compress(z, number, level)
                 grad, (one_loss, one_correct) = self._own.gradient(message, number, level, labels)
                 self._apply(number, z, penalty, grad)
             loss, correct, count = loss + one_loss * len(labels), correct + one_correct, count + len(labels)
@@ -176,7 +177,7 @@ class DeviceSide:
             self._votes = ClipVotes(self._data.sets[split].chunks)
         z, labels = self._encode_batch(split, index)
         level = self._decision.level
-        message = self._compress(z, index, level)
+        message = self._compress(z, index, level, split)
         assert self._own is not None
         logits = self._own.logits(self._codecs.at(level, "up").extract(message).to(z), training=False)
         target = labels.to(self._torch_device)
@@ -189,7 +190,7 @@ class DeviceSide:
         """Send batch `index` of a split, in eval mode."""
         with self._timing():
             z, labels = self._encode_batch(split, index)
-            message = self._compress(z, index, self._decision.level)
+            message = self._compress(z, index, self._decision.level, split)
         return self._send(message, labels)
 
     def state(self) -> bytes:
@@ -257,12 +258,15 @@ class DeviceSide:
             self._optimizer.step(step)
             require_finite_step(self._trained, self._optimizer, "device")
 
-    def _compress(self, z: torch.Tensor, number: int, level: Level, seed: int | None = None) -> Message:
-        """Return the message for a code; `seed` draws the random picks of training."""
+    def _compress(self, z: torch.Tensor, number: int, level: Level, split: Split | None = None) -> Message:
+        """Return the message for a code: of training, with its random picks, or of an evaluated split."""
         encoder = self._half.encoder
         kept = None if encoder is None else encoder.choose_channels(level.channels)
+        seed = mix(self._seed, "picks", number) if split is None else None
+        noise = mix(self._seed, "noise", split or "train", number)
         try:
-            return self._codecs.at(level, "up").compress(z, number, kept, seed)
+            noisy = add_noise(z, level.noise, noise, kept, self._cut.channel_dim)
+            return self._codecs.at(level, "up").compress(noisy, number, kept, seed)
         except CodecError:
             if z.isfinite().all():
                 raise

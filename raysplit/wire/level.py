@@ -5,24 +5,25 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from raysplit.utils.frozen import Frozen
 
 Bits = Literal[1, 2, 3, 4, 5, 6, 7, 8, 16, 32]
 _LEVEL = re.compile(
     r"(?:c(?P<channels>\d+)|all)(?:[·.]k(?P<top>\d+)(?:r(?P<random>\d+))?)?"
-    r"[·.]b(?P<up>\d+)/b(?P<down>\d+)(?P<ch>[·.]ch)?(?P<ef>[·.]ef)?(?:[·.](?P<entropy>zstd))?"
+    r"[·.]b(?P<up>\d+)/b(?P<down>\d+)(?P<ch>[·.]ch)?(?P<ef>[·.]ef)?"
+    r"(?:[·.]n(?P<noise>\d+))?(?:[·.](?P<entropy>zstd))?"
 )
 
 
 class Level(Frozen):
-    """How much crosses the cut: channels kept, values kept, bits per value in each direction, entropy stage.
+    """How much crosses the cut: channels kept, values kept, bits per value in each direction, noise, entropy stage.
 
-    Prints as `SELECT[·kN[rP]]·bU/bD[·ch][·ef][·zstd]`: `c4·b4/b4·zstd` (4 channels, 4 bits up, 4 bits down,
+    Prints as `SELECT[·kN[rP]]·bU/bD[·ch][·ef][·nP][·zstd]`: `c4·b4/b4·zstd` (4 channels, 4 bits up, 4 bits down,
     zstd), `all·k32r10·b32/b32` (32 values of each sample, 10 % of the picks random), `c8·b2/b4·ch·ef` (own
-    extremes for each channel, error feedback). It is read back from the same text (a plain dot may stand for
-    the middle dot).
+    extremes for each channel, error feedback), `all·b8/b8·n50` (noise of half the values' deviation). It is read
+    back from the same text (a plain dot may stand for the middle dot).
     """
 
     channels: Annotated[int, Field(ge=1)] | None = None
@@ -39,6 +40,9 @@ class Level(Frozen):
     """Each channel has its own extremes; for directions of at most 8 bits."""
     feedback: bool = False
     """What rounding takes from a gradient is added to the next one (error feedback)."""
+    noise: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Percent: standard deviation of Gaussian noise that the device adds to each activation before it is compressed, of
+    that of the values sent; in training, evaluation and inference."""
     entropy: Literal["none", "zstd"] = "none"
 
     def __init__(self, text: str | None = None, /, **fields: Any):
@@ -70,12 +74,19 @@ class Level(Frozen):
             raise ValueError(f"feedback needs gradients of 2 to 16 bits, this level has {self.down_bits}: {why}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_noise(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Write a level without noise as files have always held it."""
+        written: dict[str, object] = write(self)
+        return {key: value for key, value in written.items() if key != "noise" or value}
+
     def __str__(self) -> str:
         channels = "all" if self.channels is None else f"c{self.channels}"
         top = "" if self.top is None else f"·k{self.top}" + (f"r{self.top_random}" if self.top_random else "")
         ch, ef = "·ch" if self.per_channel else "", "·ef" if self.feedback else ""
+        noise = f"·n{self.noise}" if self.noise else ""
         zstd = "·zstd" if self.entropy == "zstd" else ""
-        return f"{channels}{top}·b{self.up_bits}/b{self.down_bits}{ch}{ef}{zstd}"
+        return f"{channels}{top}·b{self.up_bits}/b{self.down_bits}{ch}{ef}{noise}{zstd}"
 
 
 UNCOMPRESSED = Level()
@@ -96,5 +107,6 @@ def _fields(text: str) -> dict[str, Any]:
         "down_bits": int(found["down"]),
         "per_channel": found["ch"] is not None,
         "feedback": found["ef"] is not None,
+        "noise": int(found["noise"] or 0),
         "entropy": found["entropy"] or "none",
     }
