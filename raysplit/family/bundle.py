@@ -15,7 +15,7 @@ from torch import Tensor
 
 from raysplit.compress.codec import Codec
 from raysplit.compress.user_codec import build_codec
-from raysplit.config import Level, Prune, SplitConfig, describe, loads
+from raysplit.config import DevicesConfig, Level, Prune, SplitConfig, describe, loads
 from raysplit.config.in_memory import PREFIX
 from raysplit.data.inputs import InputFormat
 from raysplit.errors import BundleError, ConfigError, nearest
@@ -140,7 +140,8 @@ class Family:
         self.manifest, self.config = manifest, config
         self._bundle = bundle
         copies = {name: bundle.path(name) for name in self.code}
-        self._ended = use_copies(config.replaced(schedule=_KeptLevels(manifest)), copies)
+        # How devices trained is no matter any more, and not every mode goes with every schedule.
+        self._ended = use_copies(config.replaced(schedule=_KeptLevels(manifest), devices=DevicesConfig()), copies)
 
     @property
     def id(self) -> str:
