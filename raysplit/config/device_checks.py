@@ -7,15 +7,15 @@ from raysplit.config.devices import DevicesConfig
 from raysplit.schedules import ByteBudget, Fixed, FreezeAndCache, LinkAware, Nested, Schedule
 from raysplit.wire.level import UNCOMPRESSED
 
+GROUP_COLUMNS = ("speaker", "song", "group")
+"""What recordings in folders are dealt by: all three are what `data.group` tells apart."""
 LEVEL_OF_EACH = (LinkAware, ByteBudget)
 """Schedules that decide for each device on its own link or budget."""
 
 
 def check_devices(devices: DevicesConfig, schedule: Schedule, data: DataConfig, device_rests: bool) -> None:
     """Raise ValueError for a schedule that a mode cannot follow, and for data that cannot be dealt as asked."""
-    column = devices.shards.kind == "column"
-    if column and not data.name.startswith("parquet:"):
-        raise ValueError(f"devices.shards={devices.shards} reads a Parquet column, and data.name is '{data.name}'")
+    _check_column(devices, data)
     if devices.data and data.dataset is not None:
         raise ValueError("devices.data names a data set for each device, and data holds one in memory; leave one out")
     budgets = schedule.megabytes if isinstance(schedule, ByteBudget) else None
@@ -40,6 +40,21 @@ def check_devices(devices: DevicesConfig, schedule: Schedule, data: DataConfig, 
         raise ValueError(
             "the codes of frozen device halves are cached at one level, and this schedule decides for each device; set "
             "schedule.kind to fixed"
+        )
+
+
+def _check_column(devices: DevicesConfig, data: DataConfig) -> None:
+    if devices.shards.kind != "column" or data.name.startswith("parquet:"):
+        return
+    if not data.name.startswith("audio:"):
+        raise ValueError(
+            f"devices.shards={devices.shards} reads a Parquet column or the speakers of audio:PATH, and data.name is "
+            f"'{data.name}'"
+        )
+    if devices.shards.column not in GROUP_COLUMNS:
+        raise ValueError(
+            f"devices.shards={devices.shards}: recordings in folders have no columns; column(speaker) or column(song) "
+            "deals them by what data.group tells apart"
         )
 
 

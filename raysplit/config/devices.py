@@ -25,8 +25,8 @@ class Shards(Frozen):
 
     kind: Literal["iid", "dirichlet", "classes", "column"] = "iid"
     """`iid`: at random, in equal parts; `dirichlet`: each class by shares drawn from a Dirichlet distribution;
-    `classes`: each device has this many of the classes; `column`: all rows with the same value of a Parquet column go
-    to the same device."""
+    `classes`: each device has this many of the classes; `column`: all rows with the same value of a Parquet column, or
+    all recordings of the same speaker or song (`audio:PATH`), go to the same device."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Concentration of the Dirichlet distribution: 0.1 is far from IID, 100 is near it."""
     classes: Annotated[int, Field(ge=1)] | None = None

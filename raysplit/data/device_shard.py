@@ -9,7 +9,7 @@ import torch
 
 from raysplit.config import DataConfig, DevicesConfig
 from raysplit.data.clips import label_clips
-from raysplit.data.images import ImageSet, load, load_source, split_items, take_items
+from raysplit.data.images import ImageSet, find_part, load, load_source, split_items, take_items
 from raysplit.data.parquet import read_column
 from raysplit.data.shards import deal, deal_values, draw_shares
 from raysplit.errors import DataError, nearest
@@ -79,7 +79,10 @@ def find_owners(
 
 
 def _values(data: DataConfig, split: Literal["train", "test"], column: str, full: ImageSet) -> list[str]:
-    values = read_column(data, split, column)
+    if data.name.startswith("audio:"):
+        values = [row.group for row in find_part(data, split).rows()]
+    else:
+        values = read_column(data, split, column)
     if len(values) != _count(full):
         raise DataError(
             f"devices.shards=column({column}): {len(values) - _count(full)} bad rows of the {split} split were left "

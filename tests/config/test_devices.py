@@ -49,7 +49,7 @@ def test_data_of_its_own_for_each_device_say_how_many_there_are():
         (["devices.local_epochs=2", "devices.round_steps=9"], "round_steps and local_epochs both say how long"),
         (
             ["devices.shards=column(speaker)"],
-            r"shards=column\(speaker\) reads a Parquet column, and data.name is 'digits'",
+            r"shards=column\(speaker\) reads a Parquet column or the speakers of audio:PATH, and data.name is 'digits'",
         ),
         (["devices.mode=fedavg", "schedule.level=all.b4/b4"], "fedavg trains the whole network .* schedule.kind=fixed"),
         (["devices.mode=fedavg", "bottleneck={}"], "fedavg has neither a bottleneck nor a local loss"),
