@@ -23,8 +23,8 @@ EVERYWHERE = {"errors", "utils"}
 
 ORDER = [
     *("errors", "utils", "records", "wire", "hardware", "schedules", "config", "torch_utils", "data", "models"),
-    *("split", "compress", "folders", "report", "train", "family", "planner", "ensemble", "device", "search"),
-    *("serving", "containers", "recipes", "cli"),
+    *("split", "compress", "folders", "report", "monitors", "train", "family", "privacy", "planner", "ensemble"),
+    *("device", "search", "serving", "containers", "recipes", "cli"),
 ]
 """A package imports only those before it."""
 
@@ -34,10 +34,11 @@ FORBIDDEN = {
     "split": {"data", "models"},
     "compress": {"data", "models", "split"},
     "report": {"torch_utils", "data", "models", "split", "compress"},
+    "monitors": {"torch_utils", "data", "models", "split", "compress", "report"},
     "ensemble": {"compress", "train", "family", "planner"},
-    "device": {"hardware", "split", "train", "planner", "ensemble", "report"},
+    "device": {"hardware", "split", "monitors", "train", "privacy", "planner", "ensemble", "report"},
     "search": {"family", "device"},
-    "serving": {"hardware", "split", "train", "planner", "report", "device", "search"},
+    "serving": {"hardware", "split", "train", "privacy", "planner", "report", "device", "search"},
     "containers": {"data", "models", "split", "train", "planner", "report", "device", "search"},
 }
 """Earlier packages that a package must still do without: each of these can be used, changed and tested alone."""

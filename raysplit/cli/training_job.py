@@ -36,6 +36,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings of the recipe"
     )
+    parser.add_argument(
+        "--monitor",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="csv, tensorboard, mlflow or path.py:Class; with --resume in place of the run's",
+    )
     parser.add_argument("--dry-run", action="store_true", help="build everything, print the plan, train nothing")
     return parser
 
@@ -43,13 +50,22 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 def read_config(args: argparse.Namespace) -> SplitConfig:
     """Return the config that the arguments name: a recipe's, or that of the run to resume."""
     if args.resume is None:
-        return recipes.get(args.recipe).with_settings(args.set)
+        return _with_monitors(recipes.get(args.recipe).with_settings(args.set), args.monitor)
     if args.set:
         raise ConfigError("--resume continues with the run's own config; leave out --set")
 
     from raysplit.folders.run_dir import RunDir
 
-    return RunDir.at(args.resume).config()
+    return _with_monitors(RunDir.at(args.resume).config(), args.monitor)
+
+
+def _with_monitors(config: SplitConfig, monitors: list[str] | None) -> SplitConfig:
+    if monitors is None:
+        return config
+
+    from raysplit.utils.settings import parse
+
+    return parse(SplitConfig, {**dict(config), "monitors": monitors}, where="--monitor")
 
 
 def train(config: SplitConfig, run_dir: str | None) -> FinishedRun:

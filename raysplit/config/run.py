@@ -18,6 +18,7 @@ from raysplit.config.device_checks import check_devices, check_fedavg
 from raysplit.config.devices import DevicesConfig
 from raysplit.config.in_memory import AnyCodec
 from raysplit.config.model import ModelConfig
+from raysplit.config.monitors import Monitors
 from raysplit.config.training import TrainConfig
 from raysplit.errors import ConfigError
 from raysplit.schedules import (
@@ -122,13 +123,16 @@ class SplitConfig(Frozen):
     """None: `raysplit.compress.QuantizingCodec`. Your own: `path.py:Class`, or the class (docs/extending.md)."""
     train: TrainConfig = TrainConfig()
     devices: DevicesConfig = DevicesConfig()
+    monitors: Monitors = ()
+    """Who is told of each epoch: `csv`, `tensorboard`, `mlflow`, or your own: `path.py:Class`, or an object with
+    `begin`, `epoch` and `end` (docs/extending.md#monitors). They change nothing of the training."""
     ray: RayConfig = RayConfig()
 
     @model_serializer(mode="wrap")
     def _without_devices(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Write a run of one device as files have always held it."""
+        """Write a run of one device, and one without monitors, as files have always held it."""
         written: dict[str, object] = write(self)
-        return {key: value for key, value in written.items() if key != "devices" or value}
+        return {key: value for key, value in written.items() if key not in ("devices", "monitors") or value}
 
     @model_validator(mode="after")
     def _devices_fit(self) -> SplitConfig:

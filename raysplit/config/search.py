@@ -74,6 +74,15 @@ class SearchConfig(Frozen):
         return Platform(link=self.link, device=self.device, server=self.server)
 
     @model_validator(mode="after")
+    def _without_monitors(self) -> SearchConfig:
+        if isinstance(self.recipe, SplitConfig) and self.recipe.monitors:
+            raise ValueError(
+                "recipe: monitors are told of a run, and Tune's own loggers of the trials of a search "
+                "(docs/search.md); set monitors to []"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _objectives_are_known(self) -> SearchConfig:
         known = _known_objectives(self.recipe)
         for name in self.objectives:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ray
 from ray import tune
@@ -31,6 +31,7 @@ def run_search(
     folder: SearchDir,
     concurrent: int | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> list[RefusedPoint]:
     """Run a search, or resume the one in a folder, and return the points that were refused.
 
@@ -42,12 +43,13 @@ def run_search(
         folder: where the search goes; all nodes must reach it.
         concurrent: trials at a time, each with one CPU and one torch thread; None: as many as there are CPUs.
         on_trial: called with each trial that has ended.
+        callbacks: Ray Tune's, such as its loggers, beside those that Tune adds by itself.
 
     Raises ConfigError for a space with keys or values that no config has, and if no trial finishes; KeyboardInterrupt
     with the folder after Ctrl-C.
     """
     with Interrupts(folder.location) as interrupts:
-        return _run(search, folder, concurrent, on_trial, interrupts)
+        return _run(search, folder, concurrent, on_trial, callbacks, interrupts)
 
 
 def _run(
@@ -55,6 +57,7 @@ def _run(
     folder: SearchDir,
     concurrent: int | None,
     on_trial: Callable[[TrialRecord], None] | None,
+    callbacks: Sequence[tune.Callback],
     interrupts: Interrupts,
 ) -> list[RefusedPoint]:
     folder.check_owner(search)
@@ -80,6 +83,7 @@ def _run(
         run_config=tune.RunConfig(
             name=f"tune/{time.time_ns()}",
             storage_path=folder.location,
+            callbacks=list(callbacks) or None,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
         ),

@@ -7,6 +7,7 @@ import posixpath
 
 from raysplit.config import SplitConfig
 from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.monitors.group import require_packages
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import pack_state
 from raysplit.train.epoch import StepCallback
@@ -35,6 +36,7 @@ def train_local(config: SplitConfig, run_dir: str | None = None, on_step: StepCa
     >>> len(stopped.epochs), len(read_run("stopped_run").epochs)
     (1, 2)
     """
+    require_packages(config)
     folder = RunDir.at(run_dir or f"{config.ray.storage}/{dated(config.name)}")
 
     show_progress_by_default()

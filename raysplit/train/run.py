@@ -10,6 +10,8 @@ from typing import Any
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError, DivergenceError
 from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.monitors.base import MonitoredRun
+from raysplit.monitors.group import MonitorGroup
 from raysplit.records.family import FOLDER
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import unpack_state
@@ -25,25 +27,35 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
     """Drive a loop from a checkpoint to its end, write the record and the family, and return the summary.
 
     `save` is called once before the first epoch and after each, so that a run can be resumed wherever it stops.
-    Raises ConfigError when the folder holds a run of another config, and DivergenceError for a training that diverges:
-    nothing of that epoch is written.
+    The config's monitors are told of each epoch once it is saved. Raises ConfigError when the folder holds a run of
+    another config (other monitors do not count) or a monitor cannot begin, and DivergenceError for a training that
+    diverges: nothing of that epoch is written.
     """
     text = loop.config.model_dump_json(indent=2)
-    if folder.has("config.json") and folder.config() != loads(SplitConfig, text, "this run's config"):
-        raise ConfigError(f"'{folder.path}' holds a run of another config; give each run its own directory")
-    write_start(loop, folder)
-    if start is None:
-        save(loop)
-    else:
+    if folder.has("config.json"):
+        known, given = folder.config(), loads(SplitConfig, text, "this run's config")
+        if known.replaced(monitors=()) != given.replaced(monitors=()):
+            raise ConfigError(f"'{folder.path}' holds a run of another config; give each run its own directory")
+    monitors = MonitorGroup(loop.config)
+    if start is not None:
         _restore(loop, folder, start)
+    records, device_records = tuple(loop.records), tuple(loop.device_records)
+    monitors.begin(MonitoredRun(folder.location, loop.config, records, device_records))
+    summary = None
     try:
-        _train(loop, folder, save)
+        write_start(loop, folder)
+        if start is None:
+            save(loop)
+        _train(loop, folder, save, monitors)
+        summary = write_end(loop, folder, folder.location, posixpath.join(folder.location, FOLDER))
     except DivergenceError as err:
         done = len(loop.records)
         when = f"after epoch {done}" if done else "before the first epoch"
         newest = f"{folder.location}/{folder.checkpoints()[-1]}"
         raise DivergenceError(f"{err}. The last good checkpoint, {when}, is {newest}") from None
-    return write_end(loop, folder, folder.location, posixpath.join(folder.location, FOLDER))
+    finally:
+        monitors.end(summary)
+    return summary
 
 
 def _restore(loop: Loop, folder: RunDir, state: dict[str, Any]) -> None:
@@ -86,12 +98,13 @@ def write_end(loop: Loop, folder: RunDir, location: str, family: str) -> RunSumm
     return summary
 
 
-def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None]) -> None:
-    for _ in loop.epochs():
+def _train(loop: Loop, folder: RunDir, save: Callable[[Loop], None], monitors: MonitorGroup) -> None:
+    for record in loop.epochs():
         folder.write_records(loop.records)
         folder.write_device_records(loop.device_records)
         write_ended_level(loop, folder)  # before the checkpoint: a run that resumes from it must not lack the level
         save(loop)
+        monitors.epoch(record, [row for row in loop.device_records if row.epoch.epoch == record.epoch])
 
 
 def read_newest_state(folder: RunDir) -> dict[str, Any] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import posixpath
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,15 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
     TrainingFailedError,
+    UserCallback,
 )
 from ray.train.torch import TorchTrainer
 
 from raysplit.config import SplitConfig
 from raysplit.errors import ClusterError, RaysplitError
 from raysplit.folders.run_dir import STATE, RunDir
+from raysplit.monitors.group import require_packages
+from raysplit.monitors.mlflow_run import URI
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import describe_shared_node, name_node
@@ -48,6 +53,8 @@ class SplitTrainer:
     Args:
         config: the recipe.
         run_dir: a run to resume from its newest checkpoint; None: a new one under `ray.storage`.
+        callbacks: Ray Train's own, `ray.train.UserCallback`, which Ray's controller calls; `SplitConfig.monitors` are
+            called by the worker, and without Ray alike.
 
     >>> from raysplit import read_run
     >>> trainer = SplitTrainer(read_run("stopped_run").config, "stopped_run")
@@ -55,8 +62,8 @@ class SplitTrainer:
     2
     """
 
-    def __init__(self, config: SplitConfig, run_dir: str | None = None):
-        self.config = config
+    def __init__(self, config: SplitConfig, run_dir: str | None = None, callbacks: Sequence[UserCallback] = ()):
+        self.config, self._callbacks = config, list(callbacks)
         self.run_dir = RunDir.at(run_dir or posixpath.join(config.ray.storage, dated(config.name))).location
 
     def fit(self) -> Result:
@@ -66,6 +73,7 @@ class SplitTrainer:
         times, any other RaysplitError that the run meets, and KeyboardInterrupt with the run directory after
         Ctrl-C.
         """
+        require_packages(self.config)
         if not ray.is_initialized():
             ray.init(log_to_driver=True)
         asked = wait_for_resources(self.config)
@@ -84,7 +92,8 @@ class SplitTrainer:
                 failure_config=FailureConfig(max_failures=self.config.ray.max_failures),
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
                 logging_config=LoggingConfig(log_level="WARNING"),
-                worker_runtime_env={"env_vars": ENVIRONMENT},
+                callbacks=self._callbacks or None,
+                worker_runtime_env={"env_vars": ENVIRONMENT | _monitor_environment()},
             ),
         )
         try:
@@ -96,6 +105,11 @@ class SplitTrainer:
         if fault is not None:
             raise fault.to_error()
         return result
+
+
+def _monitor_environment() -> dict[str, str]:
+    """Return where the driver would have MLflow log, for the worker."""
+    return {URI: os.environ[URI]} if URI in os.environ else {}
 
 
 def _worker(job: dict[str, Any]) -> WorkerFault | None:

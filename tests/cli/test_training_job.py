@@ -44,3 +44,22 @@ def test_a_run_that_has_ended_is_not_trained_again(tmp_path):
     config = squeezed_config().with_settings(["data.name=parquet:/nowhere"])
     run = train(config, done.run_dir)
     assert run.summary == done and run.folder.location == done.run_dir
+
+
+def test_monitors_are_named_by_the_command(tmp_path):
+    config = read_config(parsed("--recipe", "mnist5k_vgg11_deprune", "--monitor", "csv", "mine.py:Best"))
+    assert [getattr(one, "target", one) for one in config.monitors] == ["csv", "mine.py:Best"]
+    RunDir.at(str(tmp_path)).write("config.json", config.model_dump_json().encode())
+    assert read_config(parsed("--resume", str(tmp_path))).monitors == config.monitors
+    assert read_config(parsed("--resume", str(tmp_path), "--monitor", "tensorboard")).monitors == ("tensorboard",)
+    with pytest.raises(ConfigError, match="--monitor: monitors: no monitor is called 'tensorbord'. Nearest"):
+        read_config(parsed("--recipe", "mnist5k_vgg11_deprune", "--monitor", "tensorbord"))
+
+
+def test_a_search_takes_no_monitors():
+    from raysplit.config.search import SearchConfig
+    from tests.search.searches import PLATFORM
+
+    recipe = squeezed_config().replaced(monitors=["csv"])
+    with pytest.raises(ValueError, match="monitors are told of a run, and Tune's own loggers of the trials"):
+        SearchConfig(recipe=recipe, space="tune_spaces.cut_and_level", **PLATFORM)

@@ -15,7 +15,7 @@ def test_its_blocks_run(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     file, *session = code_blocks("extending.md")
     (tmp_path / "my_parts.py").write_text(file)
-    assert file.startswith("# my_parts.py\n") and len(session) == 4
+    assert file.startswith("# my_parts.py\n") and len(session) == 5
     names: dict[str, object] = {"__name__": "session"}
     try:
         for block in session:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
-from raysplit.config import SplitConfig
+from raysplit.config import Fixed, SplitConfig
 from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.local_device import make_local_devices
@@ -44,7 +47,7 @@ def test_four_actors_train_to_the_weights_of_four_local_devices():
 
 
 def test_the_job_of_four_actors_leaves_the_record_of_a_local_run(tmp_path):
-    config = on_ray("merged")
+    config = on_ray("merged").replaced(schedule=Fixed(level="all.b8/b8.n30"), monitors=["csv"])
     config = config.replaced(ray=config.ray.replaced(storage=str(tmp_path)))
     job = RunDir.at(SplitTrainer(config).fit().path)
     local = RunDir.at(train_local(config, run_dir=str(tmp_path / "local")).run_dir)
@@ -55,3 +58,10 @@ def test_the_job_of_four_actors_leaves_the_record_of_a_local_run(tmp_path):
         (row.device, row.samples, row.epoch.bytes) for row in known
     ]
     assert len(rows) == 4 * config.train.epochs
+    job_csv, local_csv = (list(csv.DictReader(io.StringIO(_text(run)))) for run in (job, local))
+    assert [row["val_loss"] for row in job_csv] == [row["val_loss"] for row in local_csv]
+    assert {row["level"] for row in job_csv} == {"all·b8/b8·n30"}
+
+
+def _text(run: RunDir) -> str:
+    return run.read("monitors/epochs.csv").decode()
