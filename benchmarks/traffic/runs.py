@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from meta import meta
+from pydantic import Field
 
 from raysplit.config import SplitConfig
 from raysplit.folders.run_dir import RunDir
 from raysplit.records.epoch import EpochRecord, Mode
+from raysplit.train.epoch import StepCallback
 from raysplit.train.local import train_local
 from raysplit.utils.frozen import Frozen
+
+Fit = Callable[[SplitConfig, str, StepCallback], object]
+"""Trains a config in a folder, or goes on where it was stopped, as `train_local` does."""
 
 
 class EpochResult(Frozen):
@@ -30,6 +36,8 @@ class EpochResult(Frozen):
     test_accuracy: float | None
     """Of a model that was kept at the end of the epoch."""
     train_s: float
+    predicted_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds on each named link, by its name."""
 
     @classmethod
     def of(cls, record: EpochRecord) -> EpochResult:
@@ -43,6 +51,7 @@ class EpochResult(Frozen):
             val_accuracy=record.val_accuracy,
             test_accuracy=record.test_accuracy,
             train_s=record.train_s,
+            predicted_s=record.predicted_s,
         )
 
 
@@ -97,7 +106,7 @@ def run_folder(work: Path, config: SplitConfig) -> Path:
     return work / f"{name}_{config.train.seed}_{settings_id(config)}"
 
 
-def train(config: SplitConfig, place: Path, until: float) -> RunResult | None:
+def train(config: SplitConfig, place: Path, until: float, fit: Fit = train_local) -> RunResult | None:
     """Train a run, or go on with it, and return its result; None where another process is at it.
 
     Raises TimeIsUp at the first epoch that would begin after `until`, in seconds of `time.monotonic`.
@@ -109,7 +118,7 @@ def train(config: SplitConfig, place: Path, until: float) -> RunResult | None:
                 return done
             _note_origin(place, config.train.seed)
             _require_time(until)
-            train_local(config, str(place), lambda _, step, *__: _require_time(until) if step == 1 else None)
+            fit(config, str(place), lambda _, step, *__: _require_time(until) if step == 1 else None)
             return read(place, config)
     except Timeout:
         return None

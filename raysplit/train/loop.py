@@ -178,6 +178,7 @@ class Loop:
             try:
                 record = self._try_epoch(epoch)
                 if epoch == self.config.train.epochs - 1:
+                    self._recovery.take_back()
                     self.test = self._test(record.mode)
                 self._recovery.end()
                 return record

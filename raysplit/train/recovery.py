@@ -41,13 +41,17 @@ class Recovery:
         self._lost = 0
         if self._replace is None or self._missing == "fail":
             return
-        for member in self._fleet.members:
-            if member.away and member.device.is_ready():
-                self._take_back(member)
+        self.take_back()
         # Those that are away keep the state that they were last known to have.
         self._states = self._fleet.states()
         self._before = [deepcopy(server.state()) for server in self._servers], self._fleet.state()
         self._require_enough()
+
+    def take_back(self) -> None:
+        """Give the devices that are there again what they had."""
+        for member in self._fleet.members:
+            if member.away and member.device.is_ready():
+                self._take_back(member)
 
     def end(self) -> None:
         """Fetch the states for the checkpoint of a round that is over, while it can still be trained again."""

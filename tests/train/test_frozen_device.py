@@ -97,7 +97,7 @@ def test_with_a_bottleneck_its_encoder_is_trained(kind):
     loop = train(frozen(SCHEDULES[kind] | larger, bottleneck=BottleneckConfig(), device_lr=0.01))
     assert {record.mode for record in loop.records} == {"joint"} and rests(loop)
     assert all(record.bytes_down > 0 and 0 < record.lr_device < record.lr for record in loop.records)
-    side = loop._device._side
+    side = loop._fleet.members[0].device._side
     assert side._optimizer.state()["state"] and not any(p.requires_grad for p in side._half.body.parameters())
 
 

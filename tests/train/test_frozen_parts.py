@@ -75,7 +75,7 @@ def test_frozen_parameters_rest_in_either_half(patterns, rests):
 def test_frozen_parameters_have_no_optimizer_state():
     loop = train(make_config(freeze=["0.*", "3.weight", "4.*"]))
     assert loop.state()["server"]["optimizer"]["state"].keys() == {1, 4, 5}
-    side = loop._device._side
+    side = loop._fleet.members[0].device._side
     assert side._optimizer.state()["state"].keys() == {2, 3}
     assert side._half.body.get_parameter("0.weight").grad is None
 

@@ -126,6 +126,17 @@ def test_a_lost_device_has_no_part_in_the_round_wherever_it_was_lost(mode):
         assert_same(found[0], weights(undisturbed(config)))
 
 
+@pytest.mark.parametrize("mode", ["splitfed_v2", "merged", "fedavg"])
+def test_a_device_that_was_lost_in_the_last_round_is_tested_once_it_is_back(mode):
+    config = many_config(mode, missing="skip", epochs=1)
+    loop, _, replaced = start(config, "train_alone" if mode == "fedavg" else "exchange", 2)
+    (row,) = loop.epochs()
+    assert replaced == [1] and row.reason.endswith("; without device 1") and not loop._fleet.members[1].away
+    held = [extract(parse(member.device.weights().result())) for member in loop._fleet.members]
+    assert torch.equal(held[0], held[1]), "it has the common weights"
+    assert loop.test.evaluation >= undisturbed(config).test.evaluation, "of all test images"
+
+
 def test_a_late_device_is_not_replaced_and_takes_part_again_once_it_answers():
     config = many_config("splitfed_v2", epochs=3, missing="skip", deadline_s=60)
     loop, late, replaced = start(config, "exchange", 2, late=True)

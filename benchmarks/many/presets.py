@@ -1,0 +1,40 @@
+"""The settings of the benchmark of many devices: the plain run that all rows change."""
+
+from __future__ import annotations
+
+from many.rows import Preset
+from raysplit import recipes
+from raysplit.config import DataConfig, ModelConfig, SplitConfig
+
+NETWORK = "benchmarks/many/network.py:group_normed"
+
+
+def _full() -> SplitConfig:
+    """10,000 training images, 1,000 for every choice that is made, all test images for the table."""
+    base = recipes.get("cifar10_resnet9_uncompressed")
+    return base.replaced(
+        data=base.data.replaced(train_rows=10_000, val_fraction=0.02),
+        model=ModelConfig(
+            name="benchmarks/many/network.py:group_normed", args={"widths": [8, 16, 32, 64], "groups": 4}
+        ),
+        train=base.train.replaced(epochs=12, batch_size=50, device="cpu", precision="fp32"),
+    )
+
+
+def _quick() -> SplitConfig:
+    base = _full()
+    return base.replaced(
+        data=DataConfig(name="mnist5k", train_rows=2_000, augment="small_crop"),
+        train=base.train.replaced(epochs=3, batch_size=20),
+    )
+
+
+_CIFAR = (
+    "CIFAR-10 as Parquet files is recompressed as JPEG. SplitFed v1 is FedAvg computed elsewhere: the same weights. "
+    "Each run is trained by the same command, at the commits and on the machines that it names, on one thread beside "
+    "other work; rounds are exact, compute_s is not."
+)
+PRESETS = {
+    "quick": Preset("devices_quick", _quick(), (0,), "2,000 images of mnist5k."),
+    "full": Preset("devices", _full(), (0, 1, 2), _CIFAR),
+}
