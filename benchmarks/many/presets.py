@@ -17,7 +17,7 @@ def _full() -> SplitConfig:
         model=ModelConfig(
             name="benchmarks/many/network.py:group_normed", args={"widths": [8, 16, 32, 64], "groups": 4}
         ),
-        train=base.train.replaced(epochs=12, batch_size=50, device="cpu", precision="fp32"),
+        train=base.train.replaced(epochs=8, batch_size=50, device="cpu", precision="fp32"),
     )
 
 

@@ -12,21 +12,28 @@ from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.local_device import make_local_devices
 from raysplit.train.loop import Loop
-from raysplit.train.ray_device import start_ray_devices
+from raysplit.train.ray_device import RayDevice, start_ray_devices
 from raysplit.train.trainer import SplitTrainer
 from tests.train.many import many_config
 from tests.train.test_devices import MODES, assert_same, plainly
+from tests.train.test_recovery import start, undisturbed, weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
 
-def on_ray(mode: str) -> SplitConfig:
+def on_ray(mode: str, **devices: str) -> SplitConfig:
     """Four devices on nodes of any kind, on one thread each."""
-    config = many_config(mode, count=4)
+    config = many_config(mode, count=4, **devices)
     return config.replaced(
         train=config.train.replaced(threads=1),
         ray=config.ray.replaced(device_resource="elsewhere", start_timeout_s=300),
     )
+
+
+def set_up(actors: list[RayDevice], config: SplitConfig) -> None:
+    """Build the halves anew, which takes less time than other actors."""
+    for call in [actor._call(actor._actor.setup.remote(config, index)) for index, actor in enumerate(actors)]:
+        call.result()
 
 
 def test_four_actors_train_to_the_weights_of_four_local_devices():
@@ -34,8 +41,7 @@ def test_four_actors_train_to_the_weights_of_four_local_devices():
     actors = start_ray_devices(on_ray(MODES[0]))
     for mode in MODES:
         config = on_ray(mode)
-        for call in [device._call(device._actor.setup.remote(config, i)) for i, device in enumerate(actors)]:
-            call.result()
+        set_up(actors, config)
         far, near = Loop(config, actors), Loop(config, make_local_devices(config))
         for row, known in zip(far.epochs(), near.epochs(), strict=True):
             assert row.bytes == known.bytes and row.train_loss == known.train_loss
@@ -44,6 +50,44 @@ def test_four_actors_train_to_the_weights_of_four_local_devices():
         assert {record.device for record in far.device_records} == {0, 1, 2, 3}
     for device in actors:
         device.close()
+
+
+def lose_one(actors: list[RayDevice], config: SplitConfig) -> Loop:
+    """Train a run whose second actor is killed in the first round; the one in its place is there for the next."""
+    first = actors[1]
+
+    def kill(epoch: int, step: int, *_: float) -> None:
+        if (epoch, step) == (0, 3) and actors[1] is first:
+            first.close()
+
+    def another(index: int) -> RayDevice:
+        actors[index] = RayDevice(config, index)
+        return actors[index]
+
+    loop = Loop(config, list(actors), kill, replace_device=another)
+    for row in loop.epochs():
+        if row.epoch == 0:
+            actors[1].ready()
+    assert actors[1] is not first
+    return loop
+
+
+def test_a_killed_actor_is_waited_for_or_left_out_of_the_round():
+    """The weights are those of a run that lost none, or of one in this process that lost the same device."""
+    actors = start_ray_devices(on_ray("splitfed_v2"))
+    for missing in ("wait", "skip"):
+        config = on_ray("splitfed_v2", missing=missing)
+        set_up(actors, config)
+        far = lose_one(actors, config)
+        near = start(config, "exchange", 2)[0]
+        list(near.epochs())
+        if missing == "wait":
+            assert_same(weights(near), weights(undisturbed(config)))
+        assert [row.reason for row in far.records] == [row.reason for row in near.records]
+        assert [row.reason.endswith("without device 1") for row in far.records] == [missing == "skip", False]
+        assert_same(weights(far), weights(near))
+    for actor in actors:
+        actor.close()
 
 
 def test_the_job_of_four_actors_leaves_the_record_of_a_local_run(tmp_path):
