@@ -147,7 +147,7 @@ def test_frozen_parts_of_weights_that_exist_rest_on_ray_as_in_one_process(on_ray
 
 
 def test_lost_processes_change_no_weight(on_ray, tmp_path):
-    """The device actor dies in epoch 2, the Train worker in epoch 3: both halves replay from a checkpoint."""
+    """The device actor dies in epoch 2 and is replaced, the Train worker in epoch 3: it replays from a checkpoint."""
     (tmp_path / "mortal.py").write_text(MORTAL)
 
     def config(near, far):
@@ -158,13 +158,13 @@ def test_lost_processes_change_no_weight(on_ray, tmp_path):
             train=on_ray.train.replaced(epochs=4),
         )
 
-    # The worker that dies is the second: it starts at epoch 2 and counts from there, three steps an epoch.
-    result = SplitTrainer(config(near=5, far=5)).fit()
+    # Of three steps an epoch, the worker takes the first of epoch 2 twice: its ninth is in epoch 3.
+    result = SplitTrainer(config(near=5, far=9)).fit()
     assert isinstance(result, ray.train.Result)
     assert (tmp_path / "near").exists() and (tmp_path / "far").exists()
     own = os.getpriority(os.PRIO_PROCESS, 0)  # workers must not stand back behind every other process of their machine
     assert [path.name for path in tmp_path.glob("niceness_*")] == [f"niceness_{own}"]
-    assert_like_a_local_run(result, config(near=5, far=5), config(-1, -1), tmp_path / "undisturbed")
+    assert_like_a_local_run(result, config(near=5, far=9), config(-1, -1), tmp_path / "undisturbed")
 
 
 def test_a_users_fault_comes_back_as_itself_and_is_not_tried_again(on_ray):
