@@ -26,11 +26,11 @@ from many.faults import train_with_faults
 from many.plot import plot
 from many.presets import PRESETS
 from many.rows import CENTRAL, ROWS
-from many.store import RunStore
 from many.table import LINK, SHARE, Line, as_text, lines
 from meta import RESULTS, meta, save
 from split_traffic import make_parser
-from traffic_runs import Fit, RunResult
+from traffic.runs import Fit, RunResult
+from traffic.store import RunStore
 
 from raysplit.config import SplitConfig
 from raysplit.train.local import train_local

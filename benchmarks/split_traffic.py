@@ -23,10 +23,7 @@ from pathlib import Path
 import torch
 from traffic.presets import PRESETS, Preset
 from traffic.result import Result
-from traffic.runs import TimeIsUp, run_folder, train
 from traffic.table import as_text
-
-from raysplit.errors import DivergenceError
 
 
 def main() -> None:
@@ -59,34 +56,14 @@ def work_through(
     result = Result(preset, args.data, work)
     wanted = [(name, seed) for seed in args.seeds or preset.seeds for name in args.only or preset.rows]
     if not args.table:
-        _train_rows(result, wanted, until)
+        configs = (result.preset.config(name, seed, result.data) for name, seed in wanted)
+        result.store.train(configs, until, result.write)
     table, missing = result.write()
     if missing:
         print(f"{len(missing)} runs are still to do: {'; '.join(missing)}")
     if table:
         print(as_text(table))
         print(json.dumps({"rows": table}))
-
-
-def _train_rows(result: Result, wanted: list[tuple[str, int]], until: float) -> None:
-    """Train rows and seeds that are not done, until the time is up."""
-    for name, seed in wanted:
-        config = result.preset.config(name, seed, result.data)
-        if result.has(config):
-            continue
-        try:
-            done = train(config, run_folder(result.work, config), until)
-        except TimeIsUp:
-            print("the time is up: the same command goes on at the last epoch")
-            return
-        except DivergenceError as err:
-            print(f"{name}, seed {seed}: {err}", flush=True)
-            continue
-        if done is not None:
-            result.write()
-            seconds = sum(epoch.train_s for epoch in done.epochs)
-            text = f"{100 * done.accuracy:.2f} %, {done.traffic / 1e6:,.4g} MB, {seconds:.0f} s"
-            print(f"{name}, seed {seed}: {text}", flush=True)
 
 
 if __name__ == "__main__":

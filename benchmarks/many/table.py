@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from traffic_runs import RunResult
+from traffic.runs import RunResult
 
 from many.rows import CENTRAL, V1, Row
 

@@ -10,13 +10,13 @@ from typing import Any
 from filelock import FileLock
 from meta import RESULTS, meta, save
 
-from raysplit.config import DataConfig, SplitConfig
+from raysplit.config import DataConfig
 from raysplit.data.images import read_facts
 from raysplit.data.parquet import parquet_part
 from raysplit.data.parquet_files import find_files
 from traffic.plot import plot
 from traffic.presets import Preset
-from traffic.runs import RunResult, read, run_folder, settings_id
+from traffic.store import RunStore
 from traffic.table import Row, rows
 
 
@@ -25,13 +25,8 @@ class Result:
 
     def __init__(self, preset: Preset, data: str | None, work: Path, results: Path = RESULTS):
         self.preset, self.data, self.work = preset, data, work
-        self._runs = results / f"{preset.result}_runs.jsonl"
+        self.store = RunStore(results / f"{preset.result}_runs.jsonl", work)
         self._results = results
-        work.mkdir(parents=True, exist_ok=True)
-
-    def has(self, config: SplitConfig) -> bool:
-        """Return whether a run is in the file, trained with these settings."""
-        return (config.name, config.train.seed, settings_id(config)) in self._kept()
 
     def write(self) -> tuple[list[Row], list[str]]:
         """Write all files from all runs; return the table, and the runs that are missing.
@@ -39,8 +34,11 @@ class Result:
         Before the reference has run there is no table.
         """
         with FileLock(self.work / "result.lock"):
-            runs, missing = self._collect()
-            self._write_runs(runs)
+            configs = [
+                self.preset.config(name, seed, self.data) for seed in self.preset.seeds for name in self.preset.rows
+            ]
+            runs, missing = self.store.collect(configs)
+            self.store.write(runs)
             sizes = uploads(self.preset.config(self.preset.reference, 0, self.data).data)
             table = rows(runs, list(self.preset.rows), self.preset.reference, sizes)
             if table:
@@ -48,30 +46,6 @@ class Result:
                 save(self.preset.result, {"meta": about, "rows": table}, self._results)
                 (self._results / f"{self.preset.result}.png").write_bytes(plot(table))
         return table, missing
-
-    def _write_runs(self, runs: list[RunResult]) -> None:
-        part = self._runs.with_suffix(".part")
-        part.write_text("".join(f"{run.model_dump_json()}\n" for run in runs))
-        part.replace(self._runs)
-
-    def _kept(self) -> dict[tuple[str, int, str], RunResult]:
-        """Return the runs of the file, by row, seed and settings."""
-        lines = self._runs.read_text().splitlines() if self._runs.exists() else []
-        runs = [RunResult.model_validate_json(line) for line in lines]
-        return {(run.row, run.seed, run.settings): run for run in runs}
-
-    def _collect(self) -> tuple[list[RunResult], list[str]]:
-        """Return the runs that have today's settings, in order, and what is missing."""
-        found, missing, kept = [], [], self._kept()
-        for seed in self.preset.seeds:
-            for name in self.preset.rows:
-                config = self.preset.config(name, seed, self.data)
-                run = read(run_folder(self.work, config), config) or kept.get((name, seed, settings_id(config)))
-                if run is None:
-                    missing.append(f"{name}, seed {seed}")
-                else:
-                    found.append(run)
-        return found, missing
 
     def _describe(self) -> dict[str, Any]:
         """Return what the rows have in common, in words."""

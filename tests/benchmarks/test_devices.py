@@ -57,7 +57,7 @@ def test_two_devices_are_killed_in_each_round(tmp_path):
 @pytest.fixture
 def runs():
     """A central run that ends at 80 %, and two seeds of three others."""
-    from traffic_runs import EpochResult, RunResult
+    from traffic.runs import EpochResult, RunResult
 
     def run(row, seed, accuracies, size, modes=()):
         epochs = [
@@ -107,7 +107,7 @@ def test_a_result_without_the_central_run_has_no_table(runs, tmp_path):
     from devices import write_result
     from many.presets import PRESETS
     from many.rows import ROWS
-    from many.store import RunStore
+    from traffic.store import RunStore
 
     from raysplit.config import SplitConfig
 
@@ -115,7 +115,7 @@ def test_a_result_without_the_central_run_has_no_table(runs, tmp_path):
     configs: list[SplitConfig] = [preset.config(ROWS[name], 0, None) for name in ("central", "FedAvg, iid")]
     store = RunStore(tmp_path / "made_up_runs.jsonl", tmp_path / "work")
     assert write_result(store, configs, "made_up", "notes", tmp_path)[0] == []
-    from traffic_runs import settings_id
+    from traffic.runs import settings_id
 
     first = {run.row: run for run in reversed(runs)}
     store.write(first[config.name].replaced(settings=settings_id(config)) for config in configs)

@@ -107,7 +107,7 @@ def test_a_result_is_made_of_its_runs(tmp_path, preset):
 
     result = Result(preset, None, tmp_path / "work", tmp_path)
     config = preset.config("split fp32", 0, None)
-    assert not result.has(config)
+    assert not result.store.has(config)
     assert result.write() == ([], ["split fp32, seed 0", "faster, seed 0", "split fp32, seed 1", "faster, seed 1"])
     train(config, run_folder(result.work, config), math.inf)
     table, missing = result.write()
@@ -119,6 +119,6 @@ def test_a_result_is_made_of_its_runs(tmp_path, preset):
     assert (tmp_path / "made_up.png").read_bytes().startswith(b"\x89PNG")
 
     elsewhere = Result(preset, None, tmp_path / "other", tmp_path)
-    assert elsewhere.has(config) and not elsewhere.has(preset.config("split fp32", 1, None))
+    assert elsewhere.store.has(config) and not elsewhere.store.has(preset.config("split fp32", 1, None))
     assert elsewhere.write() == (table, missing), "from the file alone"
-    assert not elsewhere.has(config.replaced(train=config.train.replaced(epochs=3)))
+    assert not elsewhere.store.has(config.replaced(train=config.train.replaced(epochs=3)))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from traffic_runs import Fit, RunResult, TimeIsUp, read, run_folder, settings_id, train
-
 from raysplit.config import SplitConfig
 from raysplit.errors import DivergenceError
 from raysplit.train.local import train_local
+from traffic.runs import Fit, RunResult, TimeIsUp, read, run_folder, settings_id, train
 
 
 class RunStore:
