@@ -30,7 +30,8 @@ def _quick() -> SplitConfig:
 
 
 _CIFAR = (
-    "CIFAR-10 as Parquet files is recompressed as JPEG. SplitFed v1 is FedAvg computed elsewhere: the same weights. "
+    "CIFAR-10 as Parquet files is recompressed as JPEG. SplitFed v1 is FedAvg computed elsewhere: where it was not "
+    "trained itself (trained: false), its line has FedAvg's weights and SplitFed v2's messages, and no seconds. "
     "Each run is trained by the same command, at the commits and on the machines that it names, on one thread beside "
     "other work; rounds are exact, compute_s is not."
 )

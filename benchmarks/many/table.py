@@ -26,8 +26,31 @@ def lines(runs: Iterable[RunResult], rows: Mapping[str, Row]) -> list[Line]:
             groups[run.row].append(run)
     if not groups[CENTRAL]:
         return []
+    trained = {name for name, group in groups.items() if group}
+    for row in rows.values():
+        if row.method == V1 and not groups[row.name]:
+            groups[row.name] = _like_fedavg(groups, row.shards)
     target = SHARE * statistics.mean(run.epochs[-1].val_accuracy for run in groups[CENTRAL])
-    return [_line(rows[name], group, target, groups) for name, group in groups.items() if group]
+    found = [_line(rows[name], group, target, groups) for name, group in groups.items() if group]
+    return [line | {"trained": line["name"] in trained} for line in found]
+
+
+def _like_fedavg(groups: Mapping[str, Sequence[RunResult]], shards: str) -> list[RunResult]:
+    """Return what SplitFed v1 would come to: FedAvg's weights, to the bit, and SplitFed v2's messages.
+
+    How long it would take is not known.
+    """
+    messages = {run.seed: run.epochs for run in groups[f"SplitFed v2, {shards}"]}
+    return [
+        run.replaced(
+            epochs=[
+                sent.replaced(val_accuracy=epoch.val_accuracy, predicted_s={})
+                for epoch, sent in zip(run.epochs, messages[run.seed], strict=True)
+            ]
+        )
+        for run in groups[f"FedAvg, {shards}"]
+        if run.seed in messages
+    ]
 
 
 def _line(row: Row, runs: Sequence[RunResult], target: float, groups: Mapping[str, Sequence[RunResult]]) -> Line:
@@ -49,7 +72,7 @@ def _line(row: Row, runs: Sequence[RunResult], target: float, groups: Mapping[st
         "bytes_per_device": round(statistics.mean(run.traffic for run in runs) / row.devices),
         "gb_to_95": _gigabytes(row, runs, target),
         "gb_to_v1": None if reach is None else _gigabytes(row, runs, reach),
-        "seconds": predicted[LINK],
+        "seconds": predicted.get(LINK),
         "predicted_s": predicted,
         "val_accuracy_mean": 100 * statistics.mean(run.epochs[-1].val_accuracy for run in runs),
         "rounds": len(runs[0].epochs),
@@ -82,7 +105,8 @@ def as_text(table: Sequence[Line]) -> str:
     for line in table:
         spread = "" if line["accuracy_std"] is None else f" ± {line['accuracy_std']:.2f}"
         accuracy = f"{line['accuracy_mean']:.2f}{spread}"
-        to_95, to_v1 = ("–" if line[key] is None else f"{line[key]:,.3g}" for key in ("gb_to_95", "gb_to_v1"))
-        megabytes, seconds = f"{line['bytes_per_device'] / 1e6:,.4g}", f"{line['seconds']:,.0f}"
+        keys = ("gb_to_95", "gb_to_v1", "seconds")
+        to_95, to_v1, seconds = ("–" if line[key] is None else f"{line[key]:,.3g}" for key in keys)
+        megabytes = f"{line['bytes_per_device'] / 1e6:,.4g}"
         found.append(f"{line['name']:60}{accuracy:>14}{megabytes:>13}{to_95:>12}{to_v1:>10}{seconds:>11}")
     return "\n".join(found)

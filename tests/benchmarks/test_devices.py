@@ -103,6 +103,22 @@ def test_the_table_says_what_an_accuracy_took(runs):
     assert "60.50 ± 0.71" in text and len(text.splitlines()) == 5
 
 
+def test_splitfed_v1_has_fedavgs_weights_where_it_was_not_trained(runs):
+    from many.rows import ROWS
+    from many.table import as_text, lines
+
+    v1, fedavg = "SplitFed v1, iid", "FedAvg, iid"
+    without = [run for run in runs if run.row != v1]
+    assert v1 not in {line["name"] for line in lines(without, ROWS)}, "how much crosses is not known"
+    v2 = [run.replaced(row="SplitFed v2, iid", accuracy=0.1) for run in runs if run.row == v1]
+    table = {line["name"]: line for line in lines([*without, *v2], ROWS)}
+    known = {line["name"]: line for line in lines(runs, ROWS)}
+    assert (table[v1]["trained"], known[v1]["trained"], table[fedavg]["trained"]) == (False, True, True)
+    same = ("accuracy_mean", "accuracy_std", "seeds", "bytes_per_device", "gb_to_95", "gb_to_v1")
+    assert [table[v1][key] for key in same] == [known[v1][key] for key in same]
+    assert table[v1]["seconds"] is None and as_text(list(table.values()))
+
+
 def test_a_result_without_the_central_run_has_no_table(runs, tmp_path):
     from devices import write_result
     from many.presets import PRESETS
