@@ -79,7 +79,7 @@ def test_a_killed_actor_is_waited_for_or_left_out_of_the_round():
         config = on_ray("splitfed_v2", missing=missing)
         set_up(actors, config)
         far = lose_one(actors, config)
-        near = start(config, "exchange", 2)[0]
+        near = start(config, "exchange")[0]
         list(near.epochs())
         if missing == "wait":
             assert_same(weights(near), weights(undisturbed(config)))
