@@ -28,7 +28,8 @@ from meta import meta, save
 from split_overhead import Split
 
 from raysplit.config import DataConfig, Fixed, Level, ModelConfig, SplitConfig, TrainConfig
-from raysplit.train.ray_device import ENVIRONMENT, start_ray_devices, use_threads
+from raysplit.train.ray_device import ENVIRONMENT, start_ray_devices
+from raysplit.train.threads import use_threads
 
 NICENESS = "RAY_worker_niceness"
 RAYS = 15

@@ -35,7 +35,8 @@ from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.train.device import Device
 from raysplit.train.local_device import LocalDevice
 from raysplit.train.loop import Loop
-from raysplit.train.ray_device import ENVIRONMENT, start_ray_devices, use_threads
+from raysplit.train.ray_device import ENVIRONMENT, start_ray_devices
+from raysplit.train.threads import use_threads
 from raysplit.wire.message import parse
 
 LEVELS = ("all.b32/b32", "all.b16/b16", "all.b8/b8", "all.b4/b4", "all.b4/b4.zstd", "all.b2/b2.zstd", "all.b1/b1")

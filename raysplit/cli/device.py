@@ -84,14 +84,15 @@ def predict_files(
 
 
 def _read_key(name: str | None) -> str | None:
-    """Return an API key from the environment; ConfigError if the variable is empty or not set."""
-    if name is None:
-        return None
+    """Return the server's API key, if there is one."""
+    return None if name is None else read_key(name, "the server's API key", ", or leave --key-env out")
+
+
+def read_key(name: str, what: str, otherwise: str = "") -> str:
+    """Return a key from the environment; ConfigError, which says `what` it is, if the variable is empty or not set."""
     key = os.environ.get(name)
     if not key:
-        raise ConfigError(
-            f"the environment variable {name} is not set; set it to the server's API key, or leave --key-env out"
-        )
+        raise ConfigError(f"the environment variable {name} is not set; set it to {what}{otherwise}")
     return key
 
 

@@ -112,6 +112,17 @@ class DevicesConfig(Frozen):
     """Momentum and moments of the device halves (and, with `splitfed_v1`, of the server halves) from round to round:
     `kept` by each device; `reset` at the start of a round; `shared`: averaged or handed on with the weights."""
 
+    source: Annotated[Literal["cluster", "gateway"], Field(alias="from")] = "cluster"
+    """Where devices are: `cluster`: actors on the Ray cluster; `gateway`: outside, those that have joined by `raysplit
+    join`, each with data of its own (docs/devices.md). In files and settings it is called `from`."""
+    inside: Annotated[int, Field(ge=0)] = 0
+    """With `from: gateway`: how many of the devices, the first ones, are actors on the cluster all the same; `data`
+    names theirs."""
+    names: tuple[Name, ...] = ()
+    """With `from: gateway`: which devices outside take part, in order; empty: the first by name of those that join."""
+    join_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """With `from: gateway`: how long a run waits until its devices have joined, in seconds."""
+
     missing: Literal["wait", "skip", "fail"] = "wait"
     """When a device dies or is late: `wait`: it is replaced and the round is trained again, at most `ray.max_failures`
     times; `skip`: the round is trained again without it, and it takes part again once it is back; `fail`: the run
@@ -125,27 +136,30 @@ class DevicesConfig(Frozen):
     @model_serializer(mode="wrap")
     def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         written: dict[str, object] = write(self)
+        fields = type(self).model_fields
         return {
-            key: value for key, value in written.items() if getattr(self, key) != type(self).model_fields[key].default
+            fields[key].alias or key: value
+            for key, value in written.items()
+            if getattr(self, key) != fields[key].default
         }
 
     @model_validator(mode="before")
     @classmethod
     def _count_data(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("data") and value.get("count", 1) == 1:
-            data = value["data"]
-            value = {**value, "count": len(data) if isinstance(data, list | tuple) else 1}
-        return value
+        if not isinstance(value, dict) or value.get("count", 1) != 1:
+            return value
+        listed = [value.get(key) for key in ("data", "names")]
+        count = sum(len(one) for one in listed if isinstance(one, list | tuple))
+        return {**value, "count": count} if count else value
 
     @model_validator(mode="after")
     def _parts_fit(self) -> DevicesConfig:
-        if self.data and len(self.data) != self.count:
-            raise ValueError(f"data names {len(self.data)} data sets for {self.count} devices; name one for each")
+        self._source_fits()
         if self.data and self.shards.kind != "iid":
             raise ValueError(
                 f"shards={self.shards} deals one data set, and data names one for each; leave one of them out"
             )
-        if self.classes and not self.data:
+        if self.classes and not self.data and self.source == "cluster":
             raise ValueError(
                 "classes are those of devices with data of their own, and data is empty; leave classes out"
             )
@@ -185,6 +199,38 @@ class DevicesConfig(Frozen):
                 "virtual devices are not lost, and missing, deadline_s and minimum are for devices that are; leave "
                 "them out"
             )
+
+    def _source_fits(self) -> None:
+        """Raise ValueError where data sets or names are not those of the devices that have them."""
+        own = self.on_cluster
+        if self.source == "gateway" and self.kind == "virtual":
+            raise ValueError("virtual devices are computed on the cluster, and from=gateway means others; set kind=real")
+        if self.source == "cluster" and (self.inside or self.names):
+            raise ValueError("inside and names are for devices behind a gateway; set from=gateway, or leave them out")
+        if self.inside >= self.count and self.source == "gateway":
+            raise ValueError(f"inside={self.inside} leaves none of count={self.count} devices outside; lower it")
+        if (self.data or self.inside) and len(self.data) != own:
+            kind = " on the cluster" if self.inside else ""
+            raise ValueError(f"data names {len(self.data)} data sets for {own} devices{kind}; name one for each")
+        if self.source == "gateway" and self.shards.kind != "iid":
+            raise ValueError(
+                f"shards={self.shards} deals one data set, and devices outside have their own; leave it out"
+            )
+        if self.names and len(self.names) != self.count - self.inside:
+            raise ValueError(f"names has {len(self.names)} names for {self.count - self.inside} devices; name each one")
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ValueError(f"names has '{twice}' twice; name each device once")
+
+    @property
+    def on_cluster(self) -> int:
+        """How many devices are actors on the cluster."""
+        return self.inside if self.source == "gateway" else self.count
+
+    @property
+    def own_data(self) -> bool:
+        """Whether each device has a data set of its own; otherwise a shard of one."""
+        return bool(self.data) or self.source == "gateway"
 
     @property
     def side_by_side(self) -> bool:

@@ -178,9 +178,11 @@ class RunPlan:
 def check_run(config: SplitConfig) -> None:
     """Build both halves and discard them, so that faults show in seconds, before a cluster is started.
 
-    Data that exist on the device only (a path that does not exist here) are left for the device to check. Raises what
-    building raises: DataError, ModelError, CutError, ConfigError.
+    Data that exist on the device only (a path that does not exist here; those of devices that join) are left for the
+    device to check. Raises what building raises: DataError, ModelError, CutError, ConfigError.
     """
+    if config.devices.source == "gateway" and not config.devices.data:
+        return
     kind, _, path = _first_data(config).name.partition(":")
     if kind not in ("audio", "folder", "parquet") or Path(path).expanduser().exists():
         _build_halves(config)

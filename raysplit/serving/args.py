@@ -20,6 +20,8 @@ INGRESS = "Ingress"
 """Name of the deployment of an ensemble that speaks HTTP."""
 SERVER = "Server"
 """Name of the only deployment of a split application."""
+GATEWAY = "Gateway"
+"""Name of the only deployment of a gateway."""
 SUBMODEL_PREFIX = "submodel-"
 
 
@@ -140,3 +142,38 @@ class SplitArgs(AppArgs):
         if self.limits.pixels != Limits().pixels:
             raise ValueError("limits.pixels is of image files, which devices decode themselves; leave it out")
         return self
+
+
+class GatewayLimits(Frozen):
+    """Upper bounds on what joined devices cost. Anything beyond is refused, and the device told why."""
+
+    letter_mib: Annotated[float, Field(gt=0)] = 256.0
+    """Size of one answer in MiB (2**20 bytes): the weights of a device half, or its state, cross in one."""
+    devices: Annotated[int, Field(ge=1)] = 1000
+    """Devices that may have joined at a time."""
+    joins_per_minute: Annotated[int, Field(ge=1)] = 120
+    """Attempts to connect from one address; as many may come at once."""
+    hello_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds in which a device that has connected must have said its hello."""
+    stall_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which the next 256 KiB of an answer must come that has begun."""
+
+    @property
+    def letter_bytes(self) -> int:
+        """`letter_mib` in bytes."""
+        return int(self.letter_mib * 2**20)
+
+
+class GatewayArgs(Frozen):
+    """Arguments of `raysplit.serving.gateway:build`.
+
+    >>> GatewayArgs(keys="keys.txt").limits.devices
+    1000
+    """
+
+    keys: str
+    """File with the name of each device and the SHA-256 of its key, as `raysplit key` writes it; read again when it
+    changes."""
+    limits: GatewayLimits = GatewayLimits()
+    lease_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds after which the devices of a run that is not heard of are free for another one."""

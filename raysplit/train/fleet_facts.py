@@ -13,7 +13,7 @@ from raysplit.train.device import DeviceFacts
 
 def name_device(config: SplitConfig, index: int) -> str:
     """Return how errors name a device: by its number, and its data where they are its own."""
-    own = f" ({config.devices.data[index]})" if config.devices.data else ""
+    own = f" ({config.devices.data[index]})" if index < len(config.devices.data) else ""
     return f"device {index}{own}"
 
 
@@ -73,7 +73,7 @@ def join_facts(config: SplitConfig, found: Sequence[DeviceFacts]) -> DeviceFacts
         train_rows=sum(facts.train_rows for facts in found),
         val_rows=sum(facts.val_rows for facts in found),
         test_rows=sum(facts.test_rows for facts in found),
-        skipped_rows=sum(facts.skipped_rows for facts in found) if config.devices.data else first.skipped_rows,
+        skipped_rows=sum(facts.skipped_rows for facts in found) if config.devices.own_data else first.skipped_rows,
         raw_bytes=sum(facts.raw_bytes for facts in found),
         mean=mean,
         std=std,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import ray
-import torch
 
 from raysplit.config import RayConfig, SplitConfig
 from raysplit.errors import ClusterError, DeviceLostError
@@ -16,6 +14,7 @@ from raysplit.schedules.base import Decision
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
 from raysplit.train.device_side import DeviceSide
 from raysplit.train.nodes import name_node
+from raysplit.train.threads import use_threads
 
 # Halves alternate in lock-step. A half's threads may spin between two operations, but not until the half's next
 # turn: they would take the cores from the other half. And memory that is returned to the system between steps has to be
@@ -141,10 +140,10 @@ class RayDevice:
 
 
 def start_ray_devices(config: SplitConfig) -> list[RayDevice]:
-    """Start the actors of all devices of a run, side by side; raises as `RayDevice.ready`, and leaves none behind."""
+    """Start a run's actors on the cluster, side by side; raises as `RayDevice.ready`, and leaves none behind."""
     devices: list[RayDevice] = []
     try:
-        devices += [RayDevice(config, index) for index in range(config.devices.count)]
+        devices += [RayDevice(config, index) for index in range(config.devices.on_cluster)]
         for device in devices:
             device.ready()
     except BaseException:
@@ -202,7 +201,7 @@ def _start_error(request: dict[str, float], waited: float) -> ClusterError:
 
 def device_request(config: RayConfig, cluster: dict[str, float], count: int = 1) -> dict[str, float]:
     """Return the custom resources that `count` device actors request: none where the cluster offers none."""
-    return {config.device_resource: count} if cluster.get(config.device_resource, 0) > 0 else {}
+    return {config.device_resource: count} if count and cluster.get(config.device_resource, 0) > 0 else {}
 
 
 def server_request(config: SplitConfig, cluster: dict[str, float]) -> dict[str, float]:
@@ -225,7 +224,7 @@ def wait_for_resources(config: SplitConfig) -> dict[str, float]:
     while True:
         total = ray.cluster_resources()
         worker = server_request(config, total)
-        request = worker | device_request(config.ray, total, config.devices.count)
+        request = worker | device_request(config.ray, total, config.devices.on_cluster)
         free = ray.available_resources()
         if all(free.get(key, 0) >= amount for key, amount in request.items()):
             return worker
@@ -245,11 +244,3 @@ def resource_error(who: str, request: dict[str, float], waited: float) -> Cluste
         f"not enough resources for {who} (waited {waited:g} s): it requests {wants}; the cluster has {there}. "
         "Stop another job, add a node, or raise ray.start_timeout_s"
     )
-
-
-def use_threads(config: SplitConfig) -> None:
-    """Set torch's number of threads in a worker or actor, where Ray's default is one."""
-    # Not every system can tell which cores a process may use.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    default = cores if config.train.in_flight == 1 else max(1, cores // 2)
-    torch.set_num_threads(config.train.threads or default)

@@ -36,10 +36,11 @@ from raysplit.monitors.mlflow_run import URI
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.loop import Loop
 from raysplit.train.nodes import describe_shared_node, name_node
-from raysplit.train.ray_device import ENVIRONMENT, RayDevice, start_ray_devices, use_threads, wait_for_resources
+from raysplit.train.ray_device import ENVIRONMENT, wait_for_resources
 from raysplit.train.run import read_newest_state, run
-from raysplit.train.start import without_start
+from raysplit.train.run_devices import RunDevices
 from raysplit.train.summary import epoch_line, summarize
+from raysplit.train.threads import use_threads
 from raysplit.utils.progress import show_progress
 from raysplit.utils.ray_train import WorkerFault, fit, pickle_config
 from raysplit.utils.storage import dated
@@ -122,29 +123,27 @@ def _worker(job: dict[str, Any]) -> WorkerFault | None:
     show_progress()
     try:
         start = _start(folder)
-        devices = start_ray_devices(config if start is None else without_start(config))
+        devices = RunDevices(config, job["run_dir"])
         try:
             node = name_node(ray.get_runtime_context().get_node_id())
             bar = _Bar(config).update if job["bar"] else None
-
-            def another(index: int) -> RayDevice:
-                devices.append(RayDevice(without_start(config), index))
-                return devices[-1]
-
             loop = Loop(
                 config,
-                devices,
+                devices.start(resumed=start is not None),
                 bar,
                 node,
                 resumed=start is not None,
-                replace_device=another,
+                replace_device=devices.replace,
             )
             if (shared := describe_shared_node(config.ray, loop.facts.node, node, ray.nodes())) is not None:
                 _log.warning(shared)
             run(loop, folder, start, lambda loop: _report(loop, folder))
+            devices.release("the run has ended")
+        except RaysplitError as err:
+            devices.release(f"the run has failed: {err}")
+            raise
         finally:
-            for device in devices:
-                device.close()
+            devices.close()
     except RaysplitError as err:
         return WorkerFault.of(err)
     return None

@@ -45,6 +45,11 @@ def use_copies(config: SplitConfig, copies: Mapping[str, Path]) -> SplitConfig:
     return config.replaced(model=model, codec=codec)
 
 
+def name_user_files(config: SplitConfig) -> dict[str, Path]:
+    """Return the path of each user's file that a config's network needs, by `MODEL_FILE` or `CODEC_FILE`."""
+    return {name: split_spec(spec)[0] for name, spec in _specs(config).items()}
+
+
 def _moved(spec: str, path: Path) -> str:
     return f"{path}:{split_spec(spec)[1]}"
 

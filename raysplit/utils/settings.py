@@ -133,6 +133,7 @@ def _put(tree: dict[str, Any], config: BaseModel, path: str, setting: str, text:
     """What the config had in the node's place: it tells the kind where the field alone does not."""
     for depth, name in enumerate(keys):
         last = depth == len(keys) - 1
+        name = _field_called(origin, name)
         if isinstance(node, list) and name.isdigit() and int(name) < len(node):
             key: Any = int(name)
         elif isinstance(node, dict) and (name in node or (last and depth and keys[depth - 1] == "args")):
@@ -145,6 +146,13 @@ def _put(tree: dict[str, Any], config: BaseModel, path: str, setting: str, text:
         else:
             kind = type(origin) if isinstance(origin, BaseModel) else kind
             node[key] = node = _editable(node[key])
+
+
+def _field_called(model: Any, name: str) -> str:
+    """Return the name of a model's field that files call by an alias `name`; else the name itself."""
+    if not isinstance(model, BaseModel):
+        return name
+    return next((field for field, info in type(model).model_fields.items() if info.alias == name), name)
 
 
 def _entry(node: Any, key: str | int) -> Any:

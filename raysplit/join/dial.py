@@ -1,0 +1,70 @@
+"""Opening a WebSocket to a gateway by its URL."""
+
+from __future__ import annotations
+
+import ssl
+
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from raysplit.device.server_url import ServerUrl
+from raysplit.device.tls import create_context, describe_tls_error
+from raysplit.errors import ConfigError, LinkError, RequestError
+from raysplit.wire.gateway_api import JOIN_PATH, NAME_HEADER, PIECE_BYTES, TEXT_BYTES
+from raysplit.wire.split_api import KEY_HEADER
+
+_OPEN_S, _CLOSE_S = 20.0, 2.0
+_NO_TIME_LIMIT = {"x-request-timeout-seconds": "0"}
+"""Ray Serve would end the connection after `request_timeout_s`, which is meant for requests."""
+
+
+class Dialler:
+    """Opens connections to one gateway under one name.
+
+    Args:
+        url: like https://gateway.example:8000.
+        ca: a PEM file with the authorities to trust in place of this machine's.
+    """
+
+    def __init__(self, url: str, name: str, key: str, ca: str | None = None):
+        """Raises ConfigError for an invalid URL or certificate file."""
+        self._url = ServerUrl.parse(url)
+        origin = self._url.origin
+        secure = origin.scheme == "https"
+        if ca is not None and not secure:
+            raise ConfigError(f"--ca is for https, but the URL is '{self._url.shown}'; leave it out or write https://")
+        self._tls = create_context(ca) if secure else None
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        self._address = f"{'wss' if secure else 'ws'}://{host}:{origin.port}{self._url.prefix}{JOIN_PATH}"
+        self._headers = {NAME_HEADER: name, KEY_HEADER: key} | _NO_TIME_LIMIT
+        if self._url.authorization:
+            self._headers["Authorization"] = self._url.authorization
+
+    def __call__(self) -> ClientConnection:
+        """Connect; LinkError where that may pass, RequestError where it will not."""
+        shown = self._url.shown
+        try:
+            return connect(
+                self._address,
+                ssl=self._tls,
+                additional_headers=self._headers,
+                compression=None,
+                open_timeout=_OPEN_S,
+                close_timeout=_CLOSE_S,
+                max_size=max(TEXT_BYTES, PIECE_BYTES),
+            )
+        except ssl.SSLError as err:
+            if isinstance(err, TimeoutError):
+                raise LinkError(f"{shown} does not answer in time") from None
+            raise RequestError(f"{shown} {describe_tls_error(err)}", 403) from None
+        except InvalidStatus as err:
+            status = err.response.status_code
+            if status >= 500 or status == 429:
+                raise LinkError(f"{shown} answers {status}") from None
+            raise RequestError(
+                f"{shown} answers {status} at {JOIN_PATH}; give the URL of a gateway (`serve run "
+                "serve_configs/gateway.yaml`)",
+                status,
+            ) from None
+        except (InvalidHandshake, OSError) as err:
+            raise LinkError(f"{shown} cannot be reached ({err or type(err).__name__})") from None
