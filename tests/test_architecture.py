@@ -23,8 +23,13 @@ EVERYWHERE = {"errors", "utils"}
 
 ORDER = [
     *("errors", "utils", "records", "wire", "hardware", "schedules", "config", "torch_utils", "data", "models"),
+<<<<<<< HEAD
     *("split", "compress", "folders", "report", "monitors", "train", "family", "privacy", "planner", "ensemble"),
     *("device", "search", "serving", "containers", "recipes", "cli"),
+=======
+    *("split", "compress", "folders", "report", "train", "family", "planner", "ensemble", "device", "join"),
+    *("search", "serving", "containers", "recipes", "cli"),
+>>>>>>> 1705efb (Test what a gateway refuses and how its devices come back; describe joining)
 ]
 """A package imports only those before it."""
 
@@ -36,23 +41,32 @@ FORBIDDEN = {
     "report": {"torch_utils", "data", "models", "split", "compress"},
     "monitors": {"torch_utils", "data", "models", "split", "compress", "report"},
     "ensemble": {"compress", "train", "family", "planner"},
+<<<<<<< HEAD
     "device": {"hardware", "split", "monitors", "train", "privacy", "planner", "ensemble", "report"},
     "search": {"family", "device"},
     "serving": {"hardware", "split", "train", "privacy", "planner", "report", "device", "search"},
     "containers": {"data", "models", "split", "train", "planner", "report", "device", "search"},
+=======
+    "device": {"hardware", "split", "train", "planner", "ensemble", "report"},
+    "join": {"family", "planner", "ensemble", "report"},
+    "search": {"family", "device", "join"},
+    "serving": {"hardware", "split", "train", "planner", "report", "device", "join", "search"},
+    "containers": {"data", "models", "split", "train", "planner", "report", "device", "join", "search"},
+>>>>>>> 1705efb (Test what a gateway refuses and how its devices come back; describe joining)
 }
 """Earlier packages that a package must still do without: each of these can be used, changed and tested alone."""
 
 LIGHT = [
-    *("raysplit", "errors", "utils", "records", "wire.level", "wire.split_api", "hardware", "schedules", "config"),
-    *("recipes", "folders.reader", "report", "cli"),
+    *("raysplit", "errors", "utils", "records", "wire.level", "wire.split_api", "wire.gateway_api", "hardware"),
+    *("schedules", "config", "recipes", "folders.reader", "report", "cli"),
 ]
 """What runs without torch: everything in a package, or one module."""
 
 NEEDS_RAY = [
-    *("train.ray_device", "train.trainer", "ensemble.ray_runner", "search.run", "search.state", "search.sampler"),
-    *("search.space", "search.pareto_asha", "search.tune_driver", "search.tune_trial", "serving.split"),
-    *("serving.http.telemetry", "serving.http.pipeline", "serving.check"),
+    *("train.ray_device", "train.gateway_devices", "train.run_devices", "train.trainer", "ensemble.ray_runner"),
+    *("search.run", "search.state", "search.sampler", "search.space", "search.pareto_asha", "search.tune_driver"),
+    *("search.tune_trial", "serving.split", "serving.gateway.application", "serving.http.telemetry"),
+    *("serving.http.pipeline", "serving.check"),
     *(f"serving.ensemble.{name}" for name in ("application", "engine", "fan_out", "response", "routes", "telemetry")),
 ]
 """All that cannot be imported without Ray: everything in a package, or one module."""

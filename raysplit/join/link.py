@@ -8,6 +8,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,7 +115,8 @@ class Link:
         try:
             with self._lock:
                 hello = Hello(process=self._process, session=self._session, received=self._received)
-            socket.send(hello.model_dump_json())
+            with suppress(ConnectionClosed, OSError):  # a gateway that refuses has closed, and has said why
+                socket.send(hello.model_dump_json())
             while True:
                 message = reader.feed(socket.recv())
                 if isinstance(message, Welcome):

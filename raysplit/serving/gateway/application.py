@@ -53,6 +53,7 @@ def build(args: GatewayArgs) -> Application:
     """Return the Serve application of a gateway; ConfigError for a file of keys that cannot be read."""
     Keys(args.keys)
     gateway = Gateway.options(  # type: ignore[attr-defined]
-        max_ongoing_requests=args.limits.devices * _REQUESTS_PER_DEVICE
+        max_ongoing_requests=args.limits.devices * _REQUESTS_PER_DEVICE,
+        ray_actor_options={"num_cpus": 0},  # it waits, most of the time
     )
     return cast(Application, gateway.bind(args))

@@ -21,14 +21,14 @@ class Registry:
         self._most, self._lease_s, self._clock = most_devices, lease_s, clock
         self._boxes: dict[str, Mailbox] = {}
         self._heard: dict[str, float] = {}
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the devices that are connected or claimed, sorted."""
         return tuple(sorted(self._boxes))
 
-    async def connect(self, name: str, connection: Connection, hello: Hello) -> Mailbox:
+    def connect(self, name: str, connection: Connection, hello: Hello) -> Mailbox:
         """Take up a device's connection; RequestError (503) with more devices than there may be."""
         if name not in self._boxes and len(self._boxes) >= self._most:
             raise RequestError(f"{self._most} devices have joined, and limits.devices takes no more; try later", 503)
@@ -40,8 +40,7 @@ class Registry:
             self._drop_if_idle(box)
         if old is not None:
             old.end(End(code=REPLACED, reason=f"another connection came under the name '{name}'"))
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
         return box
 
     def disconnect(self, box: Mailbox, connection: Connection) -> None:
@@ -64,16 +63,10 @@ class Registry:
         Where there are more, it takes the first by name. Devices that the run has claimed before stay its own. Raises
         RequestError (408), which says which are there, when they do not come in time.
         """
-        self._heard[run] = self._clock()
         try:
-            async with self._changed:
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._find(run, count, names)), timeout_s)
+            return await asyncio.wait_for(self._wait_for(run, count, names), timeout_s)
         except asyncio.TimeoutError:
             raise RequestError(self._describe(run, count, names, timeout_s), 408) from None
-        found = self._find(run, count, names)
-        for name in found:
-            self._boxes[name].run = run
-        return found
 
     async def begin(self, name: str, run: str, first: Letter) -> Letter | Lost:
         """Begin a session with a device of a run as soon as it is connected: send the first call, return its answer."""
@@ -102,12 +95,22 @@ class Registry:
             elif box.connection is not None:
                 box.connection.begin(Welcome(), 0)
             self._drop_if_idle(box)
+        self._changed.set()
 
     def expire(self) -> None:
         """Give up the devices of runs that have not been heard of for too long."""
         now = self._clock()
         for run in [run for run, heard in self._heard.items() if now - heard > self._lease_s]:
             self.release(run, f"run '{run}' has gone", ended=False)
+
+    async def _wait_for(self, run: str, count: int, names: Sequence[str]) -> tuple[str, ...]:
+        while not (found := self._find(run, count, names)):
+            self._changed.clear()
+            await self._changed.wait()
+        self._heard[run] = self._clock()
+        for name in found:
+            self._boxes[name].run = run
+        return found
 
     def _find(self, run: str, count: int, names: Sequence[str]) -> tuple[str, ...]:
         """Return the devices for a run, in order; empty while there are too few."""

@@ -73,7 +73,7 @@ class GatewayRoutes:
             )
         self._admitted[line] = name, hash_key(key)
         try:
-            box = await self.registry.connect(name, line, hello)
+            box = self.registry.connect(name, line, hello)
             try:
                 await line.serve(box)
             finally:
