@@ -10,8 +10,7 @@ from websockets.sync.client import ClientConnection, connect
 from raysplit.device.server_url import ServerUrl
 from raysplit.device.tls import create_context, describe_tls_error
 from raysplit.errors import ConfigError, LinkError, RequestError
-from raysplit.wire.gateway_api import JOIN_PATH, NAME_HEADER, PIECE_BYTES, TEXT_BYTES
-from raysplit.wire.split_api import KEY_HEADER
+from raysplit.wire.gateway_api import JOIN_PATH, KEY_HEADER, KEY_SCHEME, NAME_HEADER, PIECE_BYTES, TEXT_BYTES
 
 _OPEN_S, _CLOSE_S = 20.0, 2.0
 _NO_TIME_LIMIT = {"x-request-timeout-seconds": "0"}
@@ -27,8 +26,12 @@ class Dialler:
     """
 
     def __init__(self, url: str, name: str, key: str, ca: str | None = None):
-        """Raises ConfigError for an invalid URL or certificate file."""
+        """Raises ConfigError for an invalid URL, key or certificate file."""
         self._url = ServerUrl.parse(url)
+        if self._url.authorization:
+            raise ConfigError(f"a device shows its key to {self._url.shown}; leave USER:PASSWORD@ out of the URL")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError("the key of --key-env is not one that `raysplit key` printed; copy it again")
         origin = self._url.origin
         secure = origin.scheme == "https"
         if ca is not None and not secure:
@@ -36,9 +39,7 @@ class Dialler:
         self._tls = create_context(ca) if secure else None
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         self._address = f"{'wss' if secure else 'ws'}://{host}:{origin.port}{self._url.prefix}{JOIN_PATH}"
-        self._headers = {NAME_HEADER: name, KEY_HEADER: key} | _NO_TIME_LIMIT
-        if self._url.authorization:
-            self._headers["Authorization"] = self._url.authorization
+        self._headers = {NAME_HEADER: name, KEY_HEADER: f"{KEY_SCHEME} {key}"} | _NO_TIME_LIMIT
 
     def __call__(self) -> ClientConnection:
         """Connect; LinkError where that may pass, RequestError where it will not."""

@@ -28,7 +28,9 @@ APPLICATION = "gateway"
 PROTOCOL = 1
 JOIN_PATH = "/v1/join"
 NAME_HEADER = "X-Raysplit-Device"
-"""The name under which a device joins; its key is in `split_api.KEY_HEADER`."""
+"""The name under which a device joins."""
+KEY_HEADER, KEY_SCHEME = "Authorization", "Bearer"
+"""Its key: in the header that no client sends on when it is redirected to another host."""
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 PIECE_BYTES = 1 << 18
 """Of a part in one binary message: on a slow link, pings and calls need not wait for more."""

@@ -19,6 +19,7 @@ from raysplit.train.local import train_local
 from raysplit.train.trainer import SplitTrainer
 from raysplit.wire.gateway_api import APPLICATION, hash_key
 from tests.join.runs import joined_config, near
+from tests.serving.gateway.fakes import make_key
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parent.parent.parent
@@ -44,7 +45,7 @@ def url(shared_ray, tmp_path) -> Iterator[str]:
     from raysplit.serving.gateway import build
 
     keys = tmp_path / "keys.txt"
-    keys.write_text("".join(f"{name} {hash_key(f'key of {name}')}\n" for name in ("attic", "kitchen")))
+    keys.write_text("".join(f"{name} {hash_key(make_key(name))}\n" for name in ("attic", "kitchen")))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,7 +57,7 @@ def url(shared_ray, tmp_path) -> Iterator[str]:
 
 def join(url: str, name: str, folder: Path) -> subprocess.Popen[str]:
     """Start a device as a process that cannot import Ray."""
-    env = os.environ | {"KEY": f"key of {name}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"KEY": make_key(name), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     states = ["--states", str(folder / name)]
     return subprocess.Popen(
         [sys.executable, "-c", DEVICE, "join", url, "--data", "digits", "--key-env", "KEY", "--name", name, *states],

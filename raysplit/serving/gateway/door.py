@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 
 from raysplit.errors import RequestError
 from raysplit.serving.gateway.keys import Keys
-from raysplit.wire.gateway_api import NAME_HEADER, NAME_PATTERN
-from raysplit.wire.split_api import KEY_HEADER
+from raysplit.wire.gateway_api import KEY_HEADER, KEY_SCHEME, NAME_HEADER, NAME_PATTERN
 
 _MOST_ADDRESSES = 10_000
 """Whose attempts are remembered; beyond, the oldest are forgotten."""
@@ -52,12 +51,13 @@ class Door:
         """
         if not self._attempts.allow(address):
             raise RequestError("too many attempts to join from this address (limits.joins_per_minute); wait", 429)
-        name, key = headers.get(NAME_HEADER, ""), headers.get(KEY_HEADER, "")
+        name = headers.get(NAME_HEADER, "")
+        scheme, _, key = headers.get(KEY_HEADER, "").partition(" ")
         if not re.fullmatch(NAME_PATTERN, name):
             raise RequestError(
                 f"{NAME_HEADER} is not a device's name: letters, digits, '.', '_' and '-', up to 64", 401
             )
-        if not key:
-            raise RequestError(f"a key is required; send it in the header {KEY_HEADER} (--key-env)", 401)
+        if not key or scheme != KEY_SCHEME:
+            raise RequestError(f"a key is required; send it as '{KEY_HEADER}: {KEY_SCHEME} KEY' (--key-env)", 401)
         self._keys.check(name, key)
         return name, key

@@ -14,12 +14,16 @@ from typing import Any
 from raysplit.errors import DeviceLostError
 from raysplit.serving.args import GatewayArgs, GatewayLimits
 from raysplit.serving.gateway import routes
-from raysplit.wire.gateway_api import JOIN_PATH, NAME_HEADER, Letter, Lost, hash_key
-from raysplit.wire.split_api import KEY_HEADER
+from raysplit.wire.gateway_api import JOIN_PATH, KEY_HEADER, NAME_HEADER, Letter, Lost, hash_key
 
 GONE = object()
 WAIT_S = 30.0
 routes._WATCH_S = 0.05
+
+
+def make_key(name: str) -> str:
+    """Return the key of a device."""
+    return f"key-of-{name}"
 
 
 class FakeSocket:
@@ -111,16 +115,34 @@ class FakeGateway:
         allowed = GatewayLimits.model_validate({"joins_per_minute": 1_000_000} | limits)
         self.routes = routes.GatewayRoutes(GatewayArgs(keys=str(self.keys), limits=allowed, lease_s=lease_s))
         self.app, self.registry = self.routes.app, self.routes.registry
+        self.heard: list[str] = []
+        """What was asked over real connections: the types of ASGI scopes."""
+
+    async def app_on_its_loop(self, scope: Any, receive: Any, send: Any) -> None:
+        """The application, to be served by another event loop than its own."""
+        self.heard.append(scope["type"])
+        serving = asyncio.get_running_loop()
+
+        async def there(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Any:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+        async def receive_there() -> Any:
+            return await there(receive(), serving)
+
+        async def send_there(message: Any) -> None:
+            await there(send(message), serving)
+
+        await there(self.app(scope, receive_there, send_there), self.loop)
 
     def write_keys(self, *names: str) -> None:
-        self.keys.write_text("".join(f"{name} {hash_key(f'key of {name}')}\n" for name in names))
+        self.keys.write_text("".join(f"{name} {hash_key(make_key(name))}\n" for name in names))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run on the gateway's event loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_S)
 
     def dial(self, name: str, key: str | None = None, **faults: Any) -> FakeSocket:
-        headers = {NAME_HEADER: name, KEY_HEADER: f"key of {name}" if key is None else key}
+        headers = {NAME_HEADER: name, KEY_HEADER: f"Bearer {make_key(name) if key is None else key}"}
         return FakeSocket(self, headers, **faults)
 
     def claim(self, count: int, run: str = "run", timeout_s: float = WAIT_S) -> tuple[str, ...]:

@@ -86,13 +86,13 @@ class Peer:
     [
         ("attic", "", "a key is required"),
         ("attic", "swordfish", "not that of a device 'attic'"),
-        ("attic", "key of kitchen", "not that of a device 'attic'"),
-        ("kitchen", "key of attic", "not that of a device 'kitchen'"),
-        ("cellar", "key of cellar", "not that of a device 'cellar'"),
-        ("attic", "key of attic\xff", "not that of a device 'attic'"),
-        ("", "key of attic", "not a device's name"),
-        ("../attic", "key of attic", "not a device's name"),
-        ("a" * 65, "key of attic", "not a device's name"),
+        ("attic", "key-of-kitchen", "not that of a device 'attic'"),
+        ("kitchen", "key-of-attic", "not that of a device 'kitchen'"),
+        ("cellar", "key-of-cellar", "not that of a device 'cellar'"),
+        ("attic", "key-of-attic\xff", "not that of a device 'attic'"),
+        ("", "key-of-attic", "not a device's name"),
+        ("../attic", "key-of-attic", "not a device's name"),
+        ("a" * 65, "key-of-attic", "not a device's name"),
     ],
 )
 def test_a_device_without_its_own_key_is_refused(gateway, name, key, reason):
