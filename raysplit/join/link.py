@@ -86,8 +86,9 @@ class Link:
             self._flush()
 
     def close(self) -> None:
-        """Close the connection for good."""
+        """Close the connection for good; whoever waits for what comes next hears of it."""
         self._closed.set()
+        self._events.put(Ended("closed on this side"))
         with self._lock:
             if self._socket is not None:
                 self._socket.close()

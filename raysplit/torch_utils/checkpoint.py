@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from raysplit.torch_utils.plain_state import MAGIC, unpack_plain
+
 
 def pack_state(state: dict[str, Any]) -> bytes:
     """Return nested dicts and lists of tensors, numbers and text as bytes.
@@ -20,6 +22,9 @@ def pack_state(state: dict[str, Any]) -> bytes:
 
 
 def unpack_state(data: bytes) -> dict[str, Any]:
-    """Return the state that `pack_state` packed, on the CPU."""
+    """Return the state that `pack_state` packed, or `plain_state.pack_plain`, on the CPU."""
+    if data.startswith(MAGIC):
+        plain: dict[str, Any] = unpack_plain(data)
+        return plain
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

@@ -16,10 +16,11 @@ from raysplit.compress.quantizing_codec import QuantizingCodec, positions
 from raysplit.config import Level, SplitConfig
 from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.schedules.base import Decision
-from raysplit.torch_utils.checkpoint import pack_state, unpack_state
+from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.layout import arrange_like
 from raysplit.torch_utils.optim import HalfOptimizer
+from raysplit.torch_utils.plain_state import pack_plain
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.codecs import Codecs
@@ -198,7 +199,7 @@ class DeviceSide:
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
         state = {"level": str(self._decision.level), "start": (self._weights, self._data.normalization)}
         head = None if self._head is None else self._head.state_dict()
-        return pack_state(
+        return pack_plain(
             {**state, "half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
         )
 
