@@ -23,13 +23,8 @@ EVERYWHERE = {"errors", "utils"}
 
 ORDER = [
     *("errors", "utils", "records", "wire", "hardware", "schedules", "config", "torch_utils", "data", "models"),
-<<<<<<< HEAD
     *("split", "compress", "folders", "report", "monitors", "train", "family", "privacy", "planner", "ensemble"),
-    *("device", "search", "serving", "containers", "recipes", "cli"),
-=======
-    *("split", "compress", "folders", "report", "train", "family", "planner", "ensemble", "device", "join"),
-    *("search", "serving", "containers", "recipes", "cli"),
->>>>>>> 1705efb (Test what a gateway refuses and how its devices come back; describe joining)
+    *("device", "join", "search", "serving", "containers", "recipes", "cli"),
 ]
 """A package imports only those before it."""
 
@@ -41,18 +36,11 @@ FORBIDDEN = {
     "report": {"torch_utils", "data", "models", "split", "compress"},
     "monitors": {"torch_utils", "data", "models", "split", "compress", "report"},
     "ensemble": {"compress", "train", "family", "planner"},
-<<<<<<< HEAD
     "device": {"hardware", "split", "monitors", "train", "privacy", "planner", "ensemble", "report"},
-    "search": {"family", "device"},
-    "serving": {"hardware", "split", "train", "privacy", "planner", "report", "device", "search"},
-    "containers": {"data", "models", "split", "train", "planner", "report", "device", "search"},
-=======
-    "device": {"hardware", "split", "train", "planner", "ensemble", "report"},
-    "join": {"family", "planner", "ensemble", "report"},
+    "join": {"family", "privacy", "planner", "ensemble", "report"},
     "search": {"family", "device", "join"},
-    "serving": {"hardware", "split", "train", "planner", "report", "device", "join", "search"},
+    "serving": {"hardware", "split", "train", "privacy", "planner", "report", "device", "join", "search"},
     "containers": {"data", "models", "split", "train", "planner", "report", "device", "join", "search"},
->>>>>>> 1705efb (Test what a gateway refuses and how its devices come back; describe joining)
 }
 """Earlier packages that a package must still do without: each of these can be used, changed and tested alone."""
 

@@ -204,7 +204,9 @@ class DevicesConfig(Frozen):
         """Raise ValueError where data sets or names are not those of the devices that have them."""
         own = self.on_cluster
         if self.source == "gateway" and self.kind == "virtual":
-            raise ValueError("virtual devices are computed on the cluster, and from=gateway means others; set kind=real")
+            raise ValueError(
+                "virtual devices are computed on the cluster, and from=gateway means others; set kind=real"
+            )
         if self.source == "cluster" and (self.inside or self.names):
             raise ValueError("inside and names are for devices behind a gateway; set from=gateway, or leave them out")
         if self.inside >= self.count and self.source == "gateway":
