@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,8 @@ from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.bundle import load_family
 from raysplit.serving.args import INGRESS, SERVER, SUBMODEL_PREFIX, AppArgs, EnsembleArgs, SplitArgs
 from raysplit.serving.check.finding import Finding, as_mapping, join_path, list_mappings
+from raysplit.serving.check.gateway import IMPORT_PATH, check_gateway
+from raysplit.serving.check.hosts import is_loopback
 from raysplit.serving.check.imports import normalize_import_path
 from raysplit.serving.check.strict import validate
 from raysplit.utils.bundle import MANIFEST
@@ -49,6 +50,10 @@ def check_app(app: Mapping[Any, Any], path: str, config: Mapping[Any, Any], loca
     applications[0].args.family: is required
     """
     import_path = app.get("import_path")
+    if isinstance(import_path, str) and normalize_import_path(import_path) == IMPORT_PATH:
+        if isinstance(app.get("args", {}), Mapping):
+            yield from check_gateway(app, path, config, local)
+        return
     builder = _BUILDERS.get(normalize_import_path(import_path)) if isinstance(import_path, str) else None
     if builder is None or not isinstance(app.get("args", {}), Mapping):  # reported by the schema
         return
@@ -181,17 +186,10 @@ def _check_access(args: AppArgs, app: Mapping[Any, Any], http: Mapping[Any, Any]
     has_route = app.get("route_prefix", "/") is not None
     if args.access.api_key_env or args.access.anyone or not has_route or not isinstance(host, str):
         return
-    if not _is_loopback(host):
+    if not is_loopback(host):
         source = f"http_options.host is {host}" if "host" in http else f"http_options.host is not set and thus {host}"
         yield Finding(
             join_path(args_path, "access"),
             f"{source}: other machines can connect, but are all refused. Set access.api_key_env to the environment "
             "variable with the key, or access.anyone: true, or http_options.host: 127.0.0.1",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
