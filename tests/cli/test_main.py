@@ -20,6 +20,8 @@ VERBS = [
     "inspect",
     "predict",
     "device",
+    "join",
+    "key",
     "export",
     "check",
     "image",
