@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raysplit.config import SplitConfig, loads
 from raysplit.errors import ConfigError
+from raysplit.schedules import OWN_SCHEDULES
 from raysplit.train.device_side import DeviceSide
 from raysplit.train.remote_calls import Setup
 from raysplit.train.threads import use_threads
@@ -27,6 +28,8 @@ def build_side(setup: Setup, data: str, code: Path) -> DeviceSide:
 def take_over(setup: Setup, data: str, code: Path) -> SplitConfig:
     """Return the config with this device's data and files; ConfigError for files that are missing or differ."""
     config = loads(SplitConfig, setup.config, "the run's config")
+    if type(config.schedule) not in OWN_SCHEDULES:
+        raise ConfigError("the run's config has a schedule that would run code here; the gateway is not raysplit's")
     copies = {}
     for key, path in name_user_files(config).items():
         copies[key] = _require_same(code / path.name, setup.files.get(key))

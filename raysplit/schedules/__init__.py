@@ -21,7 +21,11 @@ from raysplit.schedules.user import ScheduleRecord, UserSchedule
 Phased = Deprune | Nested | Prune | FreezeAndCache
 """The schedules with `phases`, each with a level and a share of the epochs."""
 
+OWN_SCHEDULES = (ByteBudget, Deprune, Fixed, FreezeAndCache, LinkAware, Nested, Plateau, Prune)
+"""Those of this package: none runs a user's code."""
+
 __all__ = [
+    "OWN_SCHEDULES",
     "AnySchedule",
     "ByteBudget",
     "Decision",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ from raysplit.errors import ClusterError, DeviceLostError, RequestError
 from raysplit.train.joined_device import JoinedDevice
 from raysplit.wire.gateway_api import APPLICATION, Letter, Lost
 
+_log = logging.getLogger(__name__)
 _HEAR_S = 10.0
 """How often the gateway hears of a run: its lease is longer."""
 _GONE = (ray.exceptions.RayError, serve.exceptions.RayServeException)
@@ -53,7 +55,10 @@ class GatewayRun:
     def release(self, reason: str) -> None:
         """Let the devices go: they end, and print the reason."""
         self._over.set()
-        self._ask(self._gateway.release.remote(self._run, reason))
+        try:
+            self._ask(self._gateway.release.remote(self._run, reason))
+        except ClusterError as err:
+            _log.warning(f"{err}; the devices of the run wait for another one")
 
     def _be_heard(self) -> None:
         while not self._over.wait(_HEAR_S):
@@ -114,9 +119,9 @@ class _Waiting:
         if self._outcome is None:
             try:
                 self._outcome = self._ask(0.0)
-            except DeviceLostError:
-                return False
-        return isinstance(self._outcome, Letter)
+            except DeviceLostError as err:
+                return not err.late
+        return True
 
     def _ask(self, timeout_s: float | None) -> Letter | Lost:
         timeout, setting = self._timeout_s, "ray.call_timeout_s"

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from raysplit.config import SplitConfig
-from raysplit.errors import DeviceLostError, WireError
+from raysplit.errors import ConfigError, DeviceLostError, WireError
+from raysplit.schedules import OWN_SCHEDULES, Fixed
 from raysplit.schedules.base import Decision
 from raysplit.train import remote_calls as calls
 from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
@@ -30,7 +31,7 @@ class Waiting(Protocol):
         ...
 
     def is_there(self) -> bool:
-        """Return whether there is an answer."""
+        """Return whether there is an answer, or will never be one."""
         ...
 
 
@@ -47,7 +48,7 @@ class JoinedDevice:
         """Begin to have the device build its half; `ready` waits for it."""
         self._post, self._index, self._name = post, index, name
         files = {key: hashlib.sha256(data).hexdigest() for key, data in read_user_files(config).items()}
-        setup = calls.Setup(config=config.model_dump_json(), index=index, files=files)
+        setup = calls.Setup(config=_crossing(config).model_dump_json(), index=index, files=files)
         self._built = self._call(setup, _nothing)
 
     def ready(self) -> None:
@@ -116,6 +117,18 @@ class JoinedDevice:
 
     def _facts(self, answer: calls.DeviceAnswer, parts: tuple[bytes, ...]) -> DeviceFacts:
         return replace(_expect(answer, calls.Facts).facts, node=self._name)
+
+
+def _crossing(config: SplitConfig) -> SplitConfig:
+    """Return the config for a device, which is told each epoch's level: a schedule of one's own stays here."""
+    if type(config.schedule) in OWN_SCHEDULES:
+        return config
+    if config.train.local_loss is not None:
+        raise ConfigError(
+            "a schedule of your own does not cross to devices that join, and train.local_loss needs one that hands "
+            "over; set schedule.kind to freeze_and_cache"
+        )
+    return config.replaced(schedule=Fixed(level=config.levels()[0]))
 
 
 class JoinedCall(Generic[T]):

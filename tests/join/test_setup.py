@@ -10,6 +10,7 @@ import pytest
 from raysplit.config import SplitConfig
 from raysplit.errors import ConfigError
 from raysplit.join.setup import take_over
+from raysplit.train.joined_device import _crossing
 from raysplit.train.remote_calls import Setup
 from tests.join.runs import joined_config
 
@@ -59,3 +60,15 @@ def test_a_codec_s_file_too(tmp_path):
 def test_a_config_that_is_none_is_an_error_in_one_line(tmp_path, text):
     with pytest.raises(ConfigError, match="the run's config"):
         take_over(Setup(config=text, index=0), "digits", Path(tmp_path))
+
+
+def test_a_schedule_of_one_s_own_stays_with_the_job_and_is_run_nowhere_else(tmp_path):
+    (tmp_path / "mine.py").write_text("raise SystemExit('run')\n")
+    config = joined_config().replaced(schedule=f"{tmp_path}/mine.py:Schedule")
+    with pytest.raises(ConfigError, match="a schedule that would run code here"):
+        take_over(setup(config), "digits", tmp_path)
+    good = "class Schedule:\n    def levels(self):\n        from raysplit.config import Level\n"
+    good += "        return (Level('all.b8/b8'),)\n    def decide(self, context, history):\n        ...\n"
+    (tmp_path / "mine.py").write_text(good)
+    crossed = _crossing(config)
+    assert str(crossed.levels()[0]) == "all·b8/b8" and take_over(setup(crossed), "digits", tmp_path)

@@ -198,4 +198,4 @@ class DirectWaiting:
         return outcome
 
     def is_there(self) -> bool:
-        return self._answer.done() and isinstance(self._answer.result(), Letter)
+        return self._answer.done()
