@@ -15,7 +15,7 @@ from typing import Protocol
 from websockets.exceptions import ConnectionClosed
 
 from raysplit.errors import LinkError, RaysplitError, RequestError, WireError
-from raysplit.wire.gateway_api import BUSY, ENDED, End, Hello, Letter, LetterReader, Welcome, letter_messages
+from raysplit.wire.gateway_api import BUSY, ENDED, FAULT, End, Hello, Letter, LetterReader, Welcome, letter_messages
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -123,10 +123,10 @@ class Link:
                 if isinstance(message, Welcome):
                     self._welcome(message, socket)
                 elif isinstance(message, End):
-                    if message.code != BUSY:
-                        self._events.put(_of_end(message))
-                        return True
-                    raise LinkError(f"the gateway is busy: {message.reason}")
+                    if message.code in (BUSY, FAULT):  # which may pass
+                        raise LinkError(f"the gateway closed the connection: {message.reason}")
+                    self._events.put(_of_end(message))
+                    return True
                 elif isinstance(message, Letter):
                     self._take(message, reader.acknowledged)
         except (ConnectionClosed, OSError):

@@ -10,7 +10,7 @@ import pytest
 
 from raysplit.errors import LinkError, RaysplitError, RequestError
 from raysplit.join.link import Begun, Ended, Link
-from raysplit.wire.gateway_api import ENDED, End, Letter, Welcome
+from raysplit.wire.gateway_api import BUSY, ENDED, FAULT, End, Letter, Welcome
 from tests.serving.gateway.fakes import FakeGateway, FakeSocket
 
 CALLS = 6
@@ -161,6 +161,8 @@ CALL = '{"kind":"call","session":"s","number":%d,"acknowledged":0,"content":"{}"
     "messages",
     [
         [b"\x00"],
+        [End(code=BUSY, reason="too many").model_dump_json()],
+        [End(code=FAULT, reason="a piece of 0 bytes").model_dump_json()],
         ["{}"],
         [CALL % 1],
         [Welcome(session="s").model_dump_json(), CALL % 2],
@@ -169,7 +171,7 @@ CALL = '{"kind":"call","session":"s","number":%d,"acknowledged":0,"content":"{}"
         [Welcome(session="s").model_dump_json(), CALL.replace("call", "answer", 1) % 1],
     ],
 )
-def test_a_gateway_that_breaks_the_protocol_is_dialled_again(messages):
+def test_a_gateway_that_is_busy_or_breaks_the_protocol_is_dialled_again(messages):
     """No call is worked on that is not the next one of the session."""
     scripts = [Script(*messages), Script(End(code=ENDED, reason="enough").model_dump_json())]
     device = Echo(lambda: scripts.pop(0))
