@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -13,6 +14,8 @@ from raysplit.errors import ConfigError, LinkError, RequestError
 from raysplit.wire.gateway_api import JOIN_PATH, KEY_HEADER, KEY_SCHEME, NAME_HEADER, PIECE_BYTES, TEXT_BYTES
 
 _OPEN_S, _CLOSE_S = 20.0, 2.0
+_SILENT_MS = 40_000
+"""As long as pings wait for their answer."""
 _NO_TIME_LIMIT = {"x-request-timeout-seconds": "0"}
 """Ray Serve would end the connection after `request_timeout_s`, which is meant for requests."""
 
@@ -45,7 +48,7 @@ class Dialler:
         """Connect; LinkError where that may pass, RequestError where it will not."""
         shown = self._url.shown
         try:
-            return connect(
+            connection = connect(
                 self._address,
                 ssl=self._tls,
                 additional_headers=self._headers,
@@ -69,3 +72,6 @@ class Dialler:
             ) from None
         except (InvalidHandshake, OSError) as err:
             raise LinkError(f"{shown} cannot be reached ({err or type(err).__name__})") from None
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # else a send to a network that is gone blocks for minutes
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_MS)
+        return connection
