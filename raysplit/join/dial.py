@@ -40,6 +40,8 @@ class Dialler:
         if ca is not None and not secure:
             raise ConfigError(f"--ca is for https, but the URL is '{self._url.shown}'; leave it out or write https://")
         self._tls = create_context(ca) if secure else None
+        self._known = False
+        """Whether there has been a gateway at the URL."""
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         self._address = f"{'wss' if secure else 'ws'}://{host}:{origin.port}{self._url.prefix}{JOIN_PATH}"
         self._headers = {NAME_HEADER: name, KEY_HEADER: f"{KEY_SCHEME} {key}"} | _NO_TIME_LIMIT
@@ -57,13 +59,14 @@ class Dialler:
                 close_timeout=_CLOSE_S,
                 max_size=max(TEXT_BYTES, PIECE_BYTES),
             )
-        except ssl.SSLError as err:
-            if isinstance(err, TimeoutError):
-                raise LinkError(f"{shown} does not answer in time") from None
+        except ssl.SSLCertVerificationError as err:
             raise RequestError(f"{shown} {describe_tls_error(err)}", 403) from None
+        except ssl.SSLError as err:
+            raise LinkError(f"{shown} {describe_tls_error(err)}") from None
         except InvalidStatus as err:
             status = err.response.status_code
-            if status >= 500 or status == 429:
+            # While Serve starts again, it answers 404.
+            if status >= 500 or status == 429 or self._known:
                 raise LinkError(f"{shown} answers {status}") from None
             raise RequestError(
                 f"{shown} answers {status} at {JOIN_PATH}; give the URL of a gateway (`serve run "
@@ -72,6 +75,7 @@ class Dialler:
             ) from None
         except (InvalidHandshake, OSError) as err:
             raise LinkError(f"{shown} cannot be reached ({err or type(err).__name__})") from None
+        self._known = True
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # else a send to a network that is gone blocks for minutes
             connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_MS)
         return connection
