@@ -16,7 +16,6 @@ import math
 import struct
 from typing import Any
 
-import numpy as np
 import torch
 
 from raysplit.errors import WireError
@@ -108,7 +107,7 @@ class _Reader:
         if sorted(order) != list(range(len(shape))):
             raise ValueError(f"dimensions in the order {order}")
         raw = self._take(math.prod(shape) * dtype.itemsize)
-        flat = torch.from_numpy(np.frombuffer(raw, np.uint8).copy()).view(dtype)
+        flat = torch.frombuffer(bytearray(raw), dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         back = [order.index(dim) for dim in range(len(order))]
         return flat.reshape(shape).permute(back)
 
