@@ -17,7 +17,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the tables, write the page and its pictures, and print their names."""
-    from raysplit.report import device_table, family_table, format_runs, read_run, write_report
+    from raysplit.report import describe_devices, device_table, family_table, format_runs, read_run, write_report
 
     runs = [read_run(path) for path in args.runs]
     print(format_runs(runs))
@@ -25,6 +25,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"\n{families}")
     for one in runs:
         if devices := device_table(one):
-            print(f"\n{one.name}: {len(one.epochs)} rounds, {one.config.devices.mode}\n{devices}")
+            print(f"\n{one.name}: {len(one.epochs)} rounds, {describe_devices(one.config.devices)}\n{devices}")
     for path in write_report(args.runs, args.out):
         print(path)

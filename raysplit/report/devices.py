@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raysplit.config import DevicesConfig
 from raysplit.folders.reader import RunRecord
 from raysplit.records.device import DeviceRecord
 from raysplit.utils.text_table import align_table, megabytes, number, percent
@@ -22,6 +23,21 @@ DEVICE_COLUMNS = (
     "link s",
 )
 DEVICE_TEXT_COLUMNS = 2
+
+
+def describe_devices(devices: DevicesConfig) -> str:
+    """Return in a few words how the devices of a run train.
+
+    >>> describe_devices(DevicesConfig(count=4, mode="merged", shards="dirichlet(0.5)", batch_norm="local"))
+    '4 devices, merged, shards dirichlet(0.5), batch norm local'
+    """
+    parts = [f"{devices.count} devices", devices.mode]
+    parts.append("data of their own" if devices.data else f"shards {devices.shards}")
+    if devices.per_round is not None:
+        parts.append(f"{devices.per_round} in a round")
+    if devices.batch_norm == "local":
+        parts.append("batch norm local")
+    return ", ".join(parts)
 
 
 def device_table(run: RunRecord) -> str:

@@ -13,7 +13,7 @@ from raysplit.errors import ConfigError
 from raysplit.folders.reader import RunRecord, labels, read_run
 from raysplit.hardware.link import NAMED, Link
 from raysplit.records.summary import describe_test_from
-from raysplit.report.devices import DEVICE_COLUMNS, DEVICE_TEXT_COLUMNS, device_cells
+from raysplit.report.devices import DEVICE_COLUMNS, DEVICE_TEXT_COLUMNS, describe_devices, device_cells
 from raysplit.report.html import encode_base64, fill_template, html_table
 from raysplit.report.plots import plot_accuracy_by_epoch, plot_accuracy_by_traffic, plot_families, plot_time, png
 from raysplit.report.seeds import count_runs
@@ -174,7 +174,8 @@ def _render_run(run: RunRecord, name: str) -> str:
     devices = ""
     if cells := device_cells(run):
         devices = (
-            f"<h4>Devices</h4>{html_table(DEVICE_COLUMNS, cells, DEVICE_TEXT_COLUMNS)}"
+            f"<h4>Devices</h4><p>{escape(describe_devices(run.config.devices))}</p>"
+            f"{html_table(DEVICE_COLUMNS, cells, DEVICE_TEXT_COLUMNS)}"
             '<p class="faint">Accuracy is that on the device\'s own validation images after its last round.</p>'
         )
     config = json.dumps(run.config.model_dump(mode="json"), indent=2, ensure_ascii=False)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from raysplit.config import DevicesConfig
 from raysplit.errors import ConfigError
 from raysplit.folders.reader import read_run
 from raysplit.folders.run_dir import RunDir
 from raysplit.records.device import DeviceRecord
 from raysplit.records.epoch import ByteCounts
-from raysplit.report import device_table, write_report
+from raysplit.report import describe_devices, device_table, write_report
 from tests.report.cells import Cells
 from tests.run_records import recorder
 
@@ -167,10 +168,25 @@ def test_devices_side_by_side(record, tmp_path):
     ]
     RunDir.at(path).write_device_records(rows)
     write_report([path], str(tmp_path / "report.html"))
-    cells = Cells((tmp_path / "report.html").read_text()).rows
+    page = (tmp_path / "report.html").read_text()
+    assert f"<h4>Devices</h4><p>{describe_devices(read_run(path).config.devices)}</p>" in page
+    cells = Cells(page).rows
     assert ["0", "c4·b4/b4", "1", "100", "0.0%", "1.00", "0.50", "0.20", "0", "2.00", "1.00"] in cells
     assert ["3", "c4·b4/b4 → c8·b4/b4", "2", "800", "40.0%", "2.00", "1.00", "0.40", "0", "4.00", "2.00"] in cells
     assert device_table(read_run(path)).splitlines()[2].split()[:3] == ["0", "c4·b4/b4", "1"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "text"),
+    [
+        ({"count": 4, "mode": "relay", "shards": "classes(2)"}, "4 devices, relay, shards classes(2)"),
+        ({"count": 3, "per_round": 2, "batch_norm": "local"},
+         "3 devices, splitfed_v2, shards iid, 2 in a round, batch norm local"),
+        ({"data": ["folder:a", "folder:b"], "mode": "fedavg"}, "2 devices, fedavg, data of their own"),
+    ],
+)  # fmt: skip
+def test_how_devices_train_in_words(devices, text):
+    assert describe_devices(DevicesConfig.model_validate(devices)) == text
 
 
 def test_a_run_of_one_device_has_no_table_of_devices(three, page):
