@@ -178,7 +178,7 @@ def _uplink(answer: calls.DeviceAnswer, parts: tuple[bytes, ...]) -> Uplink:
     _expect(answer, calls.Sent)
     if len(parts) != 2:
         raise WireError(f"{len(parts)} messages, expected 2")
-    for part in parts:
+    for part in filter(None, parts):
         parse(part)
     return Uplink(*parts)
 

@@ -43,7 +43,7 @@ part of the protocol, a connection in whose place another came, and more devices
 
 Direction = Literal["call", "answer"]
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 53)]
-Size: TypeAlias = Annotated[int, Field(ge=1, lt=1 << 40)]
+Size: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 40)]
 
 
 class _Text(BaseModel):
@@ -192,7 +192,11 @@ class LetterReader:
             )
         self._pieces.append(message)
         self._missing -= len(message)
-        return self._next_part() if not self._missing else None
+        if self._missing:
+            return None
+        self._parts.append(b"".join(self._pieces))
+        self._pieces = []
+        return self._next_part(self._head)
 
     def _begin(self, head: Head) -> Letter | None:
         if head.kind != self._direction:
@@ -201,18 +205,15 @@ class LetterReader:
             raise WireError(f"{self._direction} {head.number} has {size} bytes, at most {self._largest} are taken")
         self._head, self._parts, self._pieces = head, [], []
         self.acknowledged = head.acknowledged
-        return self._next_part()
+        return self._next_part(head)
 
-    def _next_part(self) -> Letter | None:
-        """End the part whose pieces are there; return the letter if it was the last one."""
-        assert self._head is not None
-        head = self._head
-        if self._pieces:
-            self._parts.append(b"".join(self._pieces))
-            self._pieces = []
-        if len(self._parts) < len(head.parts):
+    def _next_part(self, head: Head) -> Letter | None:
+        """Begin the next part that is not empty; return the letter where there is none."""
+        while len(self._parts) < len(head.parts):
             self._missing = head.parts[len(self._parts)]
-            return None
+            if self._missing:
+                return None
+            self._parts.append(b"")
         letter = Letter(head.kind, head.session, head.number, head.content, tuple(self._parts))
         self._head, self._parts = None, []
         return letter
