@@ -22,7 +22,8 @@ def check_gateway(app: Mapping[Any, Any], path: str, config: Mapping[Any, Any], 
     """Check an application that is a gateway, at `path` of `config`; read its keys if `local`.
 
     >>> app = {"name": "gate", "args": {"keys": "keys.txt"}}
-    >>> print(*check_gateway(app, "applications[0]", {"applications": [app]}, local=False))
+    >>> config = {"http_options": {"host": "127.0.0.1"}, "applications": [app]}
+    >>> print(*check_gateway(app, "applications[0]", config, local=False))
     applications[0].name: is 'gate', and jobs look for the gateway under 'gateway'
     """
     findings: list[Finding] = []
