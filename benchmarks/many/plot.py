@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from many.rows import CENTRAL
 from many.table import Line
@@ -26,7 +27,7 @@ def plot(table: Sequence[Line]) -> bytes:
     counts = {line["seeds"] for line in points}
     seeds = "one seed" if counts == {1} else f"mean and standard deviation of up to {max(counts, default=1)} seeds"
     figure.suptitle(f"Test accuracy of ten devices against their training traffic, {seeds}", fontsize=11)
-    axes = figure.subplots(1, width, sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, width, sharex=True, sharey=True, squeeze=False)[0]
     for ax, shards in zip(axes, panels, strict=False):
         ax.axhline(central, color="#666666", linestyle=":", linewidth=1)
         ax.annotate("central", (0.02, central), (0, 3), ("axes fraction", "data"), "offset points", fontsize=8)
@@ -45,6 +46,7 @@ def plot(table: Sequence[Line]) -> bytes:
             )
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(color="#dddddd")
         ax.set_title(shards, fontsize=10)
         ax.set_xlabel("MB a device, both ways")

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from many.rows import Preset
-from raysplit import recipes
-from raysplit.config import DataConfig, ModelConfig, SplitConfig
+from raysplit.config import UNCOMPRESSED, DataConfig, Fixed, ModelConfig, SplitConfig, TrainConfig
 
 NETWORK = "benchmarks/many/network.py:group_normed"
 
 
 def _full() -> SplitConfig:
     """10,000 training images, 1,000 for every choice that is made, all test images for the table."""
-    base = recipes.get("cifar10_resnet9_uncompressed")
-    return base.replaced(
-        data=base.data.replaced(train_rows=10_000, val_fraction=0.02),
-        model=ModelConfig(
-            name="benchmarks/many/network.py:group_normed", args={"widths": [8, 16, 32, 64], "groups": 4}
+    return SplitConfig(
+        name="cifar10",
+        data=DataConfig(name="cifar10", augment="small_crop_flip", train_rows=10_000, val_fraction=0.02),
+        model=ModelConfig(name=NETWORK, args={"widths": [8, 16, 32, 64], "groups": 4}),
+        cut="layer1.conv",
+        bottleneck=None,
+        schedule=Fixed(level=UNCOMPRESSED),
+        train=TrainConfig(
+            epochs=8,
+            batch_size=50,
+            optimizer="muon",
+            lr=0.01,
+            weight_decay=0.05,
+            warmup=0.0,
+            label_smoothing=0.1,
+            channels_last=True,
+            device="cpu",
         ),
-        train=base.train.replaced(epochs=8, batch_size=50, device="cpu", precision="fp32"),
     )
 
 
