@@ -30,7 +30,7 @@ from raysplit.report.plots import png
 from raysplit.train.local import train_local
 from raysplit.utils.text_table import percent
 
-NOISE = (0, 50, 100, 200)
+NOISE = (0, 50, 200)
 SEEDS = (0, 1, 2)
 FAST: dict[str, Any] = {"precision": fast_precision(), "channels_last": True}
 IMAGES, EPOCHS = 1000, 10
@@ -42,8 +42,8 @@ def mnist5k(noise: int, seed: int) -> SplitConfig:
     return SplitConfig(
         name=f"n{noise}_seed{seed}",
         data=DataConfig(name="mnist5k"),
-        model=ModelConfig(name="vgg5", args={"width": 0.25}),
-        cut="features.3",
+        model=ModelConfig(name="resnet9", args={"widths": [8, 16, 32, 64]}),
+        cut="layer1.conv",
         bottleneck=None,
         schedule=Fixed(level=f"all.b8/b8{f'.n{noise}' if noise else ''}"),
         train=TrainConfig(epochs=4, batch_size=50, lr=0.05, seed=seed, **FAST),
@@ -56,8 +56,8 @@ def cifar10(data: str) -> SplitConfig:
     return SplitConfig(
         name="family",
         data=DataConfig(name=data, train_rows=2000, augment="crop_flip"),
-        model=ModelConfig(name="vgg5", args={"width": 0.5}),
-        cut="features.3",
+        model=ModelConfig(name="resnet9", args={"widths": [8, 16, 32, 64]}),
+        cut="layer1.conv",
         bottleneck=BottleneckConfig(),
         schedule=Prune(phases=stages),
         train=TrainConfig(epochs=4, batch_size=50, lr=0.05, **FAST),
