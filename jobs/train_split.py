@@ -3,6 +3,7 @@
     python jobs/train_split.py --recipe mnist5k_vgg11_deprune --set train.epochs=3
     python jobs/train_split.py --recipe mnist5k_vgg11_deprune --dry-run
     python jobs/train_split.py --resume RUN_DIR
+    python jobs/train_split.py --recipe mnist5k_vgg11_prune --monitor csv tensorboard
 
 It prints a table of the devices where there are many. The last line that it prints is a JSON object: recipe, accuracy,
 bytes_up, bytes_down, seconds, run_dir.

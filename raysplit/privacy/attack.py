@@ -25,7 +25,7 @@ class Attack:
     It learns from messages of `train.batch_size` images, made as the run made them.
 
     >>> from raysplit import load_run
-    >>> attack = Attack(load_run("run"), seed=0)
+    >>> attack = Attack(load_run("family"), seed=0)
     >>> images = torch.zeros(32, 1, 8, 8, dtype=torch.uint8)
     >>> attack.fit(images, epochs=1)
     >>> attack.rebuild(images).shape

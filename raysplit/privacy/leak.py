@@ -63,7 +63,7 @@ def measure_leak(
     Raises BundleError for a run that has not ended, an unknown level and damaged files, DataError for a data set that
     is not there or no longer the run's, and ConfigError for numbers below 1.
 
-    >>> leak = measure_leak("run", ["c2.b4/b4.zstd"], images=64, epochs=1, shown=4)
+    >>> leak = measure_leak("family", ["c2.b4/b4.zstd"], images=64, epochs=1, shown=4)
     >>> leak.rebuilt[0].shape, leak.report.levels[0].level
     (torch.Size([4, 1, 8, 8]), 'c2·b4/b4·zstd')
     """
