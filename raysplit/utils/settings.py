@@ -115,7 +115,7 @@ def with_settings(config: Config, settings: Iterable[str], where: str) -> Config
     """
     if isinstance(settings, str):
         raise ConfigError(f"settings are a list of texts, not one text; write ['{settings}']")
-    tree = dict(config)
+    tree = _entries(config)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
@@ -133,7 +133,6 @@ def _put(tree: dict[str, Any], config: BaseModel, path: str, setting: str, text:
     """What the config had in the node's place: it tells the kind where the field alone does not."""
     for depth, name in enumerate(keys):
         last = depth == len(keys) - 1
-        name = _field_called(origin, name)
         if isinstance(node, list) and name.isdigit() and int(name) < len(node):
             key: Any = int(name)
         elif isinstance(node, dict) and (name in node or (last and depth and keys[depth - 1] == "args")):
@@ -148,16 +147,14 @@ def _put(tree: dict[str, Any], config: BaseModel, path: str, setting: str, text:
             node[key] = node = _editable(node[key])
 
 
-def _field_called(model: Any, name: str) -> str:
-    """Return the name of a model's field that files call by an alias `name`; else the name itself."""
-    if not isinstance(model, BaseModel):
-        return name
-    return next((field for field, info in type(model).model_fields.items() if info.alias == name), name)
+def _entries(model: BaseModel) -> dict[str, Any]:
+    """Return a model's entries by the names that files have for them: a field's alias, if it has one."""
+    return {field.alias or name: getattr(model, name) for name, field in type(model).model_fields.items()}
 
 
 def _entry(node: Any, key: str | int) -> Any:
     if isinstance(node, BaseModel):
-        return getattr(node, str(key), None)
+        return _entries(node).get(str(key))
     if isinstance(node, list | tuple) and isinstance(key, int):
         return node[key] if key < len(node) else None
     return None
@@ -167,7 +164,9 @@ def _editable(node: Any) -> Any:
     """Return a copy of a node whose entries can be set: a dict, a list, or the node itself where it has none."""
     if isinstance(node, str) and re.fullmatch(CLASS_PATH, node):
         node = UserClass(target=node)  # its `args` follow
-    if isinstance(node, BaseModel | dict):
+    if isinstance(node, BaseModel):
+        return _entries(node)
+    if isinstance(node, dict):
         return dict(node)
     return list(node) if isinstance(node, list | tuple) else node
 

@@ -45,7 +45,8 @@ def test_names_and_data_say_how_many_there_are():
         (["devices.from=gateway", "devices.count=2", "devices.shards=dirichlet(1)"], "devices outside have their own"),
         (["devices.from=gateway", "devices.count=3", "devices.names=[a, b]"], "names has 2 names for 3 devices"),
         (["devices.from=gateway", "devices.names=[a, a]"], "names has 'a' twice"),
-        (["devices.from=gatway"], "from"),
+        (["devices.from=gatway"], "devices.from: Input should be 'cluster' or 'gateway'"),
+        (["devices.form=gateway"], "unknown key 'form' in devices .setting devices.form.. Nearest: from"),
     ],
 )
 def test_what_does_not_fit(settings, text):
