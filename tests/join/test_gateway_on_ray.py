@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from raysplit.errors import ClusterError
 from raysplit.folders.run_dir import RunDir
 from raysplit.serving.args import GatewayArgs
+from raysplit.train.gateway_devices import GatewayRun
 from raysplit.train.local import train_local
 from raysplit.train.trainer import SplitTrainer
 from raysplit.wire.gateway_api import APPLICATION, hash_key
@@ -100,6 +102,9 @@ def test_a_job_with_joined_devices_one_of_which_is_killed_and_started_again(url,
 
 def test_one_device_on_the_cluster_and_one_outside(url, tmp_path):
     config = joined_config("splitfed_v1", inside=1, data=["digits"])
+    alone = config.replaced(devices=config.devices.replaced(join_timeout_s=0.1))
+    with pytest.raises(ClusterError, match="1 device did not join within 0.1 s; none did"):
+        GatewayRun(alone, "alone").claim()
     config = config.replaced(ray=config.ray.replaced(storage=str(tmp_path / "runs"), device_resource="elsewhere"))
     device = join(url, "attic", tmp_path)
     job = SplitTrainer(config).fit()

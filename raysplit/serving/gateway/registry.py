@@ -126,7 +126,7 @@ class Registry:
         there = [name for name in self.names if self._boxes[name].run in (None, run)]
         busy = [name for name in self.names if self._boxes[name].run not in (None, run)]
         missing = [name for name in names if name not in there]
-        wanted = f"{', '.join(missing)} of devices.names" if missing else f"{count} devices"
+        wanted = f"{', '.join(missing)} of devices.names" if missing else f"{count} device{'s' * (count > 1)}"
         taken = f"; {', '.join(busy)} train in another run" if busy else ""
         return (
             f"{wanted} did not join within {waited:g} s; {', '.join(there) or 'none'} did{taken}. Start them with "
