@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 
@@ -13,6 +14,8 @@ from raysplit.device.tls import create_context, describe_tls_error
 from raysplit.errors import ConfigError, LinkError, RequestError
 from raysplit.wire.gateway_api import JOIN_PATH, KEY_HEADER, KEY_SCHEME, NAME_HEADER, PIECE_BYTES, TEXT_BYTES
 
+_log = logging.getLogger(__name__)
+_HERE = ("localhost", "127.0.0.1", "::1")
 _OPEN_S, _CLOSE_S = 20.0, 2.0
 _SILENT_MS = 40_000
 """As long as pings wait for their answer."""
@@ -39,6 +42,8 @@ class Dialler:
         secure = origin.scheme == "https"
         if ca is not None and not secure:
             raise ConfigError(f"--ca is for https, but the URL is '{self._url.shown}'; leave it out or write https://")
+        if not secure and origin.host not in _HERE:
+            _log.warning("%s does not encrypt: the key and all messages can be read on the way", self._url.shown)
         self._tls = create_context(ca) if secure else None
         self._known = False
         """Whether there has been a gateway at the URL."""

@@ -96,6 +96,14 @@ def test_arguments_that_are_wrong(url, key, ca, text):
         Dialler(url, "attic", key, ca)
 
 
+def test_a_device_says_that_its_key_can_be_read(caplog):
+    for url in ("http://127.0.0.1:8000", "https://gateway:8000"):
+        dial(url)
+    assert not caplog.records
+    dial("http://gateway:8000")
+    assert "http://gateway:8000 does not encrypt" in caplog.text
+
+
 def test_peers_that_say_nothing_or_little_keep_no_device_away(gateway):
     """Connections without a request, and requests that come byte by byte, while a device joins and trains."""
     with listening(gateway.app_on_its_loop) as url:
