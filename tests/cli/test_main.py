@@ -17,6 +17,7 @@ VERBS = [
     "plan",
     "calibrate",
     "report",
+    "leak",
     "inspect",
     "predict",
     "device",
