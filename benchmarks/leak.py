@@ -5,7 +5,7 @@
 
 Each run is a small network that is cut early, where most is given away; the attack is that of `raysplit leak`. What is
 done already is not done again; --minutes stops before a further run. It writes results/leak_NAME.json, and the picture
-results/leak_NAME.png once all runs are there.
+results/leak_NAME.png after each run.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main() -> None:
             return
         rows += measure(config)
         save(f"leak_{name}", {"meta": meta(sorted({row["seed"] for row in rows})), "rows": rows})
-    (Path(RESULTS) / f"leak_{name}.png").write_bytes(draw(name, rows))
+        (Path(RESULTS) / f"leak_{name}.png").write_bytes(draw(name, rows))
     print(format_rows(rows))
 
 

@@ -75,7 +75,7 @@ class MlflowMonitor:
 
     def _count_logged(self) -> int:
         """Return how many epochs are there."""
-        return max((metric.step for metric in self._client.get_metric_history(self._id, "steps")), default=0)
+        return max((int(metric.step) for metric in self._client.get_metric_history(self._id, "steps")), default=0)
 
     def _log(self, values: Mapping[str, float], step: int | None) -> None:
         from mlflow.entities import Metric

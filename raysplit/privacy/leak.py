@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -73,7 +74,7 @@ def measure_leak(
     family = load_family(location, config)
     wanted = [str(family.level(level)) for level in levels] or [level.level for level in family.levels]
     seed = family.config.train.seed
-    known, unseen = (_load(family, split) for split in ("train", "test"))
+    known, unseen = _load(family, "train"), _load(family, "test")
     own = known.images[_draw(len(known.images), images, seed, "known")]
     drawn = _draw(len(unseen.images), _MOST_EVALUATED, seed, "unseen")
     victims, labels = unseen.images[drawn], unseen.labels[drawn]
@@ -115,17 +116,16 @@ def _compare(targets: torch.Tensor, guess: torch.Tensor) -> Similarity:
     return Similarity(psnr=psnr(targets, guess).mean().item(), ssim=ssim(targets, guess).mean().item())
 
 
-def _load(family: Family, split: str) -> ImageSet:
+def _load(family: Family, split: Literal["train", "test"]) -> ImageSet:
     """Return a split of all devices of the run together."""
     config, shape = family.config, family.manifest.shape
-    which = "train" if split == "train" else "test"
     if config.devices.data:
         sets = [
-            load_shard(config.data, config.devices, index, config.train.batch_size, which)
+            load_shard(config.data, config.devices, index, config.train.batch_size, split)
             for index in range(config.devices.count)
         ]
     else:
-        sets = [load(config.data, which)]
+        sets = [load(config.data, split)]
     for one in sets:
         if tuple(one.images.shape[1:]) != tuple(shape):
             raise DataError(

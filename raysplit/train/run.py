@@ -41,13 +41,14 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
         _restore(loop, folder, start)
     records, device_records = tuple(loop.records), tuple(loop.device_records)
     monitors.begin(MonitoredRun(folder.location, loop.config, records, device_records))
-    summary = None
+    summary: RunSummary | None = None
     try:
         write_start(loop, folder)
         if start is None:
             save(loop)
         _train(loop, folder, save, monitors)
         summary = write_end(loop, folder, folder.location, posixpath.join(folder.location, FOLDER))
+        return summary
     except DivergenceError as err:
         done = len(loop.records)
         when = f"after epoch {done}" if done else "before the first epoch"
@@ -55,7 +56,6 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
         raise DivergenceError(f"{err}. The last good checkpoint, {when}, is {newest}") from None
     finally:
         monitors.end(summary)
-    return summary
 
 
 def _restore(loop: Loop, folder: RunDir, state: dict[str, Any]) -> None:
