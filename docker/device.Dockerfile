@@ -26,6 +26,8 @@ COPY family /family
 ENV PATH=/opt/raysplit/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
+# The device half at its loosest level, for programs of their own: torch.export.load("/device.pt2").
+RUN raysplit export /family --half device -o /device.pt2
 USER 10001
 WORKDIR /tmp
 # A client has no port; it is healthy as long as it can be imported.

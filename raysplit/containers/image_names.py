@@ -12,6 +12,8 @@ RAY_VERSION = "2.60.0"
 """Of Ray in the images, as docker/server.lock pins it."""
 BUNDLE_PATH = "/bundle"
 """Where an image has the bundle's files."""
+_TAGGED = re.compile(r"[\w./:-]+:(\d+\.\d+\.\d+)[\w.-]*")
+"""An image whose tag begins with the version of Ray in it."""
 _PREFIX = re.compile(r"[a-z0-9][\w.:/-]*[\w-]|[a-z0-9]")
 
 
@@ -58,3 +60,17 @@ class ImageNames:
     def part(self, name: str) -> str:
         """Return that of a deployment: a sub-model, or all that one device holds."""
         return f"{self.prefix}-{name}:{self.tag}"
+
+
+def find_ray_version(image: str) -> str:
+    """Return the version of Ray that an image's tag begins with; ConfigError if it begins with none.
+
+    >>> find_ray_version("registry.example.com/raysplit:2.60.0-py311")
+    '2.60.0'
+    """
+    match = _TAGGED.fullmatch(image)
+    if match is None:
+        raise ConfigError(
+            f"the tag of image '{image}' does not begin with its Ray version; tag it like raysplit:2.60.0"
+        )
+    return match[1]

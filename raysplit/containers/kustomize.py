@@ -13,7 +13,7 @@ from raysplit.containers.policies import (
     render_redis_patch,
 )
 from raysplit.containers.rayservice import DEVICE_LABEL, KEY_SECRET, PART_OF, render_rayservice
-from raysplit.containers.serve_config import Replicas, ServingOptions, render_serve_config
+from raysplit.containers.serve_config import Pin, Replicas, ServingOptions, render_serve_config
 from raysplit.utils.storage import Folder
 
 OVERLAYS = ("dev", "edge", "production")
@@ -24,28 +24,29 @@ _MOST_INGRESSES, _MOST_REPLICAS = 6, 3
 _WORKERS = "/spec/rayClusterConfig/workerGroupSpecs"
 
 
-def write_kustomize(app: Application, out: str) -> list[str]:
+def write_kustomize(app: Application, out: str, pin: Pin = "resource") -> list[str]:
     """Write the folder by path or URI, all files or none, and return their names; ConfigError if it cannot be written.
 
     A base, a component that keeps the cluster's state in Redis, and an overlay for each of `OVERLAYS`.
     """
-    files = render_kustomize(app)
+    files = render_kustomize(app, pin)
     Folder.at(out).write_all({name: text.encode() for name, text in files.items()})
     return sorted(files)
 
 
-def render_kustomize(app: Application) -> dict[str, str]:
+def render_kustomize(app: Application, pin: Pin = "resource") -> dict[str, str]:
     """Return the files of the folder, YAML by name."""
-    base = ServingOptions({})
+    base = ServingOptions({}, pin=pin)
     production = ServingOptions(
         {part.group: Replicas(1, _MOST_REPLICAS) for part in app.submodels}
-        | {app.ingress.group: Replicas(2, _MOST_INGRESSES)}
+        | {app.ingress.group: Replicas(2, _MOST_INGRESSES)},
+        pin=pin,
     )
-    edge = ServingOptions({app.ingress.group: Replicas(2)}, branch_timeout_s=_EDGE_TIMEOUT_S)
+    edge = ServingOptions({app.ingress.group: Replicas(2)}, branch_timeout_s=_EDGE_TIMEOUT_S, pin=pin)
     return {
         "base/kustomization.yaml": _BASE.format(part_of=PART_OF, name=app.name),
         "base/rayservice.yaml": render_rayservice(app, base),
-        "base/network-policies.yaml": render_network_policies(app),
+        "base/network-policies.yaml": render_network_policies(app.name, app.ingress.group),
         f"{_FAULT_TOLERANCE}/kustomization.yaml": _COMPONENT,
         f"{_FAULT_TOLERANCE}/redis.yaml": render_redis(app),
         f"{_FAULT_TOLERANCE}/rayservice.yaml": render_redis_patch(app),

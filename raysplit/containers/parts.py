@@ -63,14 +63,22 @@ class Application:
         return (self.ingress, *self.submodels)
 
 
+def check_name(name: str) -> None:
+    """Raise ConfigError for a name that Kubernetes does not take.
+
+    >>> check_name("ensemble-2")
+    """
+    if not _DNS_LABEL.fullmatch(name):
+        raise ConfigError(f"'{name}' is no name for Kubernetes; use lower-case letters, digits and hyphens")
+
+
 def plan_application(ensemble: Ensemble, prefix: str, name: str = "ensemble", per: Per = "submodel") -> Application:
     """Return the parts of an ensemble: one for each sub-model, or one for each device that the build placed them on.
 
     `prefix` is what the images' names begin with. Raises ConfigError for an ensemble without devices, and for a name
     that Kubernetes does not take.
     """
-    if not _DNS_LABEL.fullmatch(name):
-        raise ConfigError(f"'{name}' is no name for Kubernetes; use lower-case letters, digits and hyphens")
+    check_name(name)
     names = ImageNames.of(prefix, ensemble.id)
     mib = {file: entry.bytes / 2**20 for file, entry in ensemble.files.items()}
     entries = ensemble.manifest.submodels

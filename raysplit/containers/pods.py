@@ -98,6 +98,9 @@ def _read_pod(
     amounts = {str(key): parse_quantity(value) for key, value in as_mapping(group.get("resources")).items()}
     if amounts:
         params["resources"] = f"'{json.dumps(amounts)}'"
+    labels = ",".join(f"{key}={value}" for key, value in as_mapping(group.get("labels")).items())
+    if labels:
+        params["labels"] = f"'{labels}'"
     flags = " ".join(f"--{key}={value}" for key, value in params.items())
     ports = f"--dashboard-agent-listen-port={_AGENT_PORT} --metrics-export-port={_METRICS_PORT}"
     own = dict(_read_environment(container.get("env")))

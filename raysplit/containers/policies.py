@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from raysplit.containers.parts import Application
-from raysplit.containers.rayservice import GROUP_LABEL, PART_OF, ROLE_LABEL
+from raysplit.containers.rayservice import PART_OF, ROLE_LABEL
+from raysplit.containers.serve_config import GROUP_LABEL
 
 REDIS_SECRET = "raysplit-redis"
 
 
-def render_network_policies(app: Application) -> str:
-    """Return NetworkPolicies: clients reach the ingress alone, and KubeRay's operator the cluster."""
-    return _NETWORK.format(name=app.name, part_of=PART_OF, group_label=GROUP_LABEL)
+def render_network_policies(name: str, entry: str) -> str:
+    """Return NetworkPolicies of a cluster: clients reach the group `entry` alone, and KubeRay's operator all pods."""
+    return _NETWORK.format(name=name, entry=entry, part_of=PART_OF, group_label=GROUP_LABEL)
 
 
 def render_disruption_budgets(app: Application) -> str:
@@ -30,7 +31,7 @@ def render_redis_patch(app: Application) -> str:
 
 _NETWORK = """\
 # Pods of the cluster talk among themselves; KubeRay's operator submits the Serve config and asks for its state; all
-# else reaches the ingress alone, at Serve's port. Needs a network plugin that enforces policies.
+# else reaches the group {entry} alone, at Serve's port. Needs a network plugin that enforces policies.
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -58,7 +59,7 @@ metadata:
   name: {name}-clients
 spec:
   podSelector:
-    matchLabels: {{{part_of}: {name}, {group_label}: ingress}}
+    matchLabels: {{{part_of}: {name}, {group_label}: {entry}}}
   policyTypes: [Ingress]
   ingress:
     - ports:

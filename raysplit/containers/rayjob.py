@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from textwrap import indent
 
-from raysplit.containers.rayservice import GROUP_LABEL, PART_OF
+from raysplit.containers.image_names import find_ray_version
+from raysplit.containers.rayservice import PART_OF
+from raysplit.containers.serve_config import GROUP_LABEL
 from raysplit.errors import ConfigError
 
-_IMAGE = re.compile(r"[\w./:-]+:(\d+\.\d+\.\d+)[\w.-]*")
-"""An image whose tag begins with the version of Ray in it."""
 GROUPS = ("device", "server")
 """Groups of pods, each with the custom resource that a training asks for."""
 
@@ -25,11 +24,7 @@ def render_rayjob(name: str, command: str, image: str) -> str:
     >>> text.count("groupName: ")
     2
     """
-    match = _IMAGE.fullmatch(image)
-    if match is None:
-        raise ConfigError(
-            f"the tag of image '{image}' does not begin with its Ray version; tag it like raysplit:2.60.0"
-        )
+    version = find_ray_version(image)
     if not command.split() or not command.split()[0].endswith(".py"):
         raise ConfigError(f"job '{command}' begins with no file; write it like 'jobs/train_split.py --recipe NAME'")
     head = _render_pod(name, "head", "ray-head", image, "500m", "2Gi", _HEAD_PORTS)
@@ -40,7 +35,7 @@ def render_rayjob(name: str, command: str, image: str) -> str:
     return _JOB.format(
         name=name,
         command=json.dumps(f"python {command}"),
-        version=match[1],
+        version=version,
         head=indent(head, " " * 8),
         workers=indent(workers, " " * 6),
     )

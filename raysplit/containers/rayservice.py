@@ -6,10 +6,9 @@ from textwrap import indent
 
 from raysplit.containers.image_names import RAY_VERSION
 from raysplit.containers.parts import Application, Part
-from raysplit.containers.serve_config import KEY_VARIABLE, Replicas, ServingOptions, render_serve_config
+from raysplit.containers.serve_config import GROUP_LABEL, KEY_VARIABLE, ServingOptions, render_serve_config
 
 PART_OF = "app.kubernetes.io/part-of"
-GROUP_LABEL = "raysplit.io/group"
 ROLE_LABEL = "raysplit.io/role"
 DEVICE_LABEL = "raysplit.io/device"
 KEY_SECRET = "raysplit"
@@ -18,7 +17,7 @@ _HEAD_MIB = 2048
 
 def render_rayservice(app: Application, options: ServingOptions) -> str:
     """Return the RayService, as YAML, of an ensemble whose images `raysplit image` built."""
-    groups = "".join(_render_group(part, options.of(part), app.name) for part in app.parts)
+    groups = "".join(_render_group(part, options, app.name) for part in app.parts)
     return _SERVICE.format(
         name=app.name,
         count=sum(len(part.submodels) for part in app.submodels),
@@ -32,12 +31,14 @@ def render_rayservice(app: Application, options: ServingOptions) -> str:
     )
 
 
-def _render_group(part: Part, replicas: Replicas, name: str) -> str:
+def _render_group(part: Part, options: ServingOptions, name: str) -> str:
+    replicas = options.of(part)
     pod = _render_pod(name, part.image, part.group, _WORKER, part.memory_mib, _role(part))
     return _GROUP.format(
         name=part.group,
         least=replicas.least,
         most=replicas.largest,
+        offered=(_RESOURCE if options.pin == "resource" else _LABEL).format(name=part.group, label=GROUP_LABEL),
         pod=indent(pod, " " * 4),
     )
 
@@ -95,9 +96,16 @@ _GROUP = """\
   replicas: {least}
   minReplicas: {least} # a deployment without a pod never becomes ready
   maxReplicas: {most}
-  resources: {{{name}: "1"}} # the custom resource that the deployment requests
-  template:
+{offered}  template:
 {pod}"""
+
+_RESOURCE = """\
+  resources: {{{name}: "1"}} # the custom resource that the deployment requests
+"""
+_LABEL = """\
+  labels: {{{label}: {name}}} # the label of Ray that the deployment requests (KubeRay 1.5)
+  rayStartParams: {{num-cpus: "1"}} # one replica
+"""
 
 _POD = """\
 metadata:

@@ -10,7 +10,10 @@ from typing import Literal
 from raysplit.containers.image_names import BUNDLE_PATH
 from raysplit.containers.parts import Application, Part
 
+Pin = Literal["resource", "label"]
+"""What pins a deployment to its group of pods: a custom resource, of which a replica takes all, or a label of Ray."""
 KEY_VARIABLE = "RAYSPLIT_API_KEY"
+GROUP_LABEL = "raysplit.io/group"
 _INGRESS_TARGET, _SUBMODEL_TARGET = 16, 2
 """Requests, or batches, under way in a replica that autoscaling aims at."""
 
@@ -46,6 +49,7 @@ class ServingOptions:
     """By the name of a group."""
     access: Literal["key", "anyone"] = "key"
     branch_timeout_s: float = 2.0
+    pin: Pin = "resource"
 
     def of(self, part: Part) -> Replicas:
         """Return the replicas of a part, one unless it is said."""
@@ -56,7 +60,7 @@ def render_serve_config(app: Application, options: ServingOptions) -> str:
     """Return the config, as YAML, of `raysplit.serving.ensemble:build` with one replica in each pod of a group."""
     access = f"{{api_key_env: {KEY_VARIABLE}}}" if options.access == "key" else "{anyone: true}"
     groups = "".join(f"\n        {name}: {_flow(indices)}" for name, indices in app.groups.items()) or " {}"
-    deployments = "".join(_render_deployment(part, options.of(part)) for part in app.parts)
+    deployments = "".join(_render_deployment(part, options) for part in app.parts)
     return _CONFIG.format(
         name=app.name,
         bundle=BUNDLE_PATH,
@@ -67,7 +71,8 @@ def render_serve_config(app: Application, options: ServingOptions) -> str:
     )
 
 
-def _render_deployment(part: Part, replicas: Replicas) -> str:
+def _render_deployment(part: Part, options: ServingOptions) -> str:
+    replicas = options.of(part)
     if replicas.scales:
         target = _SUBMODEL_TARGET if part.submodels else _INGRESS_TARGET
         scaling = (
@@ -76,7 +81,12 @@ def _render_deployment(part: Part, replicas: Replicas) -> str:
         )
     else:
         scaling = f"  num_replicas: {replicas.least}\n"
-    return _DEPLOYMENT.format(name=part.deployment, scaling=scaling, group=part.group)
+    pinned = (
+        f"resources: {{{part.group}: 1}}"
+        if options.pin == "resource"
+        else f"label_selector: {{{GROUP_LABEL}: {part.group}}}"
+    )
+    return _DEPLOYMENT.format(name=part.deployment, scaling=scaling, pinned=pinned)
 
 
 def _flow(items: Sequence[int]) -> str:
@@ -98,12 +108,12 @@ applications:
       branch_timeout_s: {timeout}
       groups:{groups}
       access: {access}
-    # A replica takes the whole custom resource of one pod in its group, so there are as many replicas as pods.
+    # A replica takes all of one pod in its group, so there are as many replicas as pods.
     deployments:
 {deployments}"""
 
 _DEPLOYMENT = """\
 - name: {name}
 {scaling}  graceful_shutdown_timeout_s: 20
-  ray_actor_options: {{num_cpus: 1, resources: {{{group}: 1}}}}
+  ray_actor_options: {{num_cpus: 1, {pinned}}}
 """

@@ -20,7 +20,7 @@ from raysplit.config.in_memory import PREFIX
 from raysplit.data.inputs import InputFormat
 from raysplit.errors import BundleError, ConfigError, nearest
 from raysplit.family.shared_levels import SharedLevels
-from raysplit.folders.search_dir import NETWORKS, SEARCH
+from raysplit.folders.search_names import NETWORKS, SEARCH
 from raysplit.records.family import FOLDER, KIND, FamilyLevel, FamilyManifest
 from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan

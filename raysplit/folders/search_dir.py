@@ -14,14 +14,12 @@ from pydantic import RootModel, ValidationError
 
 from raysplit.config.search import SearchConfig
 from raysplit.errors import ConfigError
+from raysplit.folders.search_names import NETWORKS, PICTURE, RECIPES, REFUSED, SEARCH, TABLE, TRIALS
 from raysplit.records.trial import RefusedPoint, TrialRecord
 from raysplit.utils.bundle import MANIFEST
 from raysplit.utils.frozen import describe
 from raysplit.utils.settings import loads
 from raysplit.utils.storage import Folder
-
-SEARCH, TRIALS, TABLE = "search.json", "trials", "trials.parquet"
-REFUSED, PICTURE, RECIPES, NETWORKS = "refused.json", "front.png", "recipes", "front"
 
 
 class _RefusedPoints(RootModel[tuple[RefusedPoint, ...]]):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from raysplit.config import EnsembleConfig, SplitConfig
 from raysplit.config.search import SearchConfig
-from raysplit.folders.search_dir import NETWORKS, SearchDir
+from raysplit.folders.search_dir import SearchDir
+from raysplit.folders.search_names import NETWORKS
 from raysplit.records.trial import RefusedPoint, TrialRecord
 from raysplit.report.front import plot_front
 from raysplit.search.pareto import knee_point, pareto_front

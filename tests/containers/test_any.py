@@ -44,14 +44,19 @@ def applications(draw: st.DrawFn) -> tuple[Application, ServingOptions]:
         parts = [Part(f"submodel-{i}", f"submodel-{i}", names.submodel(i), (i,), mib[i]) for i in range(count)]
     ingress = Part("Ingress", "ingress", names.server, (), 0.1)
     app = Application(draw(DEVICES), BUNDLE_ID, names, ingress, tuple(parts), held)
-    return app, ServingOptions({part.group: draw(REPLICAS) for part in app.parts})
+    replicas = {part.group: draw(REPLICAS) for part in app.parts}
+    return app, ServingOptions(replicas, pin=draw(st.sampled_from(("resource", "label"))))
 
 
 @examples(60, deadline=None)
 @given(applications())
 def test_the_manifests_pass_the_check(drawn):
     app, options = drawn
-    texts = [render_rayservice(app, options), render_network_policies(app), render_disruption_budgets(app)]
+    texts = [
+        render_rayservice(app, options),
+        render_network_policies(app.name, app.ingress.group),
+        render_disruption_budgets(app),
+    ]
     documents = read_documents("---\n".join([*texts, render_redis(app)])).documents
     assert len(documents) == 8
     assert check_manifests(documents) == []

@@ -166,7 +166,7 @@ def test_the_example_in_a_short_form(bundle, tmp_path):
     """After `test_real_images`: one container is killed under load."""
     words = ["--images", "localhost/raysplit-test", "--redis", str(REDIS), "--results", str(tmp_path)]
     example = [sys.executable, str(ROOT / "examples/containers/run.py"), bundle, *words]
-    subprocess.run([*example, "--faults", "2", "--seconds", "3", "--clients", "4"], check=True)
+    subprocess.run([*example, "--faults", "killed", "--seconds", "3", "--clients", "4"], check=True)
     result = json.loads((tmp_path / "containers.json").read_text())
     assert result["requests"] > 0 and (result["lost"], result["wrong"]) == (0, 0)
     assert [row["after"]["degraded"] for row in result["faults"]] == [0, 0]

@@ -42,4 +42,4 @@ def test_the_command(capsys):
     assert main(["kuberay", "--job", "jobs/demo.py"]) == 1
     assert "needs --job-image, and neither BUNDLE nor -o" in capsys.readouterr().err
     assert main(["kuberay"]) == 1
-    assert "needs the folder of an ensemble, or --job" in capsys.readouterr().err
+    assert "needs the folder of an ensemble, --job, --gateway or --devices" in capsys.readouterr().err

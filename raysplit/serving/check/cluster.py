@@ -32,7 +32,8 @@ def check_ports(
         return
     where = join_path(path, "serveConfigV2.http_options.port")
     named = [entry for group in groups for entry in _list_ports(group)]
-    if not any(at.startswith(groups[0].path) for at, _ in named) and not spec.get("serveService"):
+    listed = list_mappings(containers[0][1].get("ports"))  # KubeRay adds its own, `serve` among them, if there is none
+    if listed and not any(at.startswith(groups[0].path) for at, _ in named) and not spec.get("serveService"):
         remedy = f"add {{name: serve, containerPort: {port}}}"
         text = f"no port is named 'serve', so KubeRay makes no Service for Serve; {remedy}"
         yield Finding(join_path(containers[0][0], "ports"), text)

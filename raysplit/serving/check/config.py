@@ -12,6 +12,8 @@ from raysplit.serving.check.finding import Finding, join_path, list_mappings
 from raysplit.serving.check.imports import check_import
 from raysplit.serving.check.strict import validate
 
+_OWN = "raysplit."
+
 
 def check_config(config: Any, path: str = "", local: bool = True) -> list[Finding]:
     """Return the problems found in a Serve config.
@@ -64,7 +66,10 @@ def _check_request_timeout(config: Mapping[Any, Any], path: str) -> Iterator[Fin
     if config.get("proxy_location") == "Disabled" or not isinstance(http, Mapping):
         return
     where, timeout_s = join_path(path, "http_options", "request_timeout_s"), http.get("request_timeout_s")
-    if timeout_s is None:
+    apps = [app for _, app in list_mappings(config.get("applications"))]
+    if timeout_s is None and not any(str(app.get("import_path")).startswith(_OWN) for app in apps):
+        return  # what runs for how long, their authors know
+    elif timeout_s is None:
         yield Finding(where, "is missing, and Serve then waits forever; set it, in seconds")
     elif isinstance(timeout_s, int | float) and timeout_s <= 0:
         yield Finding(where, f"must be more than 0 (got {timeout_s:g})")

@@ -35,12 +35,20 @@ class Demand:
     """How many replicas one pod may have."""
     resources: Mapping[str, float]
     """What one replica takes."""
+    selector: Mapping[str, str]
+    """The labels of Ray that its node must have."""
 
     def fitting(self, group: PodGroup) -> float:
         """Return how many replicas one pod of a group holds."""
+        if not self.selects(group):
+            return 0
         counts = [(group.offer(name) + SLACK) / amount for name, amount in self.resources.items()]
         fits = min(counts, default=math.inf)
         return min(fits if math.isinf(fits) else math.floor(fits), self.per_pod)
+
+    def selects(self, group: PodGroup) -> bool:
+        """Return whether the pods of a group have its labels."""
+        return all(matches(group.labels, key, text) for key, text in self.selector.items())
 
     def homes(self, groups: Sequence[PodGroup]) -> list[PodGroup]:
         """Return the groups whose pods hold a replica."""
@@ -96,7 +104,22 @@ def list_demands(config: Mapping[Any, Any], path: str) -> Iterator[Demand]:
                 surge=isinstance(surge, int) and surge > 0,
                 per_pod=per_pod if isinstance(per_pod, int) and per_pod > 0 else math.inf,
                 resources=resources,
+                selector={str(k): str(v) for k, v in as_mapping(options.get("label_selector")).items()},
             )
+
+
+def matches(labels: Mapping[str, str], key: str, text: str) -> bool:
+    """Return whether a node with these labels is what a selector of Ray asks for; of labels that Ray adds, always.
+
+    >>> labels = {"zone": "a"}
+    >>> [matches(labels, "zone", text) for text in ("a", "!a", "in(a, b)", "!in(b,c)", "b")]
+    [True, False, True, True, False]
+    """
+    if key not in labels and key.startswith("ray.io/"):
+        return True
+    negated, wanted = text.startswith("!"), text.removeprefix("!").strip()
+    values = wanted[3:-1].split(",") if wanted.startswith("in(") and wanted.endswith(")") else [wanted]
+    return (labels.get(key) in {value.strip() for value in values}) is not negated
 
 
 def find_shortage(demands: Sequence[Demand], groups: Sequence[PodGroup]) -> Shortage | None:

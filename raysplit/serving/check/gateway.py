@@ -44,7 +44,7 @@ def check_gateway(app: Mapping[Any, Any], path: str, config: Mapping[Any, Any], 
         )
     yield from _check_deployments(app, path)
     http = config.get("http_options", {})
-    if isinstance(http, Mapping):
+    if local and isinstance(http, Mapping):  # in a cluster of Kubernetes, an Ingress ends TLS
         yield from _check_tls(http)
 
 

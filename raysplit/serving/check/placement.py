@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from raysplit.errors import nearest
-from raysplit.serving.check.demand import SLACK, Demand, find_shortage, format_amount, list_demands
+from raysplit.serving.check.demand import SLACK, Demand, find_shortage, format_amount, list_demands, matches
 from raysplit.serving.check.finding import Finding, join_path
 from raysplit.serving.check.pods import CPU, GPU, MEMORY, PodGroup
 from raysplit.serving.check.surge import check_surge
@@ -48,6 +48,13 @@ the nearest, of group 'head', has num_cpus 2. Lower it, or raise limits.cpu in h
 
 def _find_misfit(demand: Demand, groups: Sequence[PodGroup]) -> Iterator[Finding]:
     options = join_path(demand.path, "ray_actor_options")
+    for key, text in demand.selector.items():
+        if not any(matches(group.labels, key, text) for group in groups):
+            known = sorted({f"{name}: {value}" for group in groups for name, value in group.labels.items()})
+            remedy = nearest(f"{key}: {text}", known)
+            where = join_path(options, f"label_selector.{key}")
+            yield Finding(where, f"no group of pods has the label {key}: {text}. Add it to `labels` of one. {remedy}")
+            return
     for name, amount in demand.resources.items():
         if name in (CPU, MEMORY) or any(group.offer(name) for group in groups):
             continue
@@ -63,7 +70,13 @@ def _find_misfit(demand: Demand, groups: Sequence[PodGroup]) -> Iterator[Finding
         if hold < demand.replicas:
             yield Finding(join_path(demand.path, demand.replicas_key), _describe_too_many(demand, hold, groups))
         return
-    closest = min(groups, key=lambda group: len(_lacking(demand, group)))
+    selected = [group for group in groups if demand.selects(group)]
+    if not selected:
+        wanted = ", ".join(f"{key}: {text}" for key, text in demand.selector.items())
+        where = join_path(options, "label_selector")
+        yield Finding(where, f"no group of pods has all of the labels {wanted}. Add them to `labels` of one")
+        return
+    closest = min(selected, key=lambda group: len(_lacking(demand, group)))
     lacking = _lacking(demand, closest)
     where = join_path(options, lacking[0] if lacking[0] in _KEYS else f"resources.{lacking[0]}")
     taken = _list_amounts(demand.resources)

@@ -32,6 +32,8 @@ class PodGroup:
     """How many pods there can be; infinite if it is not said."""
     resources: Mapping[str, float]
     """What one pod offers, by the names of `ray_actor_options`; infinite if it depends on the machine."""
+    labels: Mapping[str, str]
+    """Of Ray, as far as they are written there."""
 
     def offer(self, resource: str) -> float:
         """Return how much of a resource one pod offers."""
@@ -101,7 +103,14 @@ def _read_group(name: str, path: str, spec: Mapping[Any, Any], pods: float, find
     # A quantity that cannot be parsed is reported by Kubernetes.
     custom = {str(key): parse_quantity(value) for key, value in as_mapping(spec.get("resources")).items()}
     resources |= {_BUILT_IN.get(key, key): math.inf if value is None else value for key, value in custom.items()}
-    return PodGroup(name, path, spec, pods, resources)
+    return PodGroup(name, path, spec, pods, resources, _read_labels(name, spec, params))
+
+
+def _read_labels(name: str, spec: Mapping[Any, Any], params: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the labels of Ray that a group has: its own, those of `ray start`, and the one that KubeRay adds."""
+    started = [pair.partition("=") for pair in str(params.get("labels", "")).strip("'\"").split(",")]
+    own = {str(key): str(value) for key, value in as_mapping(spec.get("labels")).items()}
+    return {"ray.io/node-group": name} | {key.strip(): value.strip() for key, _, value in started if key.strip()} | own
 
 
 def _quantities(values: Mapping[Any, Any]) -> Iterator[tuple[str, float]]:

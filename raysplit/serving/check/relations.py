@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from raysplit.errors import nearest
 from raysplit.serving.check.documents import Document
 from raysplit.serving.check.finding import Finding, as_mapping, join_path, list_mappings
+from raysplit.serving.check.ingress import check_backends, list_services, list_tls_secrets
 
 ELSEWHERE = "raysplit.io/created-elsewhere"
 """Annotation with the names, after spaces, of Secrets and ConfigMaps that no file holds."""
@@ -29,9 +30,14 @@ def check_relations(documents: Sequence[Document]) -> list[Finding]:
     present = _list_present(manifests)
     for path, template in pods:
         spec = as_mapping(template.get("spec"))
-        findings += _check_references(spec, join_path(path, "spec"), present)
+        findings += _check_named(_list_references(spec, join_path(path, "spec")), present)
         findings += _check_volumes(spec, join_path(path, "spec"))
+    services = list_services(manifests)
     for path, manifest in manifests:
+        if manifest.get("kind") == "Ingress":
+            spec, at = as_mapping(manifest.get("spec")), join_path(path, "spec")
+            findings += _check_named(list_tls_secrets(spec, at), present)
+            findings += check_backends(spec, at, services)
         findings += _check_selectors(manifest, path, [template for _, template in pods])
     return findings
 
@@ -86,8 +92,8 @@ def _list_present(manifests: Sequence[tuple[str, Mapping[Any, Any]]]) -> dict[st
     return {kind: names | elsewhere for kind, names in present.items()}
 
 
-def _check_references(spec: Mapping[Any, Any], path: str, present: Mapping[str, set[str]]) -> Iterator[Finding]:
-    for where, kind, name in _list_references(spec, path):
+def _check_named(references: Iterable[tuple[str, str, str]], present: Mapping[str, set[str]]) -> Iterator[Finding]:
+    for where, kind, name in references:
         if kind in present and name not in present[kind]:
             hint = nearest(name, sorted(present[kind]))
             remedy = (

@@ -87,6 +87,30 @@ def empty_folder(tmp_path, monkeypatch):
             "all replicas of submodel-0, submodel-1 take submodel-0 2, but the pods that can hold them, of "
             "'submodel-0', have 1",
         ),
+        (
+            SUBMODEL,
+            "{num_cpus: 1, label_selector: {raysplit.io/group: submodel-0}}",
+            f"{DEPLOYMENTS}[1].ray_actor_options.label_selector.raysplit.io/group",
+            "no group of pods has the label raysplit.io/group: submodel-0. Add it to `labels` of one.",
+        ),
+        (
+            SUBMODEL,
+            "{num_cpus: 1, label_selector: {ray.io/node-group: submodel-9}}",
+            f"{DEPLOYMENTS}[1].ray_actor_options.label_selector.ray.io/node-group",
+            "Nearest: ray.io/node-group: submodel-",
+        ),
+        (
+            SUBMODEL,
+            "{num_cpus: 1, resources: {submodel-0: 1}, label_selector: {ray.io/node-group: submodel-1}}",
+            f"{DEPLOYMENTS}[1].ray_actor_options.resources.submodel-0",
+            "the nearest, of group 'submodel-1', has submodel-0 0",
+        ),
+        (
+            SUBMODEL,
+            "{num_cpus: 1, label_selector: {ray.io/node-group: '!submodel-0', zone: '!a'}, resources: {submodel-0: 1}}",
+            f"{DEPLOYMENTS}[1].ray_actor_options.resources.submodel-0",
+            "no pod can hold a replica",
+        ),
     ],
 )
 def test_replicas_without_room(old, new, path, message):
@@ -108,6 +132,9 @@ def test_replicas_without_room(old, new, path, message):
         ({"num_replicas": "auto", "ray_actor_options": {"num_cpus": 1}}, {}),
         ({"num_replicas": 3, "ray_actor_options": {"num_cpus": 2}}, {"scaled": True}),
         ({"num_replicas": 9}, {}),  # what a replica takes is said in code
+        ({"ray_actor_options": {"label_selector": {"zone": "in(a,b)"}}}, {"labels": {"zone": "b"}}),
+        ({"ray_actor_options": {"label_selector": {"zone": "!a"}}}, {"params": {"labels": "zone=b,disk=ssd"}}),
+        ({"ray_actor_options": {"label_selector": {"ray.io/node-group": "w", "ray.io/market-type": "spot"}}}, {}),
         ({"ray_actor_options": {"num_cpus": 0.5, "resources": {"node:10.0.0.1": 0.1}}}, {}),
     ],
 )
@@ -121,7 +148,8 @@ def test_replicas_that_fit(deployment, group):
         "maxReplicas": 3,
         "rayStartParams": group.get("params", {}),
     }
-    worker |= {"resources": group.get("resources", {}), "template": {"spec": {"containers": [container]}}}
+    worker |= {"labels": group.get("labels", {}), "resources": group.get("resources", {})}
+    worker |= {"template": {"spec": {"containers": [container]}}}
     ports = [{"name": "serve", "containerPort": 8000}]
     head = {
         "rayStartParams": {"num-cpus": "0"},

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from raysplit.containers.gateway import render_gateway
 from raysplit.containers.kustomize import OVERLAYS, write_kustomize
 from raysplit.containers.policies import render_disruption_budgets, render_network_policies, render_redis
 from raysplit.containers.rayservice import render_rayservice
@@ -34,7 +35,8 @@ JOB: dict[str, Any] = {
     },
 }
 RAYCLUSTER = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "cluster"}, "spec": CLUSTER}
-NETWORK, CLIENTS = yaml.safe_load_all(render_network_policies(application(2)))
+NETWORK, CLIENTS = yaml.safe_load_all(render_network_policies("ensemble", "ingress"))
+INGRESS = list(yaml.safe_load_all(render_gateway("ensemble", "raysplit:2.60.0", "shop.example.com")))[1]
 BUDGET, _ = yaml.safe_load_all(render_disruption_budgets(application(2)))
 REDIS, CLAIM, REDIS_SERVICE = yaml.safe_load_all(render_redis(application(2)))
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "raysplit-redis"}, "stringData": {"password": "x"}}
@@ -46,6 +48,7 @@ POD: Spot = (*WORKER, "template", "spec")
 CONTAINER: Spot = (*POD, "containers", 0)
 JOB_WORKER: Spot = ("spec", "rayClusterSpec", "workerGroupSpecs", 0)
 REDIS_POD: Spot = ("spec", "template", "spec")
+BACKEND: Spot = ("spec", "rules", 0, "http", "paths", 0, "backend", "service")
 
 
 def path_of(spot: Spot) -> str:
@@ -314,6 +317,26 @@ PLANTED: list[tuple[str, list[dict[str, Any]], str, str]] = [
         f"{path_of(JOB_WORKER)}.minReplicas",
         "maxReplicas 0",
     ),
+    # Ingress
+    (
+        "another service",
+        [plant(INGRESS, (*BACKEND, "name"), "ensemble-svc"), SERVICE],
+        f"documents[0].{path_of(BACKEND)}.name",
+        "Nearest: ensemble-",
+    ),
+    (
+        "a port of a service",
+        [plant(INGRESS, (*BACKEND, "port"), {"number": 80}), SERVICE],
+        f"documents[0].{path_of(BACKEND)}.port",
+        "it has 8000, serve",
+    ),
+    (
+        "a port's name",
+        [plant(INGRESS, BACKEND, {"name": "ensemble-redis", "port": {"name": "http"}}), REDIS_SERVICE],
+        f"documents[0].{path_of(BACKEND)}.port",
+        "6379, redis",
+    ),
+    ("a certificate", [INGRESS, SECRET], "documents[0].spec.tls[0].secretName", "no Secret 'ensemble-tls'"),
     (
         "a misspelled key of a cluster",
         [plant(RAYCLUSTER, ("spec", "workerGroupSpec"), [])],
