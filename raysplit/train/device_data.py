@@ -21,7 +21,7 @@ def count_steps(rows: int, batch_size: int, devices: DevicesConfig) -> int:
 
     >>> count_steps(100, 32, DevicesConfig(local_epochs=2)), count_steps(100, 32, DevicesConfig(round_steps=5))
     (6, 5)
-    >>> count_steps(5, 32, DevicesConfig(kind="virtual"))
+    >>> count_steps(5, 32, DevicesConfig(kind="virtual", count=2))
     1
     """
     a_pass = rows // batch_size_of(rows, batch_size, devices)
@@ -31,7 +31,7 @@ def count_steps(rows: int, batch_size: int, devices: DevicesConfig) -> int:
 def batch_size_of(rows: int, batch_size: int, devices: DevicesConfig) -> int:
     """Return the images in each batch of a device: all that it has, where a virtual one has fewer than `batch_size`.
 
-    >>> batch_size_of(5, 32, DevicesConfig(kind="virtual")), batch_size_of(5, 32, DevicesConfig())
+    >>> batch_size_of(5, 32, DevicesConfig(kind="virtual", count=2)), batch_size_of(5, 32, DevicesConfig())
     (5, 32)
     """
     return max(1, min(rows, batch_size)) if devices.kind == "virtual" else batch_size
