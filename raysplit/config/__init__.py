@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raysplit.config.audio import AudioConfig
+    from raysplit.config.availability import AvailabilityConfig
     from raysplit.config.data import DataConfig, DataSplits
     from raysplit.config.devices import DeviceMode, DevicesConfig, Shards
     from raysplit.config.ensemble import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "raysplit.config.audio": "AudioConfig",
     "raysplit.config.data": "DataConfig DataSplits",
+    "raysplit.config.availability": "AvailabilityConfig",
     "raysplit.config.devices": "DeviceMode DevicesConfig Shards",
     "raysplit.config.ensemble": "BaseConfig ClassifierFit EnsembleConfig FusionConfig GroupsConfig PruneConfig "
     "RetrainConfig",
@@ -72,6 +74,7 @@ __all__ = [
     "UNCOMPRESSED",
     "AnySchedule",
     "AudioConfig",
+    "AvailabilityConfig",
     "BaseConfig",
     "Bits",
     "BottleneckConfig",

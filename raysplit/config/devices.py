@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from raysplit.config.availability import AvailabilityConfig
 from raysplit.utils.frozen import Frozen, Name
 
 DeviceMode = Literal["relay", "splitfed_v1", "splitfed_v2", "merged", "fedavg"]
@@ -87,6 +88,12 @@ class DevicesConfig(Frozen):
     """`virtual`: a few workers take the place of one device after the other, on one data set that all of them read."""
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     """How many workers there are for virtual devices; the weights do not depend on it."""
+    machines: dict[Name, Annotated[float, Field(gt=0)]] = Field({"pi4": 1.0}, min_length=1)
+    """Of virtual devices: names or files of machines with their weights, by which each device draws one."""
+    links: dict[Name, Annotated[float, Field(gt=0)]] = Field({"wifi": 1.0}, min_length=1)
+    """The same of links."""
+    availability: AvailabilityConfig = AvailabilityConfig()
+    """When virtual devices are slow, drop out or are away."""
     mode: DeviceMode = "splitfed_v2"
     """`relay`: one device half is handed on from device to device; otherwise all start a round with the same half, and
     their halves are averaged at its end. `splitfed_v1`: a server half for each device, averaged too. `splitfed_v2`: one
@@ -176,10 +183,12 @@ class DevicesConfig(Frozen):
             )
         if self.kind == "virtual":
             self._check_virtual()
-        elif self.workers != 1:
-            raise ValueError(
-                f"workers={self.workers} are for virtual devices, and kind is real; set kind=virtual, or leave them out"
-            )
+        else:
+            for key in ("workers", "machines", "links", "availability"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(
+                        f"{key} is for virtual devices, and kind is real; set kind=virtual, or leave it out"
+                    )
         if self.round_steps is not None and self.local_epochs != 1:
             raise ValueError("round_steps and local_epochs both say how long a round is; leave one of them out")
         return self

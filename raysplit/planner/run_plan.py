@@ -204,6 +204,8 @@ def make_run_plan(config: SplitConfig) -> RunPlan:
 def _count_steps(config: SplitConfig, rows: int) -> int:
     devices = config.devices
     each = rows if devices.data else rows // devices.count
+    if devices.kind == "virtual":  # those without images take part in no round
+        each = max(1, each)
     return (devices.per_round or devices.count) * count_steps(each, config.train.batch_size, devices)
 
 

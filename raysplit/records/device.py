@@ -22,12 +22,20 @@ class DeviceRecord:
     """From 0."""
     samples: int
     """On which it trained in the epoch."""
+    machine: str = ""
+    """Of a virtual device."""
+    link: str = ""
+    """Of a virtual device."""
+    virtual_s: float = 0.0
+    """Seconds that the round would have taken a virtual device on its machine and link; 0: it is real."""
     epoch: EpochRecord
     """Its own level, losses, bytes and seconds; accuracies are those on its own shard."""
 
     def to_row(self) -> dict[str, Cell]:
         """Return the record as a flat row, its columns in the order they have on disk."""
-        return {"device": self.device, "samples": self.samples} | self.epoch.to_row()
+        where: dict[str, Cell] = {"machine": self.machine, "link": self.link} if self.machine else {}
+        row = {"device": self.device, "samples": self.samples} | where | self.epoch.to_row()
+        return row | {"virtual_s": self.virtual_s}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Cell]) -> DeviceRecord:
@@ -35,4 +43,11 @@ class DeviceRecord:
         device, samples = row["device"], row["samples"]
         if not isinstance(device, int) or not isinstance(samples, int):
             raise TypeError(f"device {device!r} and samples {samples!r} are not whole numbers")
-        return cls(device=device, samples=samples, epoch=EpochRecord.from_row(row))
+        return cls(
+            device=device,
+            samples=samples,
+            machine=str(row.get("machine") or ""),
+            link=str(row.get("link") or ""),
+            virtual_s=float(row.get("virtual_s") or 0.0),
+            epoch=EpochRecord.from_row({key: cell for key, cell in row.items() if key != "virtual_s"}),
+        )

@@ -102,6 +102,8 @@ class EpochRecord:
     node_device: str = ""
     """Where the device half ran: the host's name; on a Ray cluster, the first digits of the node's id too."""
     node_server: str = ""
+    virtual_s: float = 0.0
+    """Seconds that a round of virtual devices would have taken, and before it the wait for the first of them."""
     predicted_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds that the epoch would have taken over each named link."""
 

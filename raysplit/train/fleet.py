@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from raysplit.config import SplitConfig
+from raysplit.records.device import DeviceRecord
+from raysplit.records.epoch import EpochRecord
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.seeds import generator
 from raysplit.train.clock import Clock
@@ -161,6 +163,13 @@ class Fleet:
         self._version += 1
         if len(giving) == 1:
             giving[0][0].held = self._version
+
+    def stamp(self, own: list[DeviceRecord], record: EpochRecord) -> tuple[list[DeviceRecord], EpochRecord]:
+        """Return the rows of a round and of its devices, virtual ones with their own time."""
+        return own, record
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for virtual devices."""
 
     def weigh(self, samples: Sequence[int]) -> Sequence[int]:
         """Return how much devices that trained on so many samples count in an average."""

@@ -157,6 +157,7 @@ class Loop:
         self._check_start()
         self.records = [EpochRecord.from_row(row) for row in state["rows"]]
         self.device_records = [DeviceRecord.from_row(row) for row in state.get("device_rows", [])]
+        self._fleet.pass_time(sum(record.virtual_s for record in self.records))
         self.test = None if state["test"] is None else TestResult(**state["test"])
 
     def _check_start(self) -> None:
@@ -205,8 +206,9 @@ class Loop:
             record = replace(record, reason=f"{record.reason}; without device {away}")
         if self._fleet.many:
             own = [rows.of_one(part, one, checks[part.member.index]) for part, one in zip(parts, each, strict=True)]
-            self.device_records += own
             record = replace(record, predicted_s=predict_many(own, self.config.devices.side_by_side))
+            own, record = self._fleet.stamp(own, record)
+            self.device_records += own
         if decision.ends_level:
             tested = self._test(decision.mode)
             record = replace(record, test_accuracy=tested.accuracy, evaluation_test=tested.evaluation)

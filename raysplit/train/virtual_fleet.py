@@ -8,10 +8,13 @@ from itertools import zip_longest
 from typing import Any
 
 from raysplit.config import SplitConfig
+from raysplit.records.device import DeviceRecord
+from raysplit.records.epoch import EpochRecord
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.device import Call, Device
 from raysplit.train.fleet import Fleet, Member, Taking
+from raysplit.train.virtual_clock import Compute, VirtualClock
 from raysplit.train.virtual_devices import VirtualDevices
 
 
@@ -21,12 +24,24 @@ class VirtualFleet(Fleet):
     def __init__(self, config: SplitConfig, devices: VirtualDevices):
         self._virtual = devices
         super().__init__(config, devices)
+        self._clock = VirtualClock(config, Compute.of(config, len(self.facts.classes), self.facts.shape))
 
     def _agree(self, devices: Sequence[Device], mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self._virtual.agree(mean, std)
 
     def _ready(self, epoch: int) -> list[bool]:
-        return [member.steps > 0 for member in self.members]
+        there = self._clock.ready().tolist()
+        return [ready and member.steps > 0 for ready, member in zip(there, self.members, strict=True)]
+
+    def draw(self, epoch: int) -> list[Member]:
+        drawn = super().draw(epoch)
+        return [member for member in drawn if not self._clock.drops_out(member.index, epoch)] or drawn[:1]
+
+    def stamp(self, own: list[DeviceRecord], record: EpochRecord) -> tuple[list[DeviceRecord], EpochRecord]:
+        return self._clock.stamp(own, [self.members[one.device].facts.val_rows for one in own], record)
+
+    def pass_time(self, seconds: float) -> None:
+        self._clock.now_s += seconds
 
     def begin(self, epoch: int, decision: Decision, own: Mapping[int, Decision]) -> dict[int, Call[None]]:
         self._virtual.begin_epoch(epoch, decision, own)

@@ -140,7 +140,10 @@ def test_nothing_is_kept_of_a_dormant_device_that_keeps_nothing(mode):
         ({"count": 2, "workers": 3}, "workers=3 is more than count=2; lower it"),
         ({"count": 2, "missing": "skip"}, "virtual devices are not lost, and missing, deadline_s and minimum are"),
         ({"count": 2, "minimum": 2}, "virtual devices are not lost"),
-        ({"count": 2, "kind": "real", "workers": 2}, "workers=2 are for virtual devices, and kind is real; set kind="),
+        (
+            {"count": 2, "kind": "real", "workers": 2},
+            "workers is for virtual devices, and kind is real; set kind=virt",
+        ),
     ],
 )
 def test_settings_that_virtual_devices_do_not_have(settings, text):
