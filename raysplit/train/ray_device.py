@@ -224,7 +224,10 @@ def wait_for_resources(config: SplitConfig) -> dict[str, float]:
     while True:
         total = ray.cluster_resources()
         worker = server_request(config, total)
-        request = worker | device_request(config.ray, total, config.devices.on_cluster)
+        if config.devices.kind == "virtual":
+            request = worker | {"CPU": worker["CPU"] + config.devices.workers}
+        else:
+            request = worker | device_request(config.ray, total, config.devices.on_cluster)
         free = ray.available_resources()
         if all(free.get(key, 0) >= amount for key, amount in request.items()):
             return worker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -12,9 +12,8 @@ from raysplit.config import SplitConfig
 from raysplit.data import ShardTable, mean_std
 from raysplit.models import read_normalization
 from raysplit.schedules.base import Decision
-from raysplit.train.device import DeviceFacts, Finished, LocalScore, Split, Uplink
+from raysplit.train.device import Device, DeviceFacts, Finished, LocalScore, Split, Uplink
 from raysplit.train.device_parts import build_parts
-from raysplit.train.normalization import Normalization
 from raysplit.train.virtual_worker import VirtualWorker
 
 
@@ -80,40 +79,34 @@ class VirtualDevice:
         """Nothing to release."""
 
 
-class VirtualDevices(Sequence[VirtualDevice]):
+class VirtualDevices(Sequence[Device]):
     """All virtual devices of a run, and what is said to all of them at once. Raises what dealing the data raises."""
 
     def __init__(self, config: SplitConfig):
-        self._config = config
-        table = ShardTable(config.data, config.devices, config.train.batch_size)
-        train = table.source("train")
-        channels, height, width = train.images.shape[1:]
-        parts = build_parts(config, len(train.classes), (channels, height, width))
-        expected = read_normalization(config.model, channels)
-        start: Normalization = ("data", (), ()) if expected is None else ("weights", *expected)
-        self.workers = [VirtualWorker(config, table, start, parts) for _ in range(config.devices.workers)]
-        shared = self.workers[0].shared_bytes()
-        self.facts = _describe_all(config, table, start, parts.built.weights, shared)
-        """Of each device."""
-        self._devices = [VirtualDevice(self._worker(index), index, facts) for index, facts in enumerate(self.facts)]
+        self.count = config.devices.workers
+        """Of workers; device i is that of worker i modulo the count."""
+        first = make_worker(config)
+        self.workers = [first, *(first.another() for _ in range(self.count - 1))]
+        self._devices: list[Device] = [
+            VirtualDevice(self.workers[index % self.count], index, facts)
+            for index, facts in enumerate(describe_all(config, first))
+        ]
 
-    def _worker(self, index: int) -> VirtualWorker:
-        return self.workers[index % len(self.workers)]
+    def of_worker(self, indices: Iterable[int], worker: int) -> list[int]:
+        """Return which of some devices are those of a worker."""
+        return [index for index in indices if index % self.count == worker]
 
     @overload
-    def __getitem__(self, index: int) -> VirtualDevice: ...
+    def __getitem__(self, index: int) -> Device: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[VirtualDevice]: ...
+    def __getitem__(self, index: slice) -> Sequence[Device]: ...
 
-    def __getitem__(self, index: int | slice) -> VirtualDevice | Sequence[VirtualDevice]:
+    def __getitem__(self, index: int | slice) -> Device | Sequence[Device]:
         return self._devices[index]
 
     def __len__(self) -> int:
         return len(self._devices)
-
-    def __iter__(self) -> Iterator[VirtualDevice]:
-        return iter(self._devices)
 
     def agree(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Let all normalize images by what they agreed on."""
@@ -123,31 +116,43 @@ class VirtualDevices(Sequence[VirtualDevice]):
     def begin_epoch(self, epoch: int, decision: Decision, own: Mapping[int, Decision]) -> None:
         """Begin an epoch on all devices; those that take part have a decision of their own."""
         for number, worker in enumerate(self.workers):
-            mine = {index: one for index, one in own.items() if index % len(self.workers) == number}
-            worker.begin_epoch(epoch, decision, mine)
+            worker.begin_epoch(epoch, decision, {index: own[index] for index in self.of_worker(own, number)})
 
     def snapshot(self) -> dict[str, Any]:
         """Return what a checkpoint holds of all devices."""
-        first, *others = [worker.snapshot() for worker in self.workers]
-        for other in others:
-            first["own"] |= other["own"]
-            first["levels"] |= other["levels"]
-        return first
+        return join_snapshots([worker.snapshot() for worker in self.workers])
 
     def restore(self, snapshot: dict[str, Any], holders: Sequence[int], common: bytes) -> None:
         """Go back to a snapshot in which some devices held the `common` weights."""
         for number, worker in enumerate(self.workers):
-            mine = [index for index in holders if index % len(self.workers) == number]
-            own = {index: one for index, one in snapshot["own"].items() if index % len(self.workers) == number}
-            worker.restore(snapshot | {"own": own}, dict.fromkeys(mine, common))
+            own = {index: snapshot["own"][index] for index in self.of_worker(snapshot["own"], number)}
+            worker.restore(snapshot | {"own": own}, self.of_worker(holders, number), common)
 
 
-def _describe_all(
-    config: SplitConfig, table: ShardTable, start: Normalization, weights: str | None, shared_bytes: int
-) -> list[DeviceFacts]:
+def join_snapshots(snapshots: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the snapshot of all devices from those of their workers."""
+    joined = dict(snapshots[0])
+    for part in ("own", "levels"):
+        joined[part] = {index: one for snapshot in snapshots for index, one in snapshot[part].items()}
+    return joined
+
+
+def make_worker(config: SplitConfig) -> VirtualWorker:
+    """Build a worker of a run; raises what loading the data and building the network raises."""
+    table = ShardTable(config.data, config.devices, config.train.batch_size)
+    train = table.source("train")
+    channels, height, width = train.images.shape[1:]
+    parts = build_parts(config, len(train.classes), (channels, height, width))
+    expected = read_normalization(config.model, channels)
+    return VirtualWorker(config, table, ("data", (), ()) if expected is None else ("weights", *expected), parts)
+
+
+def describe_all(config: SplitConfig, worker: VirtualWorker) -> list[DeviceFacts]:
     """Return what each device would tell of its data."""
+    table, start = worker.table, worker.normalization
     train, test = table.source("train"), table.source("test")
     channels, height, width = train.images.shape[1:]
+    shared_bytes, weights = worker.shared_bytes(), worker.start_weights
     found = []
     for index in range(config.devices.count):
         rows = table.rows(index, "train")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class VirtualWorker:
     """
 
     def __init__(self, config: SplitConfig, table: ShardTable, normalization: Normalization, parts: DeviceParts):
-        self._config, self._table, self._parts = config, table, parts
+        self._config, self.table, self._parts = config, table, parts
         self.normalization = normalization
         """What all devices normalize images by."""
         self._dormant: dict[int, Dormant] = {}
@@ -53,9 +53,18 @@ class VirtualWorker:
         """The last turn before this one that began with another optimizer, or other logits."""
         self._logits_epoch = -1
 
+    def another(self) -> VirtualWorker:
+        """Return a worker for other devices of the same run, on the same data."""
+        return VirtualWorker(self._config, self.table, self.normalization, self._parts)
+
+    @property
+    def start_weights(self) -> str | None:
+        """The sha256 of the weights that all devices start from; None: they are random."""
+        return self._parts.built.weights
+
     def shared_bytes(self) -> int:
         """Return the bytes of the message with which a device's trained weights cross."""
-        data = DeviceData(self._config, 0, Shard(self._table, 0), self.normalization)
+        data = DeviceData(self._config, 0, Shard(self.table, 0), self.normalization)
         self._free.append(VirtualSide(self._config, data, self._parts))
         return self._free[0].describe().shared_bytes
 
@@ -112,8 +121,8 @@ class VirtualWorker:
             "levels": {index: str(decision.level) for index, decision in self._own.items()},
         }
 
-    def restore(self, snapshot: dict[str, Any], holders: Mapping[int, bytes]) -> None:
-        """Go back to a snapshot; `holders` hold those weights, and no other device is needed before it gets some."""
+    def restore(self, snapshot: dict[str, Any], holders: Sequence[int], common: bytes) -> None:
+        """Go back to a snapshot; `holders` hold the common weights, and other devices get some before they train."""
         self._turn = 0
         self._fresh = self._logits = -1
         weights, self.normalization = snapshot["start"]
@@ -126,13 +135,13 @@ class VirtualWorker:
         self._dormant = {
             index: Dormant(buffers=own["buffers"], optimizer=own["optimizer"]) for index, own in snapshot["own"].items()
         }
-        for index, weights in holders.items():
-            self.adopt(index, weights)
+        for index in holders:
+            self.adopt(index, common)
         self._epoch, self._decision = -1, Decision(Level(snapshot["level"]), "from a checkpoint")
         self._own = {index: Decision(Level(level), "from a checkpoint") for index, level in snapshot["levels"].items()}
 
     def _take_place(self, index: int) -> VirtualSide:
-        data = DeviceData(self._config, index, Shard(self._table, index), self.normalization)
+        data = DeviceData(self._config, index, Shard(self.table, index), self.normalization)
         if not self._free:
             for idle in [one for one, side in self._sides.items() if not side.busy][:1]:
                 self._vacate(idle)
