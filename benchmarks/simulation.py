@@ -84,7 +84,6 @@ def write_shards(config: SplitConfig, args: argparse.Namespace, folder: Path) ->
     np.save(folder / "labels.npy", torch.cat([shard.labels for shard in shards]).numpy())
     np.save(folder / "starts.npy", np.cumsum([0, *(len(shard.labels) for shard in shards)]))
     settings = {
-        "benchmarks": str(Path(__file__).resolve().parent),
         "devices": config.devices.count,
         "per_round": args.per_round,
         "local_epochs": args.local_epochs,
@@ -97,11 +96,11 @@ def write_shards(config: SplitConfig, args: argparse.Namespace, folder: Path) ->
 
 def flower_rounds(python: str, folder: Path) -> Iterator[float]:
     """Let Flower train a round for each number that is asked for, and yield its seconds."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent)}
     environment |= {"RAYSPLIT_SIMULATION": str(folder), "OMP_NUM_THREADS": "1", "FLWR_TELEMETRY_ENABLED": "0"}
-    file = Path(__file__).with_name("simulation_flower.py")
+    words = [python, "-c", "import simulation_flower; simulation_flower.run()"]
     with open(folder / "log.txt", "w") as log:
-        flower = subprocess.Popen([python, str(file)], env=environment, stdout=log, stderr=log, cwd=folder)
+        flower = subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=folder)
         try:
             number = 0
             while True:

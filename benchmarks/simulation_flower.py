@@ -9,43 +9,43 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from flwr.client import ClientApp, NumPyClient
 from flwr.common import Context, ndarrays_to_parameters
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
 from flwr.server.strategy import FedAvg
 from flwr.simulation import run_simulation
+from simulation_net import BATCH, LR, make_net
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+Array = npt.NDArray[Any]
 FOLDER = Path(os.environ["RAYSPLIT_SIMULATION"])
 SETTINGS = json.loads((FOLDER / "settings.json").read_text())
-sys.path.insert(0, SETTINGS["benchmarks"])
-
-from simulation_net import BATCH, LR, make_net  # noqa: E402
 
 
 @cache
-def load() -> tuple[nn.Module, np.ndarray, np.ndarray, np.ndarray]:
+def load() -> tuple[nn.Module, Array, Array, Array]:
     """Return network, images (N, 1, 28, 28), labels, and where each device's begin."""
     torch.set_num_threads(1)
     images = np.load(FOLDER / "images.npy", mmap_mode="r")
     return make_net(), images, np.load(FOLDER / "labels.npy"), np.load(FOLDER / "starts.npy")
 
 
-class Client(NumPyClient):
+class Client(NumPyClient):  # type: ignore[misc]
     """A device: its shard, and plain SGD over it."""
 
     def __init__(self, device: int):
         self.device = device
 
-    def fit(self, parameters, config):
+    def fit(self, parameters: list[Array], config: dict[str, Any]) -> tuple[list[Array], int, dict[str, Any]]:
         net, images, labels, starts = load()
         with torch.no_grad():
             for weight, value in zip(net.parameters(), parameters, strict=True):
@@ -62,18 +62,18 @@ class Client(NumPyClient):
         return [weight.detach().numpy() for weight in net.parameters()], len(y), {}
 
 
-class Timed(FedAvg):
+class Timed(FedAvg):  # type: ignore[misc]
     """FedAvg that waits for a file before each round, and writes down how long the round took."""
 
     start = 0.0
 
-    def configure_fit(self, server_round, parameters, client_manager):
+    def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
         while not (FOLDER / f"go{server_round}").exists():
             time.sleep(0.01)
         self.start = time.perf_counter()
         return super().configure_fit(server_round, parameters, client_manager)
 
-    def aggregate_fit(self, server_round, results, failures):
+    def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
         found = super().aggregate_fit(server_round, results, failures)
         done = {"seconds": time.perf_counter() - self.start, "devices": len(results), "failures": len(failures)}
         part = FOLDER / f"done{server_round}.part"
@@ -82,11 +82,11 @@ class Timed(FedAvg):
         return found
 
 
-def make_client(context: Context):
+def make_client(context: Context) -> Any:
     return Client(int(context.node_config["partition-id"])).to_client()
 
 
-def make_server(context: Context):
+def make_server(context: Context) -> Any:
     start = ndarrays_to_parameters([weight.detach().numpy() for weight in make_net().parameters()])
     share = SETTINGS["per_round"] / SETTINGS["devices"]
     strategy = Timed(
@@ -99,7 +99,8 @@ def make_server(context: Context):
     return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=SETTINGS["rounds"]))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Train all rounds."""
     run_simulation(
         ServerApp(server_fn=make_server),
         ClientApp(client_fn=make_client),

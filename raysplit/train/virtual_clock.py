@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from raysplit.config import SplitConfig
+from raysplit.errors import ConfigError
 from raysplit.hardware.link import Link, get_link
 from raysplit.hardware.machine import Machine, get_machine
 from raysplit.models import build
@@ -18,6 +20,7 @@ from raysplit.torch_utils.seeds import generator
 from raysplit.train.predict import predict_epoch_s
 
 _DAY = 24.0
+Found = TypeVar("Found")
 _PASSES = 3
 """Forward passes that a training step costs: the backward pass has two products for its one."""
 
@@ -57,8 +60,8 @@ class VirtualClock:
         """Draw the machine and the link of each device; ConfigError for a name that is neither known nor a file."""
         self._config, self._compute = config, compute
         devices, seed = config.devices, config.train.seed
-        self._machines = [get_machine(name) for name in devices.machines]
-        self._links = [get_link(name) for name in devices.links]
+        self._machines = [_find(get_machine, name, "devices.machines") for name in devices.machines]
+        self._links = [_find(get_link, name, "devices.links") for name in devices.links]
         self._machine_of = _draw(list(devices.machines.values()), devices.count, "machines", seed)
         self._link_of = _draw(list(devices.links.values()), devices.count, "links", seed)
         self._server = get_machine("server")
@@ -132,6 +135,13 @@ class VirtualClock:
 
     def _chance(self, name: str, device: int, epoch: int) -> float:
         return float(torch.rand(1, generator=generator(name, self._config.train.seed, epoch, device)))
+
+
+def _find(get: Callable[[str], Found], name: str, setting: str) -> Found:
+    try:
+        return get(name)
+    except ConfigError as err:
+        raise ConfigError(f"{setting}: {err}") from None
 
 
 def _draw(weights: list[float], count: int, name: str, seed: int) -> torch.Tensor:

@@ -46,4 +46,6 @@ def test_what_it_refuses(fail_job, tmp_path):
     words = ["--recipe", "mnist5k_vgg11_uncompressed", "--devices", 3, "--per-round", 5]
     assert "per_round=5 is more than count=3; lower it" in fail_job("simulate", *words)
     words = ["--recipe", "mnist5k_vgg11_uncompressed", "--devices", 3, "--per-round", 2, "--set", *TINY]
-    assert "unknown machine 'pi5'" in fail_job("simulate", *words, "devices.machines={pi5: 1}")
+    assert "devices.machines: 'pi5' is neither a machine nor a file" in fail_job(
+        "simulate", *words, "devices.machines={pi5: 1}"
+    )

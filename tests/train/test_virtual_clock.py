@@ -88,7 +88,7 @@ def test_devices_are_drawn_while_they_are_there():
 
 
 def test_the_server_waits_for_the_next_device():
-    clock = VirtualClock(timed(count=2, availability=AvailabilityConfig(hours=0.5)), Compute(0.1, 0.2))
+    clock = VirtualClock(timed(count=4, availability=AvailabilityConfig(hours=0.5)), Compute(0.1, 0.2))
     hours = [clock.now_s / 3600 + step / 10 for step in range(240)]
     away = next(hour for hour in hours if not clock.there(hour).any())
     clock.now_s = away * 3600
@@ -110,5 +110,5 @@ def test_a_resumed_run_goes_on_at_its_time(tmp_path):
 
 @pytest.mark.parametrize(("key", "what"), [("machines", "machine"), ("links", "link")])
 def test_a_machine_or_a_link_that_does_not_exist(key, what):
-    with pytest.raises(ConfigError, match=f"unknown {what} 'pi5'"):
+    with pytest.raises(ConfigError, match=f"devices.{key}: 'pi5' is neither a {what} nor a file that describes one"):
         VirtualClock(timed(**{key: {"pi5": 1}}), Compute(0.1, 0.2))
