@@ -136,9 +136,10 @@ class HalfOptimizer:
     """
 
     def __init__(self, half: nn.Module, config: FitConfig, steps: int, decay_logits: bool):
-        self._half, self._config, self._decay = half, config, decay_logits
+        self._half, self._config = half, config
         self._span, self._scale = (0, steps), 1.0
-        self.reset()
+        self._optimizer = make_optimizer(half, config, decay_logits)
+        self._optimizer.zero_grad(set_to_none=True)
 
     def set_span(self, first: int, steps: int, scale: float) -> None:
         """Spread the learning-rate schedule over `steps` steps from step `first`, with its peak at `scale` · lr."""
@@ -146,7 +147,8 @@ class HalfOptimizer:
 
     def reset(self) -> None:
         """Discard momentum and moments."""
-        self._optimizer = make_optimizer(self._half, self._config, self._decay)
+        for part in _parts_of(self._optimizer):
+            part.state.clear()
         self._optimizer.zero_grad(set_to_none=True)
 
     def lr(self, step: int) -> float:
@@ -185,10 +187,8 @@ class HalfOptimizer:
 
         They are the optimizer's own tensors: to write into one is to change its state.
         """
-        whole = self._optimizer
-        parts = whole.parts if isinstance(whole, ChainedOptimizer) else (whole,)
         found: list[torch.Tensor] = []
-        for part in parts:
+        for part in _parts_of(self._optimizer):
             for group in part.param_groups:
                 for parameter in group["params"]:
                     if parameter.requires_grad:
@@ -200,6 +200,10 @@ class HalfOptimizer:
 
     def restore(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state)
+
+
+def _parts_of(optimizer: torch.optim.Optimizer | ChainedOptimizer) -> tuple[torch.optim.Optimizer, ...]:
+    return optimizer.parts if isinstance(optimizer, ChainedOptimizer) else (optimizer,)
 
 
 def _moments_of(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, group: dict[str, Any]) -> list[torch.Tensor]:

@@ -240,11 +240,14 @@ class DeviceSide:
     @torch.no_grad()
     def _encode_batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if index == 0:
-            require_finite_weights(self._trained, self._optimizer, "device")
+            self._require_finite()
         images, labels = self._data.batch(split, index)
         with self._autocast():
             z = self._half.eval()(images)
         return z, labels
+
+    def _require_finite(self) -> None:
+        require_finite_weights(self._trained, self._optimizer, "device")
 
     def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
         """Backpropagate a gradient through the half; step after the last micro-batch of a step."""

@@ -30,8 +30,10 @@ class SharedWeights:
     """
 
     def __init__(self, module: nn.Module, optimizer: HalfOptimizer, buffers: bool, moments: bool):
-        self._module, self._optimizer = module, optimizer
-        self._buffers, self._moments = buffers, moments
+        self._optimizer, self._moments = optimizer, moments
+        self._fixed: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
+        if buffers:
+            self._fixed += [buffer for buffer in module.buffers() if buffer.is_floating_point()]
 
     def pack(self) -> Message:
         """Return the message of kind WEIGHTS."""
@@ -54,10 +56,7 @@ class SharedWeights:
         return _CODEC.estimate((sum(tensor.numel() for tensor in tensors),)).bytes if tensors else 0
 
     def _tensors(self) -> list[torch.Tensor]:
-        found: list[torch.Tensor] = [p for p in self._module.parameters() if p.requires_grad]
-        if self._buffers:
-            found += [buffer for buffer in self._module.buffers() if buffer.is_floating_point()]
-        return found + (self._optimizer.moments() if self._moments else [])
+        return self._fixed + (self._optimizer.moments() if self._moments else [])
 
 
 def pack_vector(vector: torch.Tensor) -> Message:

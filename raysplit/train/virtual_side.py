@@ -72,6 +72,8 @@ class VirtualSide(DeviceSide):
         self._initial = Held(self._shared.pack().to_bytes())
         self._holds: Held | None = self._initial
         self._changed = False
+        self._finite: Held | None = None
+        """Weights that were found to be finite."""
 
     @property
     def busy(self) -> bool:
@@ -159,6 +161,11 @@ class VirtualSide(DeviceSide):
         self._take_moments()
         super().restore(packed)
         self._changed, self._holds = True, None
+
+    def _require_finite(self) -> None:
+        if self._holds is None or self._holds is not self._finite:
+            super()._require_finite()
+            self._finite = self._holds
 
     def _touch(self) -> None:
         """Note that its device is about to train."""
