@@ -48,7 +48,7 @@ def make_config(args: argparse.Namespace, devices: int) -> SplitConfig:
         bottleneck=None,
         schedule=Fixed(level=UNCOMPRESSED),
         train=TrainConfig(
-            epochs=args.rounds + 1,
+            epochs=args.rounds + 2,  # the last one would end with a test on all devices
             batch_size=BATCH,
             lr=LR,
             lr_schedule="constant",
