@@ -82,6 +82,7 @@ class Loop:
         self._server = self._servers[0]
         self._decisions = Decisions(config, self._fleet, built.code_shape, built.cut.channel_dim)
         self._evaluation = Evaluation(config.train, self._fleet, self._server)
+        replace_device = None if config.devices.kind == "virtual" else replace_device  # none of those is ever lost
         self._recovery = Recovery(config, self._fleet, self._servers, replace_device)
 
     @property

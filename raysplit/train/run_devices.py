@@ -1,6 +1,8 @@
-"""All devices of a run on Ray: actors on its cluster, and stand-ins for those that have joined at a gateway."""
+"""All devices of a run on Ray: actors on its cluster, virtual ones, stand-ins for those that joined at a gateway."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from raysplit.config import SplitConfig
 from raysplit.train.device import Device
@@ -8,6 +10,7 @@ from raysplit.train.gateway_devices import GatewayRun
 from raysplit.train.joined_device import JoinedDevice
 from raysplit.train.ray_device import RayDevice, start_ray_devices
 from raysplit.train.start import without_start
+from raysplit.train.virtual_ray import RayVirtualDevices
 
 
 class RunDevices:
@@ -18,14 +21,18 @@ class RunDevices:
         self._config = config
         self._gateway = GatewayRun(config, run) if config.devices.source == "gateway" else None
         self._started: list[Device] = []
+        self._virtual: RayVirtualDevices | None = None
 
-    def start(self, *, resumed: bool) -> list[Device]:
+    def start(self, *, resumed: bool) -> Sequence[Device]:
         """Start all of them, side by side, and wait until each has built its half.
 
         Raises what building one raises, and leaves no actor behind then; ClusterError for a device that does not start
         or join in time.
         """
         config = without_start(self._config) if resumed else self._config
+        if config.devices.kind == "virtual":
+            self._virtual = RayVirtualDevices(config)
+            return self._virtual
         if self._gateway is not None:
             self._gateway.claim()
         self._started += start_ray_devices(config)
@@ -47,6 +54,8 @@ class RunDevices:
         # A traceback that holds their handles would keep them alive, and their resources taken.
         for device in self._started:
             device.close()
+        if self._virtual is not None:
+            self._virtual.close()
 
     def release(self, reason: str) -> None:
         """Let the devices outside go, with the reason: the run is over."""

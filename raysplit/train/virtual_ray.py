@@ -11,7 +11,8 @@ from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import pack_state, unpack_state
 from raysplit.train.device import Device, DeviceFacts, Finished, LocalScore, Split, Uplink
-from raysplit.train.ray_device import ENVIRONMENT, RayCall, use_threads
+from raysplit.train.ray_device import ENVIRONMENT, RayCall
+from raysplit.train.threads import use_threads
 from raysplit.train.virtual_devices import VirtualDevices, describe_all, join_snapshots, make_worker
 
 
