@@ -29,8 +29,16 @@ def assert_equal_runs(one: Loop, other: Loop) -> None:
     assert scores[0] == scores[1] and one.test == other.test
 
 
-@pytest.mark.parametrize("optimizer", ["kept", "reset", "shared"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "optimizer"),
+    [
+        *((mode, "kept") for mode in MODES),
+        ("relay", "shared"),
+        ("splitfed_v1", "shared"),
+        ("merged", "reset"),
+        ("fedavg", "reset"),
+    ],
+)
 def test_virtual_devices_are_real_ones_bit_for_bit(mode, optimizer):
     config = many_config(mode, count=4, epochs=3, per_round=2, optimizer=optimizer)
     real = train(config)
