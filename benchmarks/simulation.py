@@ -42,7 +42,7 @@ def make_config(args: argparse.Namespace, devices: int) -> SplitConfig:
     return SplitConfig(
         name="simulation",
         data=DataConfig(name=args.data, augment="none", val_fraction=_VALIDATED),
-        model=ModelConfig(module=make_net()),
+        model=ModelConfig.model_validate({"module": make_net()}),
         cut="1",
         bottleneck=None,
         schedule=Fixed(level=UNCOMPRESSED),

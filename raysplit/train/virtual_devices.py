@@ -83,18 +83,18 @@ class VirtualDevices(Sequence[Device]):
     """All virtual devices of a run, and what is said to all of them at once. Raises what dealing the data raises."""
 
     def __init__(self, config: SplitConfig):
-        self.count = config.devices.workers
+        self.worker_count = config.devices.workers
         """Of workers; device i is that of worker i modulo the count."""
         first = make_worker(config)
-        self.workers = [first, *(first.another() for _ in range(self.count - 1))]
+        self.workers = [first, *(first.another() for _ in range(self.worker_count - 1))]
         self._devices: list[Device] = [
-            VirtualDevice(self.workers[index % self.count], index, facts)
+            VirtualDevice(self.workers[index % self.worker_count], index, facts)
             for index, facts in enumerate(describe_all(config, first))
         ]
 
     def of_worker(self, indices: Iterable[int], worker: int) -> list[int]:
         """Return which of some devices are those of a worker."""
-        return [index for index in indices if index % self.count == worker]
+        return [index for index in indices if index % self.worker_count == worker]
 
     @overload
     def __getitem__(self, index: int) -> Device: ...

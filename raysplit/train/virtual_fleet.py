@@ -49,7 +49,7 @@ class VirtualFleet(Fleet):
 
     def groups(self, parts: Sequence[Taking]) -> list[list[Taking]]:
         """Return groups of devices that train alone: one of each worker."""
-        count = self._virtual.count
+        count = self._virtual.worker_count
         queues = [[part for part in parts if part.member.index % count == worker] for worker in range(count)]
         return [[part for part in group if part is not None] for group in zip_longest(*queues)]
 

@@ -153,10 +153,10 @@ class RayVirtualDevices(VirtualDevices):
     """All virtual devices of a run, whose workers are actors; each takes a CPU."""
 
     def __init__(self, config: SplitConfig):
-        self.count = config.devices.workers
+        self.worker_count = config.devices.workers
         facts = describe_all(config, make_worker(config))
         remote: Any = ray.remote(WorkerActor).options(num_cpus=1, runtime_env={"env_vars": ENVIRONMENT}, max_restarts=0)
-        self._actors = [remote.remote() for _ in range(self.count)]
+        self._actors = [remote.remote() for _ in range(self.worker_count)]
         self._timeout = config.ray.call_timeout_s
         try:
             self._all([actor.setup.remote(config) for actor in self._actors])
@@ -165,7 +165,7 @@ class RayVirtualDevices(VirtualDevices):
             raise
         common, timeout = _Common(), self._timeout
         self._devices: list[Device] = [
-            RayVirtualDevice(self._actors[index % self.count], index, one, common, timeout)
+            RayVirtualDevice(self._actors[index % self.worker_count], index, one, common, timeout)
             for index, one in enumerate(facts)
         ]
 
