@@ -51,7 +51,14 @@ LIGHT = [
 """What runs without torch: everything in a package, or one module."""
 
 NEEDS_RAY = [
-    *("train.ray_device", "train.gateway_devices", "train.run_devices", "train.trainer", "ensemble.ray_runner"),
+    *(
+        "train.ray_device",
+        "train.gateway_devices",
+        "train.run_devices",
+        "train.virtual_ray",
+        "train.trainer",
+        "ensemble.ray_runner",
+    ),
     *("search.run", "search.state", "search.sampler", "search.space", "search.pareto_asha", "search.tune_driver"),
     *("search.tune_trial", "serving.split", "serving.gateway.application", "serving.http.telemetry"),
     *("serving.http.pipeline", "serving.check"),
