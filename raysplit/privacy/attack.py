@@ -39,7 +39,7 @@ class Attack:
         manifest = network.family.manifest
         with seeded(mix(seed, "inverse network"), self._device):
             inverse = InverseNetwork(manifest.code_shape, manifest.channel_dim, manifest.shape)
-        self._inverse = inverse.to(self._device, memory_format=torch.channels_last)
+        self._inverse = inverse.to(self._device).to(memory_format=torch.channels_last)
         self.bytes_per_image = 0.0
         """Of the messages that images were last rebuilt from."""
 

@@ -71,7 +71,8 @@ class InverseNetwork(nn.Module):
         z = z.movedim(self._channel_dim, 1)
         if self._tokens is None:
             return z
-        return z[:, :, -math.prod(self._tokens) :].unflatten(2, self._tokens)
+        grid: Tensor = z[:, :, -math.prod(self._tokens) :].unflatten(2, self._tokens)
+        return grid
 
 
 def _find_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:

@@ -93,7 +93,7 @@ class SplitTrainer:
                 failure_config=FailureConfig(max_failures=self.config.ray.max_failures),
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
                 logging_config=LoggingConfig(log_level="WARNING"),
-                callbacks=self._callbacks or None,
+                callbacks=self._callbacks or None,  # type: ignore[arg-type]
                 worker_runtime_env={"env_vars": ENVIRONMENT | _monitor_environment()},
             ),
         )
