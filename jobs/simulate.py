@@ -55,7 +55,9 @@ def _simulate(config: SplitConfig, run_dir: str | None) -> dict[str, object]:
     from raysplit.report.plots import png
     from raysplit.report.simulation import plot_simulation
     from raysplit.train.local import train_local
+    from raysplit.train.threads import use_threads
 
+    use_threads(config)
     check_run(config)
     summary = train_local(config, run_dir)
     run = read_run(summary.run_dir)
