@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raysplit.config.data import DataConfig
 from raysplit.config.devices import DevicesConfig
+from raysplit.config.training import TrainConfig
 from raysplit.schedules import ByteBudget, Fixed, FreezeAndCache, LinkAware, Nested, Schedule
 from raysplit.wire.level import UNCOMPRESSED
 
@@ -68,4 +69,30 @@ def check_fedavg(schedule: Schedule, plain_network: bool) -> None:
     if not plain_network:
         raise ValueError(
             "fedavg has neither a bottleneck nor a local loss; set bottleneck and train.local_loss to null"
+        )
+
+
+def check_cut_back(cut: str, cut_back: str, devices: DevicesConfig, schedule: Schedule, train: TrainConfig) -> None:
+    """Raise ValueError where something is set that a run with a second cut cannot follow."""
+    one = "; or leave cut_back out"
+    if cut == cut_back:
+        raise ValueError(f"cut_back is '{cut_back}', which is cut too; name a later cut{one}")
+    if devices.kind == "virtual":
+        raise ValueError(f"virtual devices have no layers after a second cut; set devices.kind to real{one}")
+    if devices.mode == "fedavg":
+        raise ValueError(f"fedavg has no cut that anything crosses; set devices.mode to splitfed_v2{one}")
+    if isinstance(schedule, FreezeAndCache) or train.local_loss is not None:
+        raise ValueError(
+            "with cut_back the labels stay on the device, and freeze_and_cache or a local loss trains the server on "
+            f"its own; set schedule.kind to fixed and train.local_loss to null{one}"
+        )
+    if train.device_half == "frozen":
+        raise ValueError(
+            "train.device_half=frozen leaves the tail, which cut_back puts on the device, nothing to learn; set it to "
+            f"trained, and freeze the first layers by train.freeze{one}"
+        )
+    if isinstance(schedule, Nested):
+        raise ValueError(
+            "nested keeps the batch-norm statistics of each level apart on the server, and with cut_back the last "
+            f"layers are on the device; set schedule.kind to fixed or deprune{one}"
         )

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from raysplit.config.data import DataConfig
-from raysplit.config.device_checks import check_devices, check_fedavg
+from raysplit.config.device_checks import check_cut_back, check_devices, check_fedavg
 from raysplit.config.devices import DevicesConfig
 from raysplit.config.in_memory import AnyCodec
 from raysplit.config.model import ModelConfig
@@ -115,6 +115,9 @@ class SplitConfig(Frozen):
     model: ModelConfig
     cut: Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
     """Where the network is cut, a name that `raysplit profile MODEL` lists."""
+    cut_back: Annotated[str | None, BeforeValidator(lambda name: str(name) if type(name) is int else name)] = None
+    """A second, later cut, from which on the network is on the device again, with the labels and the loss; None: the
+    server has all that follows `cut`, and gets the labels."""
     bottleneck: BottleneckConfig | None = BottleneckConfig()
     """None: nothing is inserted at the cut, and the halves compose to the plain network."""
     schedule: AnySchedule = Fixed()
@@ -130,15 +133,18 @@ class SplitConfig(Frozen):
 
     @model_serializer(mode="wrap")
     def _without_devices(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Write a run of one device, and one without monitors, as files have always held it."""
+        """Write a run of one device and one cut, and one without monitors, as files have always held it."""
         written: dict[str, object] = write(self)
-        return {key: value for key, value in written.items() if key not in ("devices", "monitors") or value}
+        left_out = {"devices", "cut_back", "monitors"}
+        return {key: value for key, value in written.items() if key not in left_out or value}
 
     @model_validator(mode="after")
     def _devices_fit(self) -> SplitConfig:
         check_devices(self.devices, self.schedule, self.data, self.device_rests)
         if self.devices.mode == "fedavg":
             check_fedavg(self.schedule, self.bottleneck is None and self.train.local_loss is None)
+        if self.cut_back is not None:
+            check_cut_back(self.cut, self.cut_back, self.devices, self.schedule, self.train)
         return self
 
     @model_validator(mode="after")

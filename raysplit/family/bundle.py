@@ -140,8 +140,10 @@ class Family:
         self.manifest, self.config = manifest, config
         self._bundle = bundle
         copies = {name: bundle.path(name) for name in self.code}
-        # How devices trained is no matter any more, and not every mode goes with every schedule.
-        self._ended = use_copies(config.replaced(schedule=_KeptLevels(manifest), devices=DevicesConfig()), copies)
+        # How devices trained is no matter any more, and not every mode goes with every schedule. There are two halves:
+        # what follows a second cut is part of the server's.
+        ended = config.replaced(schedule=_KeptLevels(manifest), devices=DevicesConfig(), cut_back=None)
+        self._ended = use_copies(ended, copies)
 
     @property
     def id(self) -> str:

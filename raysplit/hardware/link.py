@@ -87,6 +87,12 @@ class MicroBatchCost:
     backward_s: float
     """Device, from gradient to weights."""
     server_s: float
+    features_bytes: float = 0.0
+    """Down at a second cut, after which the device goes on; 0: there is none."""
+    back_bytes: float = 0.0
+    """Up there: the gradient."""
+    tail_s: float = 0.0
+    """Device, from features to their gradient."""
 
 
 def train_seconds(link: Link, steps: int, in_flight: int, micro: MicroBatchCost) -> float:
@@ -101,6 +107,8 @@ def train_seconds(link: Link, steps: int, in_flight: int, micro: MicroBatchCost)
     """
     if not micro.up_bytes and not micro.down_bytes:
         return steps * in_flight * (micro.forward_s + micro.backward_s + micro.server_s)
+    if micro.features_bytes:
+        return _through_two_cuts(link, steps, in_flight, micro)
     if not micro.down_bytes:
         return _one_way(link, steps * in_flight, micro)
     return _both_ways(link, steps, in_flight, micro)
@@ -126,6 +134,34 @@ def _both_ways(link: Link, steps: int, in_flight: int, micro: MicroBatchCost) ->
             requested = downlink + delay
             device = max(device, requested) + micro.backward_s
     return device + delay  # the loop waits for the last gradient to be acknowledged
+
+
+def _through_two_cuts(link: Link, steps: int, in_flight: int, micro: MicroBatchCost) -> float:
+    """All micro-batches of a step go forward through both cuts before the first one comes back through the first.
+
+    The server's work on one is taken to be a third for the forward pass, two thirds for the backward pass.
+    """
+    delay = link.round_trip_s / 2
+    device = uplink = server = downlink = 0.0
+    requested = _FIRST * delay
+    for _ in range(steps):
+        codes, gradients = [], []
+        for _ in range(in_flight):
+            device = max(device, requested) + micro.forward_s
+            uplink = max(uplink, device) + link.up_s(micro.up_bytes)
+            codes.append(uplink + delay)
+        for arrival in codes:
+            server = max(server, arrival) + micro.server_s / 3
+            downlink = max(downlink, server) + link.down_s(micro.features_bytes)
+            device = max(device, downlink + delay) + micro.tail_s
+            uplink = max(uplink, device) + link.up_s(micro.back_bytes)
+            gradients.append(uplink + delay)
+        for arrival in gradients:
+            server = max(server, arrival) + micro.server_s * 2 / 3
+            downlink = max(downlink, server) + link.down_s(micro.down_bytes)
+            requested = downlink + delay
+            device = max(device, requested) + micro.backward_s
+    return device + delay
 
 
 def _one_way(link: Link, count: int, micro: MicroBatchCost) -> float:

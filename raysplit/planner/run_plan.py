@@ -51,9 +51,9 @@ class RunPlan:
             f"{len(known.classes)} classes; {known.val_rows:,} validation and {known.test_rows:,} test images"
             + (f" ({serves})" if serves else ""),
             f"model    {config.model.name}, cut at {cut.name}: {'×'.join(map(str, cut.shape))} per image; "
-            f"{'×'.join(map(str, self.halves.code_shape))} crosses",
+            f"{'×'.join(map(str, self.halves.code_shape))} crosses{self._format_back()}",
             f"device   {self.profile.device_gflops:.3f} GFLOPs per image, "
-            f"{_mib(_state_bytes(self.halves.device)):.1f} MiB of weights, "
+            f"{_mib(sum(map(_state_bytes, self._own))):.1f} MiB of weights, "
             f"{_mib(self.profile.device_peak_bytes * config.train.batch_size):.1f} MiB of activations per batch "
             "(forward)",
             f"server   {self.profile.server_gflops:.3f} GFLOPs per image, "
@@ -71,6 +71,15 @@ class RunPlan:
         lines.append(f"time     about {minutes:,.1f} min of compute on this machine, without the link")
         return "\n".join(lines)
 
+    @property
+    def _own(self) -> list[torch.nn.Module]:
+        """What a device holds of the network."""
+        return [self.halves.device, *([self.halves.tail] if self.halves.tail is not None else [])]
+
+    def _format_back(self) -> str:
+        back = self.halves.back
+        return "" if back is None else f"; {'×'.join(map(str, back.shape))} comes back at {back.name}, labels stay"
+
     def _format_devices(self) -> str:
         devices = self.config.devices
         dealt = "with data of their own" if devices.data else f"shards {devices.shards}"
@@ -83,7 +92,7 @@ class RunPlan:
 
     def weights_bytes(self) -> int:
         """Return the bytes of what one device sends of its trained weights to be averaged or handed on."""
-        halves = [self.halves.device, *([self.halves.head] if self.halves.head is not None else [])]
+        halves = [*self._own, *([self.halves.head] if self.halves.head is not None else [])]
         halves += [self.halves.server] if self.config.devices.mode == "fedavg" else []
         trained = sum(p.numel() for half in halves for p in half.parameters() if p.requires_grad)
         return 4 * (trained + sum(b.numel() for half in halves for b in half.buffers() if b.is_floating_point()))
@@ -92,7 +101,7 @@ class RunPlan:
         """Return what the schedule knows of the run: where it decides for each of many devices, for the first."""
         shape, channel_dim = self.halves.code_shape, self.halves.cut.channel_dim
         steps = self.steps // self._asked
-        context = run_context(self.config, shape, channel_dim, len(self.facts.classes), steps)
+        context = run_context(self.config, shape, channel_dim, len(self.facts.classes), steps, self.halves.back)
         return context if self._asked == 1 else replace(context, round_bytes=3 * self.weights_bytes())
 
     @property
@@ -116,7 +125,7 @@ class RunPlan:
             return loosest * self.steps * self.config.train.epochs
         shape, channel_dim, classes = self.halves.code_shape, self.halves.cut.channel_dim, len(self.facts.classes)
         sent = (
-            epoch_bytes(self.config, one, shape, channel_dim, classes, epoch, self.steps)
+            epoch_bytes(self.config, one, shape, channel_dim, classes, epoch, self.steps, self.halves.back)
             for epoch, one in enumerate(decisions)
         )
         return sum(one.up + one.down for one in sent)
@@ -132,12 +141,13 @@ class RunPlan:
         return sum(shares.get(one.mode, 1.0) for one in decisions)
 
     def _step_bytes(self, level: Level, shape: Sequence[int]) -> StepBytes:
-        return step_bytes(self.config, level, shape, self.halves.cut.channel_dim, len(self.facts.classes))
+        channel_dim, classes = self.halves.cut.channel_dim, len(self.facts.classes)
+        return step_bytes(self.config, level, shape, channel_dim, classes, self.halves.back)
 
     def _format_trained(self) -> str:
         train, texts = self.config.train, []
-        halves = (("device", self.halves.device, train.device_lr), ("server", self.halves.server, None))
-        for side, half, lr in halves:
+        own = torch.nn.ModuleList(self._own)
+        for side, half, lr in (("device", own, train.device_lr), ("server", self.halves.server, None)):
             counts = [(p.numel(), p.requires_grad) for p in half.parameters()]
             trained, total = sum(n for n, trained in counts if trained), sum(n for n, _ in counts)
             rate = f" at lr {lr or train.lr:g}" if trained else ""
@@ -195,7 +205,12 @@ def make_run_plan(config: SplitConfig) -> RunPlan:
     """
     known, halves = _build_halves(config)
     model = build(config.model, len(known.classes), known.shape)
-    cut = next(cut for cut in profile(model, known.shape) if cut.name == halves.cut.name)
+    costs = {cut.name: cut for cut in profile(model, known.shape)}
+    cut = costs[halves.cut.name]
+    if halves.back is not None:
+        tail = costs[halves.back.name].server_gflops
+        server = cut.server_gflops - tail
+        cut = replace(cut, device_gflops=cut.device_gflops + tail, server_gflops=server)
     batch = min(max(1, _TIMED_VALUES // math.prod(known.shape)), config.train.batch_size)
     seconds = _time_step(config, halves, torch.randn(batch, *known.shape)) * config.train.batch_size / batch
     return RunPlan(config, known, halves, cut, _count_steps(config, known.train_rows), seconds)
@@ -232,7 +247,8 @@ def _build_halves(config: SplitConfig) -> tuple[Facts, BuiltHalves]:
 
 def _time_step(config: SplitConfig, halves: BuiltHalves, images: torch.Tensor) -> float:
     device = pick_device(config.train.device)
-    network = torch.nn.Sequential(halves.device, halves.server).to(device)
+    parts = [part for part in (halves.device, halves.server, halves.tail) if part is not None]
+    network = torch.nn.Sequential(*parts).to(device)
     if config.train.channels_last:
         network, images = (
             network.to(memory_format=torch.channels_last),

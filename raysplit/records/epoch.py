@@ -28,9 +28,13 @@ class ByteCounts:
 
     up_activations: int = 0
     up_labels: int = 0
+    up_gradients: int = 0
+    """At a second cut."""
     up_weights: int = 0
     up_headers: int = 0
     down_gradients: int = 0
+    down_activations: int = 0
+    """At a second cut."""
     down_weights: int = 0
     down_headers: int = 0
     evaluation: int = 0
@@ -39,12 +43,12 @@ class ByteCounts:
     @property
     def up(self) -> int:
         """Training bytes from device to server."""
-        return self.up_activations + self.up_labels + self.up_weights + self.up_headers
+        return self.up_activations + self.up_labels + self.up_gradients + self.up_weights + self.up_headers
 
     @property
     def down(self) -> int:
         """Training bytes from server to device."""
-        return self.down_gradients + self.down_weights + self.down_headers
+        return self.down_gradients + self.down_activations + self.down_weights + self.down_headers
 
     @property
     def traffic(self) -> int:

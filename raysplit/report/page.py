@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from pyarrow import fs
@@ -31,6 +31,8 @@ _BYTE_KINDS = {
     "weights\ndown": "down_weights",
     "headers\ndown": "down_headers",
 }
+_BACK_KINDS = {"gradients\nup": "up_gradients", "activations\ndown": "down_activations"}
+"""Of runs with a second cut."""
 _EPOCH_TEXT_COLUMNS = ("epoch", "level", "reason")
 _EPOCH_COLUMNS = ("train loss", "train acc.", "val loss", "val acc.", "MB up", "MB down", "seconds")
 
@@ -66,6 +68,7 @@ def write_report(paths: Sequence[str], out: str) -> list[str]:
 
 def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
     names = labels(runs)
+    kinds = _BYTE_KINDS | (_BACK_KINDS if any(run.config.cut_back is not None for run in runs) else {})
     title = f"Split training: {names[0] if len(runs) == 1 else f'{len(runs)} runs'}"
     return fill_template(
         "report.html",
@@ -74,8 +77,8 @@ def _render_page(runs: Sequence[RunRecord], images: dict[str, bytes]) -> str:
         comparison=html_table(COLUMNS, run_cells(runs), TEXT_COLUMNS),
         notes="".join(f'<p class="note">{escape(note)}</p>' for note in _make_notes(runs, names)),
         bytes=html_table(
-            ("run", *_BYTE_KINDS, "training\ntraffic", "evaluation", "checkpoints"),
-            [_bytes_row(run, name) for run, name in zip(runs, names, strict=True)],
+            ("run", *kinds, "training\ntraffic", "evaluation", "checkpoints"),
+            [_bytes_row(run, name, kinds.values()) for run, name in zip(runs, names, strict=True)],
         ),
         links=html_table(
             ("run", "measured", *(f"{name}\n{_format_rates(link)}" for name, link in NAMED.items())),
@@ -112,12 +115,12 @@ def _make_notes(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
     return notes
 
 
-def _bytes_row(run: RunRecord, name: str) -> tuple[str, ...]:
+def _bytes_row(run: RunRecord, name: str, kinds: Iterable[str]) -> tuple[str, ...]:
     summary = run.summary
     evaluation = sum(record.bytes.evaluation for record in run.epochs)
     return (
         name,
-        *(megabytes(sum(getattr(record.bytes, kind) for record in run.epochs)) for kind in _BYTE_KINDS.values()),
+        *(megabytes(sum(getattr(record.bytes, kind) for record in run.epochs)) for kind in kinds),
         megabytes(run.traffic[-1]),
         megabytes(evaluation if summary is None else summary.bytes_evaluation),
         DASH if summary is None else megabytes(summary.bytes_checkpoint),
@@ -152,8 +155,10 @@ def _format_rates(link: Link) -> str:
 
 
 def _render_run(run: RunRecord, name: str) -> str:
+    cut, back = run.config.cut, run.config.cut_back
+    cuts = cut if back is None else f"{cut} and {back}, labels on the device"
     facts = (
-        f"{run.config.model.name} cut at {run.config.cut}, data set {run.config.data.name}, "
+        f"{run.config.model.name} cut at {cuts}, data set {run.config.data.name}, "
         f"{len(run.epochs)} of {run.planned_epochs} epochs; run directory: {run.path}"
     )
     epochs = [

@@ -122,6 +122,34 @@ def find_cut(cuts: ModelCuts, name: str) -> Cut:
     raise CutError(f"{text}. {nearest(name, [cut.name for cut in cuts])}")
 
 
+def find_cut_back(cuts: ModelCuts, cut: Cut, name: str) -> Cut:
+    """Return the second cut, of that name, of a network that is cut at `cut` too.
+
+    Raises CutError, which lists the cuts that may be the second, where it is none, or the server would hold nothing
+    between the two.
+    """
+    back = find_cut(cuts, name)
+    order = [known.name for known in cuts]
+    later = [known for known in order[order.index(cut.name) + 1 :] if _separates(cuts, cut.name, known)]
+    if back.name in later:
+        return back
+    if back.name == cut.name:
+        reason = "is the same place"
+    elif order.index(back.name) < order.index(cut.name):
+        reason = "comes before it"
+    else:
+        reason = "has no parameter between itself and it, so that the server half would hold nothing"
+    remedy = f"set cut_back to one of {', '.join(later)}" if later else "none may follow it, set cut to an earlier one"
+    raise CutError(f"cut_back '{name}' does not follow cut '{cut.name}': it {reason}; {remedy}")
+
+
+def _separates(cuts: ModelCuts, first: str, second: str) -> bool:
+    """Return whether parameters lie between two cuts, of which `second` follows in both graphs."""
+    follows = all(one.index < two.index for one, two in zip(cuts.positions[first], cuts.positions[second], strict=True))
+    parameters = {id(parameter) for parameter in cuts.traced.model.parameters()}
+    return follows and bool((cuts.device_ids[second] - cuts.device_ids[first]) & parameters)
+
+
 def partition_nodes(mode: ModeGraph, index: int) -> tuple[list[fx.Node], list[fx.Node]]:
     """Return the nodes before and after the cut at `index`, each side with the constants that it needs.
 
@@ -137,6 +165,15 @@ def partition_nodes(mode: ModeGraph, index: int) -> tuple[list[fx.Node], list[fx
         if node in server:
             server.update(n for n in node.all_input_nodes if n not in mode.dependent and n not in mode.plain)
     return [n for n in mode.nodes if n in device], [n for n in mode.nodes if n in server]
+
+
+def nodes_between(mode: ModeGraph, first: int, last: int) -> list[fx.Node]:
+    """Return the nodes after the cut at `first`, up to that at `last`, with the constants that they need."""
+    inner = {n for n in mode.nodes[first + 1 : last + 1] if n in mode.dependent}
+    for node in reversed(mode.nodes):
+        if node in inner:
+            inner.update(n for n in node.all_input_nodes if n not in mode.dependent and n not in mode.plain)
+    return [n for n in mode.nodes if n in inner]
 
 
 def rebuild_value(small: Any, large: Any, per_image: Callable[[int], Any], device: Callable[[], Any]) -> Any:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from raysplit.split.cuts import Cut, CutPosition, ModelCuts, find_cut, find_cuts, partition_nodes, rebuild_value
+from raysplit.split.cuts import (
+    Cut,
+    CutPosition,
+    ModelCuts,
+    find_cut,
+    find_cut_back,
+    find_cuts,
+    nodes_between,
+    partition_nodes,
+    rebuild_value,
+)
 from raysplit.split.probe import storage_bytes
 from raysplit.split.tracer import ModeGraph, TracedModel
 from raysplit.torch_utils.layout import find_order
@@ -48,11 +58,15 @@ class SplitModel:
     That holds in either mode, gradients included, and across a link that makes what crosses contiguous: the server
     half puts it into the memory layout that it has in the model (ConvNeXt permutes it), on which the last bits depend.
     The gradient must come back in the layout of the device half's output (`raysplit.torch_utils.layout.arrange_like`).
+    With a second cut, the server half ends there, and the model's output is `tail(server(device(x)))`.
     """
 
     device: ModelHalf
     server: ModelHalf
     cut: Cut
+    tail: ModelHalf | None = None
+    back: Cut | None = None
+    """The second cut."""
 
 
 def split_model(model: nn.Module, shape: tuple[int, int, int], cut_name: str) -> SplitModel:
@@ -74,18 +88,36 @@ def split_model(model: nn.Module, shape: tuple[int, int, int], cut_name: str) ->
     return split_at(find_cuts(model, shape), cut_name)
 
 
-def split_at(cuts: ModelCuts, cut_name: str) -> SplitModel:
-    """Cut a model in two at one of its cuts, as `split_model` does; the model is not traced again."""
+def split_at(cuts: ModelCuts, cut_name: str, back_name: str | None = None) -> SplitModel:
+    """Cut a model in two at one of its cuts, as `split_model` does; the model is not traced again.
+
+    With the name of a second, later cut there are three parts. Raises CutError for one that is none, or not later.
+    """
     cut, traced = find_cut(cuts, cut_name), cuts.traced
-    train, evaluate = cuts.positions[cut.name]
-    device = ModelHalf(traced, _device_graph(traced.train, train), _device_graph(traced.eval, evaluate))
-    server = ModelHalf(traced, _server_graph(traced.train, train), _server_graph(traced.eval, evaluate))
-    on_device = {id(t) for t in device.state_dict(keep_vars=True).values()}
-    attached = {*device.state_dict(), *server.state_dict()}
+    back = None if back_name is None else find_cut_back(cuts, cut, back_name)
+    first = cuts.positions[cut.name]
+    device, tail = _make_half(traced, _device_graph, first), None
+    if back is None:
+        server = _make_half(traced, _rest, first)
+    else:
+        second = cuts.positions[back.name]
+        server, tail = _make_half(traced, _between, first, second), _make_half(traced, _rest, second)
+    parts = [device, server] if tail is None else [device, server, tail]
+    holders = {id(tensor): part for part in parts for tensor in part.state_dict(keep_vars=True).values()}
+    attached = {name for part in parts for name in part.state_dict()}
     for name, tensor in traced.model.state_dict(keep_vars=True).items():
         if name not in attached:
-            _attach(device if id(tensor) in on_device else server, name, tensor, persistent=True)
-    return SplitModel(device, server, cut)
+            _attach(holders.get(id(tensor), server), name, tensor, persistent=True)
+    return SplitModel(device, server, cut, tail, back)
+
+
+def _make_half(
+    traced: TracedModel, make: Callable[..., fx.Graph], *positions: tuple[CutPosition, CutPosition]
+) -> ModelHalf:
+    """Return the half whose graphs `make` makes of each mode's graph and its positions there."""
+    return ModelHalf(
+        traced, *(make(mode, *ends) for mode, *ends in zip((traced.train, traced.eval), *positions, strict=True))
+    )
 
 
 def _attach(half: nn.Module, path: str, thing: nn.Module | Tensor, persistent: bool) -> None:
@@ -128,10 +160,24 @@ def _device_graph(mode: ModeGraph, position: CutPosition) -> fx.Graph:
     return graph
 
 
-def _server_graph(mode: ModeGraph, position: CutPosition) -> fx.Graph:
+def _rest(mode: ModeGraph, position: CutPosition) -> fx.Graph:
+    """Return the graph from a cut to the model's output."""
+    return _graph_after(mode, position, partition_nodes(mode, position.index)[1])[0]
+
+
+def _between(mode: ModeGraph, position: CutPosition, end: CutPosition) -> fx.Graph:
+    """Return the graph from a cut to a later one."""
+    graph, env = _graph_after(mode, position, nodes_between(mode, position.index, end.index))
+    graph.output(env[end.node])
+    return graph
+
+
+def _graph_after(
+    mode: ModeGraph, position: CutPosition, nodes: Sequence[fx.Node]
+) -> tuple[fx.Graph, dict[fx.Node, Any]]:
+    """Return the graph of `nodes`, which takes the tensor that crosses at a cut, and what stands for them in it."""
     graph = fx.Graph()
     received = graph.placeholder("x")
-    nodes = partition_nodes(mode, position.index)[1]
     crossing = storage_bytes(mode.values[0][position.node])
     written = any(key in crossing for node in nodes for key in mode.written[node])
     # Writing in place into a leaf that requires a gradient is an error, and the leaf is the caller's.
@@ -154,7 +200,7 @@ def _server_graph(mode: ModeGraph, position: CutPosition) -> fx.Graph:
         return env[node]
 
     _copy(graph, nodes, env, argument)
-    return graph
+    return graph, env
 
 
 def _copy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
-from raysplit.train.device import Call, LocalScore, Score, Uplink
+from raysplit.train.device import Call, LocalScore, Score, TailAnswer, Uplink
 from raysplit.wire.message import Message, parse
 
 T = TypeVar("T")
@@ -28,10 +28,15 @@ class Clock:
         self.waiting += time.perf_counter() - start
         return answer
 
-    def wait_uplink(self, call: Call[Uplink]) -> tuple[Message, Message]:
-        """Wait for the activation and the labels of a micro-batch."""
+    def wait_uplink(self, call: Call[Uplink]) -> tuple[Message, Message | None]:
+        """Wait for the activation and the labels of a micro-batch; None where they stay on the device."""
         uplink = self.wait(call)
-        return self._read(uplink.activation), self._read(uplink.labels)
+        return self._read(uplink.activation), self._read(uplink.labels) if uplink.labels else None
+
+    def wait_tail(self, call: Call[TailAnswer]) -> tuple[Message, Score]:
+        """Wait for the gradient at the second cut, and the score that comes with it."""
+        answer = self.wait(call)
+        return self._read(answer.gradient), answer.score
 
     def wait_message(self, call: Call[bytes]) -> Message:
         """Wait for one packed message."""

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 
 import torch
 
+from raysplit.compress.codec import Direction
 from raysplit.compress.labels import pack_labels
 from raysplit.compress.quantizing_codec import QuantizingCodec
 from raysplit.compress.user_codec import build_codec
 from raysplit.config import Level, SplitConfig
 from raysplit.records.epoch import ByteCounts
 from raysplit.schedules.base import Decision, RunContext
+from raysplit.split import Cut
 from raysplit.train.local_head import LocalHead, flatten
+from raysplit.train.tail import level_back
+
+_WAYS: tuple[Direction, Direction] = ("up", "down")
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,23 @@ class StepBytes:
     """False: upper bounds, because an entropy stage follows."""
 
 
-def step_bytes(config: SplitConfig, level: Level, shape: Sequence[int], channel_dim: int, classes: int) -> StepBytes:
+def step_bytes(
+    config: SplitConfig, level: Level, shape: Sequence[int], channel_dim: int, classes: int, back: Cut | None = None
+) -> StepBytes:
     """Return the bytes of one optimizer step of joint training at a level.
 
-    `shape` is what crosses, without the batch dimension.
+    `shape` is what crosses, without the batch dimension; `back` is the second cut, with which labels do not.
     """
     k = config.train.in_flight
     micro = config.train.batch_size // k
     up = build_codec(config.codec, level, "up", channel_dim).estimate((micro, *shape))
     down = build_codec(config.codec, level, "down", channel_dim).estimate((micro, *shape))
+    if back is not None:
+        features, gradients = (
+            build_codec(config.codec, level_back(level), way, back.channel_dim).estimate((micro, *back.shape)).bytes
+            for way in _WAYS
+        )
+        return StepBytes(k * (up.bytes + gradients), k * (down.bytes + features), up.exact)
     labels = pack_labels(torch.zeros(micro, dtype=torch.int64), 0, classes).size
     return StepBytes(k * (up.bytes + labels), k * down.bytes, up.exact)
 
@@ -55,14 +68,15 @@ def epoch_bytes(
     classes: int,
     epoch: int,
     steps: int,
+    back: Cut | None = None,
 ) -> ByteCounts:
-    """Return the most training bytes of an epoch (from 0) of `steps` optimizer steps; `shape` as in `step_bytes`.
+    """Return the most training bytes of an epoch (from 0) of `steps` optimizer steps; shapes as in `step_bytes`.
 
-    Labels are counted with activations, and headers with what they belong to.
+    All that goes up is counted with activations, all that comes down with gradients.
     """
     weights, up, down = 0, 0, 0
     for level, count in count_levels(config, decision, epoch, steps).items():
-        step = step_bytes(config, level, shape, channel_dim, classes)
+        step = step_bytes(config, level, shape, channel_dim, classes, back)
         up, down = up + count * step.up, down + count * step.down
     if decision.hand_over and config.train.local_loss is not None:
         with torch.device("meta"):
@@ -74,12 +88,14 @@ def epoch_bytes(
     )
 
 
-def run_context(config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int) -> RunContext:
-    """Return what a schedule knows of a run of `steps` optimizer steps an epoch; `shape` as in `step_bytes`."""
+def run_context(
+    config: SplitConfig, shape: Sequence[int], channel_dim: int, classes: int, steps: int, back: Cut | None = None
+) -> RunContext:
+    """Return what a schedule knows of a run of `steps` optimizer steps an epoch; shapes as in `step_bytes`."""
     local_loss, frozen = config.train.local_loss is not None, config.device_rests
 
     def bound(level: Level) -> int:
-        found = step_bytes(config, level, shape, channel_dim, classes)
+        found = step_bytes(config, level, shape, channel_dim, classes, back)
         return found.up if local_loss or frozen else found.up + found.down
 
     return RunContext(config.train.epochs, steps, bound, local_loss, frozen, config.data.augment == "none")

@@ -11,6 +11,7 @@ from raysplit.errors import ConfigError
 from raysplit.records.device import DeviceRecord
 from raysplit.records.epoch import EpochRecord
 from raysplit.schedules.base import Decision, History, RunContext, next_decision
+from raysplit.split import Cut
 from raysplit.train.clock import Clock
 from raysplit.train.costs import run_context
 from raysplit.train.feed import Part
@@ -20,9 +21,9 @@ from raysplit.train.fleet import Fleet, Member
 class Decisions:
     """Asks the schedule: once for all devices or, where it decides by a link or a budget, for each on its own."""
 
-    def __init__(self, config: SplitConfig, fleet: Fleet, shape: Sequence[int], channel_dim: int):
+    def __init__(self, config: SplitConfig, fleet: Fleet, shape: Sequence[int], channel_dim: int, back: Cut | None):
         self._config, self._fleet = config, fleet
-        self.context = run_context(config, shape, channel_dim, len(fleet.facts.classes), fleet.steps)
+        self.context = run_context(config, shape, channel_dim, len(fleet.facts.classes), fleet.steps, back)
         """What the schedule knows of the run, all devices together."""
         self._each = fleet.many and bool(getattr(config.schedule, "for_each_device", False))
         self._last: dict[int, Decision] = {}
@@ -57,6 +58,12 @@ class Decisions:
             raise ConfigError(
                 f"the schedule chose {what}, which needs one server half, and splitfed_v1 has one for each device; set "
                 "devices.mode to splitfed_v2 or merged"
+            )
+        if self._config.cut_back is not None and (decision.mode != "joint" or decision.mixture):
+            what = "a mixture of levels" if decision.mixture else f"the mode '{decision.mode}'"
+            raise ConfigError(
+                f"the schedule chose {what}, and with cut_back both halves train jointly, at one level; leave cut_back "
+                "out, or choose another schedule"
             )
         return decision
 

@@ -7,8 +7,9 @@ process, a Ray actor, or at the other end of a network that carries JSON and byt
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar, cast
 
+from raysplit.errors import ConfigError
 from raysplit.records.summary import SplitName
 from raysplit.schedules.base import Decision
 from raysplit.torch_utils.seeds import mix
@@ -68,6 +69,7 @@ class Uplink:
 
     activation: bytes
     labels: bytes
+    """Empty where they stay on the device."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,15 @@ class LocalScore(Score):
 
     seconds: float
     """Seconds of work on the device."""
+
+
+@dataclass(frozen=True)
+class TailAnswer:
+    """What a device with the last layers makes of the features of one micro-batch."""
+
+    gradient: bytes
+    """The packed message of the gradient at the second cut."""
+    score: Score
 
 
 class Call(Protocol[T_co]):
@@ -175,6 +186,25 @@ class Device(Protocol):
     def close(self) -> None:
         """Release what the device holds; make no further calls."""
         ...
+
+
+class TailDevice(Device, Protocol):
+    """A device that can hold the layers after a second cut too, with the labels and the loss."""
+
+    def answer(self, features: bytes) -> Call[TailAnswer]:
+        """Take the features message of a pending micro-batch through the tail, and return the gradient."""
+        ...
+
+    def score(self, features: bytes) -> Call[Score]:
+        """Score the batch that `evaluate` sent last by its features message, in eval mode."""
+        ...
+
+
+def require_tail(device: Device, index: int) -> TailDevice:
+    """Return device `index` of a run as one that holds a tail; ConfigError for a kind of device that cannot."""
+    if not callable(getattr(device, "answer", None)):
+        raise ConfigError(f"device {index} is a {type(device).__name__}, which cannot hold a tail; leave cut_back out")
+    return cast(TailDevice, device)
 
 
 class Finished(Generic[T]):

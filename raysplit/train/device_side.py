@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from raysplit.compress.labels import pack_labels
@@ -19,18 +18,18 @@ from raysplit.schedules.base import Decision
 from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.layout import arrange_like
-from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.torch_utils.plain_state import pack_plain
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.codecs import Codecs
-from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
+from raysplit.train.device import DeviceFacts, LocalScore, Score, Split, TailAnswer, Uplink
 from raysplit.train.device_data import DeviceData
+from raysplit.train.device_network import DeviceNetwork
 from raysplit.train.device_parts import DeviceParts, build_parts
-from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
+from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step
 from raysplit.train.local_head import flatten
 from raysplit.train.own_loss import OwnLoss
-from raysplit.train.shared_weights import SharedWeights
+from raysplit.train.tail import TailSide
 from raysplit.wire.message import Kind, Message, parse
 
 
@@ -51,20 +50,9 @@ class DeviceSide:
         self._seed = self._data.seed
         self._classes, self._steps = len(self._data.classes), self._data.steps
         parts = parts or build_parts(config, self._classes, self._data.shape)
-        self._cut, self._weights = parts.built.cut, parts.built.weights
-        self._half = parts.built.half.to(self._torch_device)
-        self._head = None if parts.head is None else parts.head.to(self._torch_device)
-        if self._train.channels_last:
-            self._half = self._half.to(memory_format=torch.channels_last)
-            if self._head is not None and config.devices.mode == "fedavg":
-                self._head = self._head.to(memory_format=torch.channels_last)
-        paper = config.bottleneck is not None and config.bottleneck.mode == "paper"
-        # The head's parameters come last, so that the optimizer's state has the same layout without a head.
-        self._trained = self._half if self._head is None else nn.ModuleList([self._half, self._head])
-        fit = self._train.replaced(lr=self._train.device_lr or self._train.lr)
-        self._optimizer = HalfOptimizer(self._trained, fit, self._steps * fit.epochs, paper)
-        averaged, shared = config.devices.batch_norm == "averaged", config.devices.optimizer == "shared"
-        self._shared = SharedWeights(self._trained, self._optimizer, averaged, shared)
+        net = self._net = DeviceNetwork(config, parts, self._steps)
+        self._cut, self._weights, self._half, self._head = net.cut, net.weights, net.half, net.head
+        self._trained, self._optimizer, self._shared = net.trained, net.optimizer, net.shared
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = {}
         self._decision = Decision(config.levels()[0], "before the first epoch")
         self._codecs = Codecs(config.codec, self._cut.channel_dim)
@@ -72,6 +60,9 @@ class DeviceSide:
         self._own: OwnLoss | None = None
         if self._head is not None:
             self._own = OwnLoss(config, self._head, self._codecs, self._cut.channel_dim, self._seed)
+        self._after: TailSide | None = None
+        if net.tail is not None and net.back is not None:
+            self._after = TailSide(config, net.tail, net.back, self._seed)
         self._many = config.devices.count > 1 and config.devices.kind == "real"
         self._begun, self._before = -1, b""
         self._busy = 0.0
@@ -109,6 +100,8 @@ class DeviceSide:
             self._data.shuffle(epoch)
         self._next = self._data.first
         self._pending.clear()
+        if self._after is not None:
+            self._after.begin()
         self._decision = decision
         first, epochs = decision.span or (0, self._train.epochs)
         self._optimizer.set_span(first * self._steps, epochs * self._steps, decision.lr_scale)
@@ -132,6 +125,14 @@ class DeviceSide:
                 assert self._own is not None
                 self._apply(number, z, penalty, self._own.gradient(message, number, self._level_of(number), labels)[0])
         return self._send(message, labels)
+
+    def answer(self, features: bytes) -> TailAnswer:
+        """Train the tail on the features of a pending micro-batch, and return the gradient; WireError for any other."""
+        message = parse(features)
+        with self._timing(), self._locating(message.batch):
+            assert self._after is not None
+            gradient, score = self._after.train(message, self._level_of(message.batch))
+        return TailAnswer(self._stamp(gradient).to_bytes(), score)
 
     def backward(self, gradient: bytes) -> None:
         """Take the gradient message of a pending micro-batch; WireError for any other."""
@@ -190,30 +191,32 @@ class DeviceSide:
     def evaluate(self, split: Split, index: int) -> Uplink:
         """Send batch `index` of a split, in eval mode."""
         with self._timing():
+            if index == 0:
+                self._votes = ClipVotes(self._data.sets[split].chunks)
             z, labels = self._encode_batch(split, index)
             message = self._compress(z, index, self._decision.level, split)
         return self._send(message, labels)
+
+    def score(self, features: bytes) -> Score:
+        """Score the batch that `evaluate` sent last by its features, in eval mode; batches come in order."""
+        with self._timing():
+            assert self._after is not None
+            return self._after.score(parse(features), self._decision.level, self._votes)
 
     def state(self) -> bytes:
         """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
         state = {"level": str(self._decision.level), "start": (self._weights, self._data.normalization)}
-        head = None if self._head is None else self._head.state_dict()
-        return pack_plain(
-            {**state, "half": self._half.state_dict(), "optimizer": self._optimizer.state(), "head": head}
-        )
+        return pack_plain(state | self._net.state())
 
     def restore(self, packed: bytes) -> None:
         """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
         state = unpack_state(packed)
-        self._half.load_state_dict(state["half"])
-        self._optimizer.restore(state["optimizer"])
+        self._net.restore(state)
         self._decision = Decision(Level(state["level"]), "from a checkpoint")
-        if self._head is not None:
-            self._head.load_state_dict(state["head"])
         if "start" in state:  # the checkpoints of older runs lack it
             self._weights, self._data.normalization = state["start"]
-        require_finite_weights(self._trained, self._optimizer, "device")
+        self._net.require_finite()
 
     def _level_of(self, number: int) -> Level:
         """Return the level that a micro-batch trains at."""
@@ -277,6 +280,9 @@ class DeviceSide:
             raise DivergenceError("the activation at the cut is NaN or infinite") from None
 
     def _send(self, message: Message, labels: torch.Tensor) -> Uplink:
+        if self._after is not None:  # labels stay here
+            self._after.expect(message.batch, labels)
+            return Uplink(self._stamp(message).to_bytes(), b"")
         label = pack_labels(labels, message.batch, self._classes).to_bytes()
         return Uplink(self._stamp(message).to_bytes(), label)
 

@@ -8,6 +8,7 @@ from itertools import count
 
 from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
+from raysplit.train.body_side import BodySide
 from raysplit.train.clock import Clock
 from raysplit.train.device import Score
 from raysplit.train.feed import Feed, Part
@@ -123,8 +124,11 @@ class TrainingPass:
         clock = Clock() if len(group) > 1 else group[0].clock
         for step in range(max(feed.steps for feed in feeds)):
             active = [feed for feed in feeds if step < feed.steps]
-            for _ in range(self._train.in_flight):
-                self._train_micro_batch(server, active, clock)
+            if isinstance(server, BodySide):
+                self._train_between(server, active, clock)
+            else:
+                for _ in range(self._train.in_flight):
+                    self._train_micro_batch(server, active, clock)
             self._notify([feed.part for feed in active])
             for feed in active:
                 feed.settle()
@@ -146,10 +150,28 @@ class TrainingPass:
         with clock:
             if self._decision.mode == "frozen":
                 for micro in micros:
+                    assert micro.labels is not None
                     server.cache.add(micro.activation, micro.labels)
             scores = server.train_one_way(number, micros)
         for feed, score in zip(active, scores, strict=True):
             feed.part.scores.append(score)
+
+    def _train_between(self, server: BodySide, active: Sequence[Feed], clock: Clock) -> None:
+        """Train one step of a server half between two cuts: all of its micro-batches go forward, then back."""
+        numbers = []
+        for _ in range(self._train.in_flight):
+            micros = [feed.receive() for feed in active]
+            numbers.append(next(self._numbers[id(server)]))
+            with clock:
+                features = server.forward(numbers[-1], micros)
+            for feed, message in zip(active, features, strict=True):
+                feed.pass_on(message)
+        for number in numbers:
+            gradients = [feed.take_gradient() for feed in active]
+            with clock:
+                answers = server.backward(number, gradients)
+            for feed, gradient in zip(active, answers, strict=True):
+                feed.answer(gradient)
 
     def _alone(self, group: Sequence[Part]) -> Turn:
         """Let the devices of a group train on their own loss."""

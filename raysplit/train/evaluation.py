@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from raysplit.config import TrainConfig
 from raysplit.records.epoch import Mode
+from raysplit.train.body_side import BodySide
 from raysplit.train.clip_votes import ClipVotes
-from raysplit.train.device import DeviceFacts, Score, Split
+from raysplit.train.device import DeviceFacts, Score, Split, require_tail
 from raysplit.train.feed import Part
 from raysplit.train.fleet import Fleet
 from raysplit.train.server_side import ServerSide
@@ -55,6 +56,10 @@ class Evaluation:
                     scores[part.member.index].append(part.clock.wait_score(call))
                 continue
             sent = self._fetch(split, index, active, mode)
+            if isinstance(self._server, BodySide):
+                for part, score in zip(active, self._score_on_devices(self._server, index, active, sent), strict=True):
+                    scores[part.member.index].append(score)
+                continue
             for part, (activation, labels) in zip(active, sent, strict=True):
                 with part.clock:
                     score = self._server.score(index, part.decision.level, activation, labels, votes[part.member.index])
@@ -65,7 +70,22 @@ class Evaluation:
         """Return the number of batches of a split."""
         return -(-(facts.val_rows if split == "val" else facts.test_rows) // self._config.batch_size)
 
-    def _fetch(self, split: Split, index: int, parts: Sequence[Part], mode: Mode) -> list[tuple[Message, Message]]:
+    def _score_on_devices(
+        self, server: BodySide, index: int, parts: Sequence[Part], sent: Sequence[tuple[Message, Message | None]]
+    ) -> list[Score]:
+        """Let the devices, which have the last layers and the labels, score a batch of each."""
+        calls = []
+        for part, (activation, _) in zip(parts, sent, strict=True):
+            with part.clock:
+                features = server.features(index, part.decision.level, activation)
+                data = features.to_bytes()
+            part.traffic.count_evaluation(features)
+            calls.append(require_tail(part.member.device, part.member.index).score(data))
+        return [part.clock.wait(call) for part, call in zip(parts, calls, strict=True)]
+
+    def _fetch(
+        self, split: Split, index: int, parts: Sequence[Part], mode: Mode
+    ) -> list[tuple[Message, Message | None]]:
         """Return activation and labels of a batch of each device, from the cache where they are there."""
         keep, cache = mode in ("frozen", "cached") and split == "val", self._server.cache.validation
         cached = {part.member.index: cache.setdefault(part.member.index, []) if keep else [] for part in parts}
@@ -74,14 +94,15 @@ class Evaluation:
             for part in parts
             if index >= len(cached[part.member.index])
         }
-        found = []
+        found: list[tuple[Message, Message | None]] = []
         for part in parts:
             kept = cached[part.member.index]
             if index < len(kept):
-                activation, labels = (parse(data) for data in kept[index])
-            else:
-                activation, labels = part.clock.wait_uplink(calls[part.member.index])
-                part.traffic.count_evaluation(activation)
+                found.append((parse(kept[index][0]), parse(kept[index][1])))
+                continue
+            activation, labels = part.clock.wait_uplink(calls[part.member.index])
+            part.traffic.count_evaluation(activation)
+            if labels is not None:
                 part.traffic.count_evaluation(labels)
                 if keep:
                     kept.append((activation.to_bytes(), labels.to_bytes()))

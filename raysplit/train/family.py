@@ -161,10 +161,22 @@ def _head_answers(config: SplitConfig, record: EpochRecord) -> bool:
 
 def _final_weights(folder: RunDir, config: SplitConfig, records: Sequence[EpochRecord]) -> bytes:
     """Return the weights that a run ended with, under the keys of a level's file."""
-    answering = folder.read_weights("server.safetensors")
+    sides = ("device", "server", "tail") if config.cut_back is not None else ("device", "server")
+    halves = join_tail({side: folder.read_weights(f"{side}.safetensors") for side in sides})
     if _head_answers(config, records[-1]):
-        answering = {f"body.{name}": value for name, value in folder.read_weights("head.safetensors").items()}
-    return save(_under("device", folder.read_weights("device.safetensors")) | _under("server", answering))
+        head = folder.read_weights("head.safetensors")
+        halves["server"] = {f"body.{name}": value for name, value in head.items()}
+    return save(_under("device", halves["device"]) | _under("server", halves["server"]))
+
+
+def join_tail(weights: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the two halves of a run's network: what lies after a second cut belongs to the server's.
+
+    >>> weights = {"device": {}, "server": {"body.1": torch.ones(1)}, "tail": {"body.2": torch.ones(1)}}
+    >>> list(join_tail(weights)["server"])
+    ['body.1', 'body.2']
+    """
+    return {"device": dict(weights["device"]), "server": {**weights["server"], **weights.get("tail", {})}}
 
 
 def _under(side: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

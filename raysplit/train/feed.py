@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from raysplit.schedules.base import Decision
 from raysplit.train.clock import Clock
-from raysplit.train.device import Call, Score, Uplink
+from raysplit.train.device import Call, Score, TailAnswer, Uplink, require_tail
 from raysplit.train.fleet import Member
 from raysplit.train.server_side import Received
 from raysplit.train.traffic import Traffic
@@ -41,7 +41,8 @@ class Feed:
         self._joint = part.decision.mode == "joint"
         self._coming: deque[Call[Uplink]] = deque()
         self._acks: list[Call[None]] = []
-        self._received = self._asked = 0
+        self._passed_on: deque[Call[TailAnswer]] = deque()
+        self._received = self._answered = self._asked = 0
 
     def open(self) -> None:
         """Ask for the first micro-batches."""
@@ -54,18 +55,35 @@ class Feed:
         part, number = self.part, self._first + self._received
         activation, labels = part.clock.wait_uplink(self._coming.popleft())
         part.traffic.count(activation, "up")
-        part.traffic.count(labels, "up")
+        if labels is not None:
+            part.traffic.count(labels, "up")
         self._received += 1
         level = part.decision.level_at(number // self._in_flight, self._seed)
         return Received(part.member.index, number, level, activation, labels)
 
+    def pass_on(self, features: Message) -> None:
+        """Send what the server half made of the micro-batch that was received last, for the device's tail."""
+        part = self.part
+        with part.clock:
+            data = features.to_bytes()
+        part.traffic.count(features, "down")
+        self._passed_on.append(require_tail(part.member.device, part.member.index).answer(data))
+
+    def take_gradient(self) -> Message:
+        """Wait for the tail's gradient of the earliest micro-batch that was passed on; its score becomes the part's."""
+        gradient, score = self.part.clock.wait_tail(self._passed_on.popleft())
+        self.part.traffic.count(gradient, "up")
+        self.part.scores.append(score)
+        return gradient
+
     def answer(self, gradient: Message) -> None:
-        """Send the gradient for the micro-batch that was received last."""
+        """Send the gradient for the earliest micro-batch that has none yet."""
         part = self.part
         with part.clock:
             data = gradient.to_bytes()
         part.traffic.count(gradient, "down")
-        if self._received % self._in_flight == 0 and self._received < self._total:
+        self._answered += 1
+        if self._answered % self._in_flight == 0 and self._answered < self._total:
             # The gradient that ends a step also asks for the next step's first micro-batch.
             self._coming.append(part.member.device.exchange(data))
             self._asked += 1

@@ -25,8 +25,20 @@ class DeviceHalf(PartlyFrozen):
         return x if self.encoder is None else self.encoder(x)
 
 
+class Tail(PartlyFrozen):
+    """The layers after the second cut, on the device again."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.body(features)
+        return logits
+
+
 class ServerHalf(PartlyFrozen):
-    """The bottleneck's decoder, if there is one, and the layers after the cut.
+    """The bottleneck's decoder, if there is one, and the layers after the cut, or between it and the second one.
 
     A head that was taken over from the device is not trained here; in eval mode the output is the log of the mean of
     both distributions.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,16 +13,15 @@ from torch import nn
 
 from raysplit.compress.bottleneck import Decoder, Encoder, code_shape
 from raysplit.config import SplitConfig
-from raysplit.errors import ConfigError
 from raysplit.models import StartWeights, build, read_start_weights
 from raysplit.split import Cut, SplitModel, list_cuts, split_at
 from raysplit.torch_utils.deferred_init import DeferredInit, held_tensors
 from raysplit.torch_utils.freezing import match_parameters
 from raysplit.torch_utils.seeds import mix, seeded
 from raysplit.train.graphs import trace_built
-from raysplit.train.half_modules import DeviceHalf, ServerHalf
+from raysplit.train.half_modules import DeviceHalf, ServerHalf, Tail
 from raysplit.train.local_head import LocalHead
-from raysplit.train.network_check import require_logits, require_trainable, require_training
+from raysplit.train.network_check import require_levels, require_logits, require_trainable, require_training
 
 _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
@@ -44,6 +42,10 @@ class BuiltDevice:
     """The classifier of the device's local loss, where the recipe has one."""
     weights: str | None
     """sha256 of the weights that the network starts from; None: they are random."""
+    tail: Tail | None = None
+    """The layers after the second cut, where there is one."""
+    back: Cut | None = None
+    """The second cut."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class BuiltServer:
     half: ServerHalf
     weights: str | None
     """sha256 of the weights that the network starts from; None: they are random."""
+    back: Cut | None = None
+    """The second cut, where the half ends there."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ class BuiltHalves:
     server: ServerHalf
     head: LocalHead | None
     """The classifier of the device's local loss, where the recipe has one."""
+    tail: Tail | None = None
+    """The layers after the second cut, on the device, where there is one."""
+    back: Cut | None = None
+    """The second cut."""
 
 
 def takes_head(config: SplitConfig) -> bool:
@@ -128,11 +136,11 @@ def build_halves(config: SplitConfig, classes: int, shape: Shape) -> BuiltHalves
     """
     draft = _draft(config, classes, shape, nullcontext(), start=True)
     device, server = draft.device(), draft.checked_server()
-    for half in (device.half, server.half):
-        draft.load_start(half)
+    draft.load_start(device)
+    draft.load_start(server)
     if draft.start is not None:
         draft.start.log()
-    return BuiltHalves(device.cut, device.code_shape, device.half, server.half, device.head)
+    return BuiltHalves(device.cut, device.code_shape, device.half, server.half, device.head, device.tail, device.back)
 
 
 @dataclass(frozen=True)
@@ -150,30 +158,38 @@ class _Draft:
     frozen: frozenset[str]
     """Names of the network's parameters that `train.freeze` matches."""
 
-    def load_start(self, half: DeviceHalf | ServerHalf) -> None:
+    def load_start(self, built: BuiltDevice | BuiltServer) -> None:
         """Give a half the values that the network starts from."""
         if self.start is not None:
-            self.start.load_into(half.body)
+            for part in _parts(built):
+                self.start.load_into(part.body)
 
     def device(self) -> BuiltDevice:
         half = DeviceHalf(self.split.device, self.encoder)
         if self.config.train.device_half == "frozen":
             half.freeze_all(half.body)
         half.freeze(half.body, self.frozen)
-        return BuiltDevice(self.split.cut, self.code_shape, half, self._head(), self._hash())
+        tail = None if self.split.tail is None else Tail(self.split.tail)
+        if tail is not None:
+            tail.freeze(tail.body, self.frozen)
+        return BuiltDevice(self.split.cut, self.code_shape, half, self._head(), self._hash(), tail, self.split.back)
 
     def server(self) -> BuiltServer:
         half = ServerHalf(self.decoder, self.split.server, self._head() if takes_head(self.config) else None)
         half.freeze(half.body, self.frozen)
-        return BuiltServer(self.split.cut, self.code_shape, half, self._hash())
+        return BuiltServer(self.split.cut, self.code_shape, half, self._hash(), self.split.back)
 
     def _hash(self) -> str | None:
         return None if self.start is None else self.start.sha256
 
     def checked_server(self) -> BuiltServer:
         device, server = self.device(), self.server()
-        require_training(device.half, server.half, self.config.train)
-        require_trainable(device.half, server.half, device.head, self.config, self.shape, self.classes)
+        own: nn.Module = device.half
+        rest: nn.Module = server.half
+        if device.tail is not None:
+            own, rest = nn.ModuleList([device.half, device.tail]), nn.Sequential(server.half, device.tail)
+        require_training(own, server.half, self.config.train)
+        require_trainable(device.half, rest, device.head, self.config, self.shape, self.classes)
         return server
 
     def _head(self) -> LocalHead | None:
@@ -196,13 +212,13 @@ def _draft(
             model = build(config.model, classes, shape)
         traced = trace_built(model, config.model, classes, shape)
         require_logits(traced, classes)
-        split = split_at(list_cuts(traced), config.cut)
+        split = split_at(list_cuts(traced), config.cut, config.cut_back)
         cut, box = split.cut, config.bottleneck
         with context:
             encoder = None if box is None else Encoder(box, cut.shape, cut.channel_dim)
             decoder = None if box is None else Decoder(box, cut.shape, cut.channel_dim)
     crossing = code_shape(box, cut.shape, cut.channel_dim)
-    _check_levels(config, cut, crossing)
+    require_levels(config, cut, crossing)
     weights = read_start_weights(config.model, model, classes, shape) if start else None
     frozen = match_parameters(model, config.train.freeze, "train.freeze")
     return _Draft(config, classes, shape, split, crossing, encoder, decoder, weights, frozen)
@@ -219,10 +235,13 @@ def _build_alone(
         draft = _draft(config, classes, shape, deferred, init_weights)
         split, start, built = draft.split, draft.start, take(draft)
         del draft  # and what neither half holds
-        other = split.server if built.half.body is split.device else split.device
-        _materialize(deferred, built.half, other, init_weights)
+        own = _parts(built)
+        bodies = [part.body for part in own]
+        others = [part for part in (split.device, split.server, split.tail) if part is not None and part not in bodies]
+        _materialize(deferred, own, others, init_weights)
         if start is not None:
-            start.load_into(built.half.body)
+            for body in bodies:
+                start.load_into(body)
             if isinstance(built, BuiltServer):
                 start.log()
         return built
@@ -237,33 +256,26 @@ def _build_alone(
 
 def _take(draft: _Draft, take: Callable[[_Draft], Built]) -> Built:
     built = take(draft)
-    draft.load_start(built.half)
+    draft.load_start(built)
     return built
 
 
-def _materialize(deferred: DeferredInit, half: nn.Module, other: nn.Module, init_weights: bool) -> None:
-    """Give `half` its values, and `other` only those that both hold."""
-    own = _storages(held_tensors(half))
-    leave = [tensor for tensor in held_tensors(other) if tensor.untyped_storage()._cdata not in own]
-    assigned = [] if init_weights else list(half.state_dict(keep_vars=True).values())
-    deferred.materialize([half, other], leave=[*leave, *assigned])
+def _parts(built: BuiltDevice | BuiltServer) -> list[DeviceHalf | ServerHalf | Tail]:
+    """Return the parts of the network that a side holds."""
+    tail = built.tail if isinstance(built, BuiltDevice) else None
+    return [built.half] if tail is None else [built.half, tail]
+
+
+def _materialize(
+    deferred: DeferredInit, parts: Sequence[nn.Module], others: Sequence[nn.Module], init_weights: bool
+) -> None:
+    """Give `parts` their values, and `others` only those that both hold."""
+    own = _storages(tensor for part in parts for tensor in held_tensors(part))
+    held = [tensor for other in others for tensor in held_tensors(other)]
+    leave = [tensor for tensor in held if tensor.untyped_storage()._cdata not in own]
+    assigned = [] if init_weights else [t for part in parts for t in part.state_dict(keep_vars=True).values()]
+    deferred.materialize([*parts, *others], leave=[*leave, *assigned])
 
 
 def _storages(tensors: Iterable[torch.Tensor]) -> set[int]:
     return {tensor.untyped_storage()._cdata for tensor in tensors}
-
-
-def _check_levels(config: SplitConfig, cut: Cut, crossing: tuple[int, ...]) -> None:
-    channels = cut.shape[cut.channel_dim - 1]
-    for level in config.levels():
-        if level.channels is not None and level.channels > channels:
-            raise ConfigError(
-                f"recipe {config.name}: level {level} keeps {level.channels} channels, "
-                f"{channels} cross at cut '{cut.name}'"
-            )
-        values = math.prod(crossing) // channels * (level.channels or channels)
-        if level.top is not None and level.top > values:
-            raise ConfigError(
-                f"recipe {config.name}: level {level} keeps {level.top} values of each sample, "
-                f"{values} cross at cut '{cut.name}'"
-            )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from raysplit.config import SplitConfig
 from raysplit.schedules.base import Decision
-from raysplit.train.device import Device, DeviceFacts, Finished, LocalScore, Split, Uplink
+from raysplit.train.device import Device, DeviceFacts, Finished, LocalScore, Score, Split, TailAnswer, Uplink
 from raysplit.train.device_side import DeviceSide
 from raysplit.train.virtual_devices import VirtualDevices
 
@@ -33,6 +33,12 @@ class LocalDevice:
 
     def exchange(self, gradient: bytes) -> Finished[Uplink]:
         return Finished(self._side.exchange(gradient))
+
+    def answer(self, features: bytes) -> Finished[TailAnswer]:
+        return Finished(self._side.answer(features))
+
+    def score(self, features: bytes) -> Finished[Score]:
+        return Finished(self._side.score(features))
 
     def train_alone(self) -> Finished[LocalScore]:
         return Finished(self._side.train_alone())

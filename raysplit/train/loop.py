@@ -18,9 +18,11 @@ from raysplit.models.checkpoint_file import hash_file
 from raysplit.records.device import DeviceRecord
 from raysplit.records.epoch import EpochRecord, Mode
 from raysplit.schedules.base import Decision
+from raysplit.split import Cut
 from raysplit.torch_utils.checkpoint import unpack_state
+from raysplit.train.body_side import make_server_sides
 from raysplit.train.decisions import Decisions
-from raysplit.train.device import Device, DeviceFacts, Score, Split
+from raysplit.train.device import Device, DeviceFacts, Score, Split, require_tail
 from raysplit.train.divergence import diverged, warn_of_huge_loss
 from raysplit.train.epoch import StepCallback, TrainingPass
 from raysplit.train.evaluation import Evaluation, PassResult
@@ -28,7 +30,6 @@ from raysplit.train.feed import Part
 from raysplit.train.halves import build_server_half
 from raysplit.train.record_maker import RecordMaker, Trained, predict_many
 from raysplit.train.recovery import Recovery, Replace
-from raysplit.train.server_side import make_server_sides
 from raysplit.train.start import without_start
 from raysplit.train.traffic import Traffic
 from raysplit.train.virtual_fleet import make_fleet
@@ -78,9 +79,14 @@ class Loop:
             )
         self.cut = built.cut
         self.code_shape = built.code_shape
+        self.back: Cut | None = built.back
+        """The second cut, where there is one."""
+        if built.back is not None:
+            for member in self._fleet.members:
+                require_tail(member.device, member.index)
         self._servers = make_server_sides(config, built, self._fleet)
         self._server = self._servers[0]
-        self._decisions = Decisions(config, self._fleet, built.code_shape, built.cut.channel_dim)
+        self._decisions = Decisions(config, self._fleet, built.code_shape, built.cut.channel_dim, built.back)
         self._evaluation = Evaluation(config.train, self._fleet, self._server)
         replace_device = None if config.devices.kind == "virtual" else replace_device  # none of those is ever lost
         self._recovery = Recovery(config, self._fleet, self._servers, replace_device)
@@ -139,7 +145,7 @@ class Loop:
         }
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the state dict of each half, and of the device's own head where it has one.
+        """Return the state dict of each half, and of the device's own head or tail where it has one.
 
         Of many devices, it is that of the first which holds the common weights.
         """
@@ -147,7 +153,7 @@ class Loop:
         if self.config.devices.mode == "fedavg":
             return {"device": device["half"], "server": device["head"]}
         halves = {"device": device["half"], "server": self._server.state()["half"]}
-        return halves if device["head"] is None else halves | {"head": device["head"]}
+        return halves | {name: device[name] for name in ("head", "tail") if device.get(name) is not None}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy, softmax
 
 from raysplit.config import SplitConfig, TrainConfig
 from raysplit.errors import ConfigError, ModelError
-from raysplit.split import TracedModel
+from raysplit.split import Cut, TracedModel
 from raysplit.split.probe import copy_to_meta, is_plain_batch_norm
 from raysplit.torch_utils.optim import find_muon_weights
 
@@ -103,6 +104,23 @@ def require_trainable(
         value = last(first(torch.empty(1, *shape, device="meta")))
     if (problem := _find_problem(value, 1, classes)) is not None:
         raise ModelError(f"model {name} returns {_describe(value)} for 1 image in eval mode: {problem}")
+
+
+def require_levels(config: SplitConfig, cut: Cut, crossing: tuple[int, ...]) -> None:
+    """Raise ConfigError for a level that keeps more channels, or more values of a sample, than cross at a cut."""
+    channels = cut.shape[cut.channel_dim - 1]
+    for level in config.levels():
+        if level.channels is not None and level.channels > channels:
+            raise ConfigError(
+                f"recipe {config.name}: level {level} keeps {level.channels} channels, "
+                f"{channels} cross at cut '{cut.name}'"
+            )
+        values = math.prod(crossing) // channels * (level.channels or channels)
+        if level.top is not None and level.top > values:
+            raise ConfigError(
+                f"recipe {config.name}: level {level} keeps {level.top} values of each sample, "
+                f"{values} cross at cut '{cut.name}'"
+            )
 
 
 def _simplify_batch_norms(parts: nn.Module) -> None:

@@ -8,7 +8,8 @@ from raysplit.hardware.link import NAMED, Link, MicroBatchCost, evaluation_secon
 from raysplit.records.epoch import EpochRecord
 
 _FORWARD = 1 / 3
-"""Share of a forward pass in the device's work on a step: the backward pass has two products for its one."""
+"""Share of a forward pass in the device's work on a step: the backward pass has two products for its one. With a second
+cut, the share of the tail too, which the record does not tell from the rest."""
 
 
 def predict_epoch_s(record: EpochRecord, in_flight: int, link: Link) -> float:
@@ -21,6 +22,8 @@ def predict_epoch_s(record: EpochRecord, in_flight: int, link: Link) -> float:
         return predict_training_s(record, in_flight, link)
     check_s = (computed - record.train_compute_s) / checks
     checked = evaluation_seconds(link, checks, record.bytes.evaluation / checks, check_s) + _calls(record, checks, link)
+    if record.bytes.down_activations:  # a second call takes the features, whose bytes are counted with what goes up
+        checked += checks * link.call_s(0)
     return predict_training_s(record, in_flight, link) + checked
 
 
@@ -33,12 +36,17 @@ def predict_training_s(record: EpochRecord, in_flight: int, link: Link) -> float
     activations = sent.up - sent.up_weights if sent.up_activations else 0
     once = evaluation_seconds(link, 1, sent.up_weights, 0.0)
     once += link.down_s(sent.down_weights) + link.round_trip_s if sent.down_weights else 0.0
+    down = sent.down - sent.down_weights if sent.down_gradients else 0
+    tail_s = _FORWARD * device if sent.down_activations else 0.0
     micro = MicroBatchCost(
-        up_bytes=activations / parts,
-        down_bytes=(sent.down - sent.down_weights if sent.down_gradients else 0) / parts,
+        up_bytes=(activations - sent.up_gradients) / parts,
+        down_bytes=(down - sent.down_activations) / parts,
         forward_s=_FORWARD * device,
-        backward_s=(1 - _FORWARD) * device,
+        backward_s=(1 - _FORWARD) * device - tail_s,
         server_s=server,
+        features_bytes=sent.down_activations / parts,
+        back_bytes=sent.up_gradients / parts,
+        tail_s=tail_s,
     )
     return once + train_seconds(link, record.steps, in_flight, micro) + _calls(record, record.steps, link)
 

@@ -11,7 +11,7 @@ import ray
 from raysplit.config import RayConfig, SplitConfig
 from raysplit.errors import ClusterError, DeviceLostError
 from raysplit.schedules.base import Decision
-from raysplit.train.device import DeviceFacts, LocalScore, Split, Uplink
+from raysplit.train.device import DeviceFacts, LocalScore, Score, Split, TailAnswer, Uplink
 from raysplit.train.device_side import DeviceSide
 from raysplit.train.nodes import name_node
 from raysplit.train.threads import use_threads
@@ -99,6 +99,12 @@ class RayDevice:
 
     def exchange(self, gradient: bytes) -> RayCall[Uplink]:
         return self._call(self._actor.exchange.remote(gradient))
+
+    def answer(self, features: bytes) -> RayCall[TailAnswer]:
+        return self._call(self._actor.answer.remote(features))
+
+    def score(self, features: bytes) -> RayCall[Score]:
+        return self._call(self._actor.score.remote(features))
 
     def train_alone(self) -> RayCall[LocalScore]:
         return self._call(self._actor.train_alone.remote())

@@ -15,7 +15,7 @@ from raysplit.monitors.group import MonitorGroup
 from raysplit.records.family import FOLDER
 from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import unpack_state
-from raysplit.train.family import Crossing, pack_family
+from raysplit.train.family import Crossing, join_tail, pack_family
 from raysplit.train.loop import Loop
 from raysplit.train.summary import summarize
 from raysplit.train.user_files import read_user_files
@@ -79,8 +79,7 @@ def write_ended_level(loop: Loop, folder: RunDir) -> None:
     """Write the model of a level that the last epoch has ended, if it has."""
     ended = sum(record.test_accuracy is not None for record in loop.records)
     if loop.records and loop.records[-1].test_accuracy is not None:
-        weights = loop.weights()
-        folder.write_level(ended - 1, {side: weights[side] for side in ("device", "server")})
+        folder.write_level(ended - 1, join_tail(loop.weights()))
 
 
 def write_end(loop: Loop, folder: RunDir, location: str, family: str) -> RunSummary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +24,6 @@ from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.codecs import Codecs
 from raysplit.train.device import Score, device_seed
 from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step, require_finite_weights
-from raysplit.train.fleet import Fleet
 from raysplit.train.halves import BuiltServer
 from raysplit.train.level_statistics import LevelStatistics
 from raysplit.train.local_head import flatten, unflatten
@@ -41,7 +39,8 @@ class Received:
     number: int
     level: Level
     activation: Message
-    labels: Message
+    labels: Message | None
+    """None where they stay on the device."""
 
 
 class ServerSide:
@@ -110,13 +109,16 @@ class ServerSide:
         z.requires_grad_()
         with self._locating(number):
             scores = self._train(number, z, targets, micros[0].level)
-            assert z.grad is not None
-            grads = z.grad.split([len(target) for target in targets])
-            total = len(z)
-            return [
-                (self._compress_gradient(grad if len(grad) == total else grad * (total / len(grad)), micro), score)
-                for grad, micro, score in zip(grads, micros, scores, strict=True)
-            ]
+            return list(zip(self._share_gradient(z, micros), scores, strict=True))
+
+    def _share_gradient(self, z: torch.Tensor, micros: Sequence[Received]) -> list[Message]:
+        """Return the gradient message of each of the micro-batches that were joined in codes `z`."""
+        assert z.grad is not None
+        grads, total = z.grad.split([micro.activation.shape[0] for micro in micros]), len(z)
+        return [
+            self._compress_gradient(grad if len(grad) == total else grad * (total / len(grad)), micro)
+            for grad, micro in zip(grads, micros, strict=True)
+        ]
 
     def _compress_gradient(self, grad: torch.Tensor, micro: Received) -> Message:
         activation, number, level = micro.activation, micro.number, micro.level
@@ -200,21 +202,26 @@ class ServerSide:
         ]
 
     @torch.no_grad()
-    def score(self, index: int, level: Level, activation: Message, labels: Message, votes: ClipVotes) -> Score:
+    def score(self, index: int, level: Level, activation: Message, labels: Message | None, votes: ClipVotes) -> Score:
         """Score a device's evaluation batch `index`, in eval mode; `votes` counts the answers of its whole pass.
 
         Raises DivergenceError for a loss, or before the first batch for weights, that are NaN or infinite.
         """
         z, target = self._receive(index, level, activation, labels)
+        logits = self._evaluate(index, level, z)
+        score = _score(cross_entropy(logits.float(), target), logits, target)
+        correct, answers = votes.count(logits, target)
+        return replace(score, correct=correct, answers=answers)
+
+    def _evaluate(self, index: int, level: Level, z: torch.Tensor) -> torch.Tensor:
+        """Return what this half makes of a code in eval mode; before the first, the weights are checked."""
         self._use_statistics(level)
         if index == 0:
             require_finite_weights(self._half, self._optimizer, "server")
         self._half.eval()
         with self._autocast():
-            logits = self._half(z)
-        score = _score(cross_entropy(logits.float(), target), logits, target)
-        correct, answers = votes.count(logits, target)
-        return replace(score, correct=correct, answers=answers)
+            output: torch.Tensor = self._half(z)
+        return output
 
     def weights(self) -> Message:
         """Return what is averaged with the server halves of other devices."""
@@ -249,38 +256,30 @@ class ServerSide:
             self._statistics.restore(state["statistics"])
 
     def _receive(
-        self, number: int, level: Level, activation: Message, labels: Message
+        self, number: int, level: Level, activation: Message, labels: Message | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Check the messages, then unpack them; nothing is allocated for a message of the wrong shape."""
-        rows = min(activation.shape[0] if activation.shape else 0, self._config.batch_size)
-        activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
-        labels.expect(Kind.LABELS, number, (rows,))
-        z = self._codecs.at(level, "up").extract(activation).to(self._torch_device)
-        target = extract_labels(labels)
+        """Check the messages of a micro-batch, then unpack them."""
+        z = self._receive_code(number, level, activation)
+        if labels is None:
+            raise WireError(f"activation {number} came without labels")
+        target = extract_labels(labels.expect(Kind.LABELS, number, (len(z),)))
         if not 0 <= int(target.min()) <= int(target.max()) < self._classes:
             raise WireError(f"labels of batch {number} are outside 0 to {self._classes - 1}")
-        if self._config.channels_last and z.ndim == 4:
-            z = z.to(memory_format=torch.channels_last)
         return z, target.to(self._torch_device)
+
+    def _receive_code(self, number: int, level: Level, activation: Message) -> torch.Tensor:
+        """Check and unpack an activation; nothing is allocated for a message of the wrong shape."""
+        rows = min(activation.shape[0] if activation.shape else 0, self._config.batch_size)
+        activation.expect(Kind.ACTIVATION, number, (rows, *self._code_shape))
+        z = self._codecs.at(level, "up").extract(activation).to(self._torch_device)
+        last = self._config.channels_last and z.ndim == 4
+        return z.to(memory_format=torch.channels_last) if last else z
 
     def _locating(self, number: int) -> AbstractContextManager[None]:
         return locate_step(self._config, self.epoch_steps, number)
 
     def _autocast(self) -> AbstractContextManager[None]:
         return autocast(self._torch_device, self._config.precision)
-
-
-def make_server_sides(config: SplitConfig, built: BuiltServer, fleet: Fleet) -> list[ServerSide]:
-    """Return the server half of a run; with `splitfed_v1` one for each device, all of which start equal."""
-    classes, mode = len(fleet.facts.classes), config.devices.mode
-    if mode != "splitfed_v1":
-        # An epoch on cached codes has as many steps as all devices together.
-        caches = isinstance(config.schedule, FreezeAndCache) or config.device_rests
-        return [ServerSide(config, built, classes, fleet.longest if mode == "merged" and not caches else fleet.steps)]
-    return [
-        ServerSide(config, replace(built, half=deepcopy(built.half)), classes, member.steps, member.index)
-        for member in fleet.members
-    ]
 
 
 def _score(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> Score:

@@ -16,7 +16,7 @@ def summarize(loop: Loop, run_dir: str) -> RunSummary:
     assert test is not None
     up, down = sum(record.bytes_up for record in records), sum(record.bytes_down for record in records)
     sent = max(up + down, 1)  # nothing crosses where all epochs are the device's own
-    full = step_bytes(config, UNCOMPRESSED, loop.cut.shape, loop.cut.channel_dim, len(facts.classes))
+    full = step_bytes(config, UNCOMPRESSED, loop.cut.shape, loop.cut.channel_dim, len(facts.classes), loop.back)
     reference = (full.up + full.down) * loop.steps * len(records)
     checked = sum(record.bytes.evaluation + record.evaluation_test for record in records)
     return RunSummary(

@@ -10,20 +10,28 @@ from raysplit.split import ModelHalf, find_cut, list_cuts, trace
 
 
 def insert_after(
-    model: nn.Module, shape: tuple[int, int, int], cut_name: str, function: Callable[[Tensor], Tensor]
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    cut_name: str,
+    function: Callable[[Tensor], Tensor],
+    *second: tuple[str, Callable[[Tensor], Tensor]],
 ) -> nn.Module:
     """Return the whole of `model`, in both modes, with `function` applied to the value of a cut.
 
-    `function` is called exactly between the two halves' operations; it must be a module-level function.
+    `function` is called exactly between the two halves' operations; it must be a module-level function. Other cuts
+    with a function may follow.
     """
     traced = trace(model, shape)
     cuts = list_cuts(traced)
+    calls = [(cuts.positions[find_cut(cuts, name).name], call) for name, call in ((cut_name, function), *second)]
     graphs = []
-    for mode, cut in zip((traced.train, traced.eval), cuts.positions[find_cut(cuts, cut_name).name], strict=True):
+    for number, mode in enumerate((traced.train, traced.eval)):
         graph, env = fx.Graph(), {}
         for position, node in enumerate(mode.nodes):
             env[node] = graph.node_copy(node, env.__getitem__)
-            if position == cut.index:
-                env[cut.node] = graph.call_function(function, (env[cut.node],))
+            for positions, call in calls:
+                if position == positions[number].index:
+                    crossing = positions[number].node
+                    env[crossing] = graph.call_function(call, (env[crossing],))
         graphs.append(graph)
     return ModelHalf(traced, *graphs)

@@ -51,14 +51,15 @@ def many_config(mode: str, count: int = 3, epochs: int = 2, **devices: Any) -> S
 
 
 class Site:
-    """A device: its shard, its copy of the first layers and their optimizer."""
+    """A device: its shard, its copy of the first layers (and of those after a second cut), and their optimizer."""
 
-    def __init__(self, config: SplitConfig, index: int, front: nn.Module):
-        self.config, self.index, self.front = config, index, deepcopy(front)
+    def __init__(self, config: SplitConfig, index: int, front: nn.Module, tail: nn.Module | None = None):
+        self.config, self.index, self.front, self.tail = config, index, deepcopy(front), deepcopy(tail)
+        self.own = nn.ModuleList([self.front] if self.tail is None else [self.front, self.tail])
         self.data = load_shard(config.data, config.devices, index, config.train.batch_size, "train")
         self.steps = len(self.data.labels) // config.train.batch_size
         self.seed = device_seed(config.train.seed, index)
-        self.sgd = make_sgd(self.front, config)
+        self.sgd = make_sgd(self.own, config)
 
     def batches(self, epoch: int) -> list[torch.Tensor]:
         batch = self.config.train.batch_size
@@ -68,6 +69,14 @@ class Site:
         x = prepare_batch(self.data.images[rows], mean, std, "crop", mix(self.seed, "augment", number))
         with seeded(mix(self.seed, "device", number), CPU):
             return self.front.train()(x)
+
+    def lose(self, features: torch.Tensor, rows: torch.Tensor, number: int) -> torch.Tensor:
+        """Train the tail; return the gradient of the mean loss over these rows."""
+        z = features.detach().requires_grad_()
+        with seeded(mix(self.seed, "tail", number), CPU):
+            logits = self.tail.train()(z)
+        cross_entropy(logits, self.data.labels[rows], label_smoothing=self.config.train.label_smoothing).backward()
+        return z.grad
 
     def step(self, number: int) -> None:
         sgd_step(self.sgd, self.config.train, number, self.steps)
@@ -111,8 +120,9 @@ def average(modules: list[nn.Module], weights: list[int], into: list[nn.Module])
 def train_plainly(config: SplitConfig) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
     """Train by the published algorithm of the config's mode; return the server's and each device's weights."""
     net, devices, train = network(), config.devices, config.train
-    front, back = net[: CUT + 1], net[CUT + 1 :]
-    sites = [Site(config, index, front) for index in range(devices.count)]
+    first, last = int(config.cut) + 1, len(net) if config.cut_back is None else int(config.cut_back) + 1
+    front, back, tail = net[:first], net[first:last], None if config.cut_back is None else net[last:]
+    sites = [Site(config, index, front, tail) for index in range(devices.count)]
     mean, std = pooled(sites)
     each = devices.mode in ("splitfed_v1", "fedavg")
     backs = [deepcopy(back) for _ in sites] if each else [back]
@@ -127,7 +137,7 @@ def train_plainly(config: SplitConfig) -> tuple[dict[str, torch.Tensor], list[di
         number = epoch * together
         for turn, group in enumerate(groups):
             if devices.mode == "relay" and (turn or epoch):
-                average([sites[(group[0] - 1) % len(sites)].front], [1], [sites[group[0]].front])
+                average([sites[(group[0] - 1) % len(sites)].own], [1], [sites[group[0]].own])
             mine = group[0] if each else 0
             if each:
                 together, number = sites[mine].steps, epoch * sites[mine].steps
@@ -139,8 +149,14 @@ def train_plainly(config: SplitConfig) -> tuple[dict[str, torch.Tensor], list[di
                 labels = torch.cat([site.data.labels[r] for site, r in zip(active, rows, strict=True)])
                 joined = torch.cat([code.detach() for code in codes]).requires_grad_()
                 with seeded(mix(sites[mine].seed if each else train.seed, "server", number), CPU):
-                    loss = cross_entropy(backs[mine].train()(joined), labels)
-                loss.backward()
+                    output = backs[mine].train()(joined)
+                if tail is None:
+                    cross_entropy(output, labels).backward()
+                else:
+                    features = output.split([len(r) for r in rows])
+                    found = [s.lose(f, r, n) for s, f, r, n in zip(active, features, rows, own, strict=True)]
+                    weighed = [g if len(g) == len(labels) else g * (len(g) / len(labels)) for g in found]
+                    output.backward(torch.cat(weighed))
                 sgd_step(optimizers[mine], train, number, together)
                 grads = joined.grad.split([len(r) for r in rows])
                 for site, code, grad, n in zip(active, codes, grads, own, strict=True):
@@ -149,10 +165,15 @@ def train_plainly(config: SplitConfig) -> tuple[dict[str, torch.Tensor], list[di
                 number += 1
         samples = [site.steps * train.batch_size for site in sites]
         if devices.mode == "relay":
-            average([sites[order[-1]].front], [1], [site.front for site in sites])
+            average([sites[order[-1]].own], [1], [site.own for site in sites])
         elif devices.count > 1:
-            fronts = [sites[index].front for index in order]
-            average(fronts, [samples[index] for index in order], [site.front for site in sites])
+            owned = [sites[index].own for index in order]
+            average(owned, [samples[index] for index in order], [site.own for site in sites])
             if each:
                 average(list(backs), samples, list(backs))
-    return backs[0].state_dict(), [site.front.state_dict() for site in sites]
+    return backs[0].state_dict(), [_named(site.own) for site in sites]
+
+
+def _named(own: nn.ModuleList) -> dict[str, torch.Tensor]:
+    """Return a device's weights under the names that they have in the network."""
+    return {name.partition(".")[2]: tensor for name, tensor in own.state_dict().items()}

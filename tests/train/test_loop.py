@@ -35,12 +35,18 @@ VIT = ModelConfig(
     args={"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "drop_rate": 0.1, "drop_path_rate": 0.1},
 )
 SHAPES = {"vgg11": (1, 8, 8), "timm:vit_tiny_patch16_224": (1, 8, 8)}
-_stream = [0]
+_stream = [0, 0]
 
 
 def reseed(x: torch.Tensor) -> torch.Tensor:
     """Start the server half's RNG stream, in the middle of the unsplit network."""
     torch.manual_seed(_stream[0])
+    return x
+
+
+def reseed_tail(x: torch.Tensor) -> torch.Tensor:
+    """Start the RNG stream of the layers after a second cut."""
+    torch.manual_seed(_stream[1])
     return x
 
 
@@ -54,7 +60,8 @@ def unsplit(config: SplitConfig) -> dict[str, torch.Tensor]:
     shape = tuple(data.images.shape[1:])
     with seeded(mix(train.seed, "init"), CPU):
         model = build(config.model, 10, shape)
-    net = insert_after(model, shape, config.cut, reseed).train()
+    second = [] if config.cut_back is None else [(config.cut_back, reseed_tail)]
+    net = insert_after(model, shape, config.cut, reseed, *second).train()
     optimizer = make_optimizer(model, train, decay_logits=True)
     mean, std = mean_std(data.images)
     order = batch_order(len(data.labels), train.batch_size, mix(train.seed, "order"), 0)
@@ -62,7 +69,7 @@ def unsplit(config: SplitConfig) -> dict[str, torch.Tensor]:
         for i, rows in enumerate(batch.split(train.batch_size // train.in_flight)):
             number = step * train.in_flight + i
             x = prepare_batch(data.images[rows], mean, std, config.data.augment, mix(train.seed, "augment", number))
-            _stream[0] = mix(train.seed, "server", number)
+            _stream[:] = mix(train.seed, "server", number), mix(train.seed, "tail", number)
             with seeded(mix(train.seed, "device", number), CPU):
                 loss = cross_entropy(net(x), data.labels[rows], label_smoothing=train.label_smoothing) / train.in_flight
             loss.backward()

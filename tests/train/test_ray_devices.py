@@ -37,10 +37,9 @@ def set_up(actors: list[RayDevice], config: SplitConfig) -> None:
 
 
 def test_four_actors_train_to_the_weights_of_four_local_devices():
-    """In each mode; the actors are built anew for each."""
+    """In each mode, and with the last layers and the labels on the devices; the actors are built anew for each."""
     actors = start_ray_devices(on_ray(MODES[0]))
-    for mode in MODES:
-        config = on_ray(mode)
+    for config in (*map(on_ray, MODES), on_ray("merged").replaced(cut_back="7")):
         set_up(actors, config)
         far, near = Loop(config, actors), Loop(config, make_local_devices(config))
         for row, known in zip(far.epochs(), near.epochs(), strict=True):

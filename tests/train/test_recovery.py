@@ -90,8 +90,8 @@ def undisturbed(config: SplitConfig) -> Loop:
         ("splitfed_v1", "evaluate", 9),
     ],
 )
-def test_a_run_that_waits_ends_with_the_weights_of_an_undisturbed_one(mode, method, at):
-    config = many_config(mode)
+def test_a_run_that_waits_ends_with_the_weights_of_an_undisturbed_one(mode, method, at, cut_back=None):
+    config = many_config(mode).replaced(cut_back=cut_back)
     known = undisturbed(config)
     loop, _, replaced = start(config, method, at)
     rows = []
@@ -102,6 +102,11 @@ def test_a_run_that_waits_ends_with_the_weights_of_an_undisturbed_one(mode, meth
     assert_same(weights(loop), weights(known))
     assert [row.bytes for row in rows] == [row.bytes for row in known.records]
     assert len(loop.device_records) == 3 * len(rows)
+
+
+@pytest.mark.parametrize(("mode", "method", "at"), [("merged", "answer", 3), ("splitfed_v2", "score", 2)])
+def test_with_a_second_cut_too(mode, method, at):
+    test_a_run_that_waits_ends_with_the_weights_of_an_undisturbed_one(mode, method, at, cut_back="7")
 
 
 @pytest.mark.parametrize("mode", MODES)
