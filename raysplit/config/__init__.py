@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raysplit.config.audio import AudioConfig
     from raysplit.config.availability import AvailabilityConfig
+    from raysplit.config.checkpoint import CheckpointConfig
     from raysplit.config.data import DataConfig, DataSplits
     from raysplit.config.devices import DeviceMode, DevicesConfig, Shards
     from raysplit.config.ensemble import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "raysplit.config.audio": "AudioConfig",
+    "raysplit.config.checkpoint": "CheckpointConfig",
     "raysplit.config.data": "DataConfig DataSplits",
     "raysplit.config.availability": "AvailabilityConfig",
     "raysplit.config.devices": "DeviceMode DevicesConfig Shards",
@@ -79,6 +81,7 @@ __all__ = [
     "Bits",
     "BottleneckConfig",
     "ByteBudget",
+    "CheckpointConfig",
     "ClassifierFit",
     "CodecSource",
     "DataConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysplit.config.data import DataConfig
 from raysplit.config.devices import DevicesConfig
 from raysplit.config.training import TrainConfig
-from raysplit.schedules import ByteBudget, Fixed, FreezeAndCache, LinkAware, Nested, Schedule
+from raysplit.schedules import ByteBudget, Fixed, FreezeAndCache, LinkAware, Nested, Prune, Schedule
 from raysplit.wire.level import UNCOMPRESSED
 
 GROUP_COLUMNS = ("speaker", "song", "group")
@@ -95,4 +95,16 @@ def check_cut_back(cut: str, cut_back: str, devices: DevicesConfig, schedule: Sc
         raise ValueError(
             "nested keeps the batch-norm statistics of each level apart on the server, and with cut_back the last "
             f"layers are on the device; set schedule.kind to fixed or deprune{one}"
+        )
+
+
+def check_local_checkpoint(devices: DevicesConfig, schedule: Schedule) -> None:
+    """Raise ValueError for devices without a disk, and for a schedule that keeps models, device half and all."""
+    if devices.kind == "virtual":
+        raise ValueError("virtual devices have no disks of their own; set checkpoint.device to server")
+    if isinstance(schedule, Prune) or (isinstance(schedule, Nested) and any(phase.keep for phase in schedule.phases)):
+        what = "prune" if isinstance(schedule, Prune) else "nested with keep"
+        raise ValueError(
+            f"{what} keeps the network of each level with the run, and checkpoint.device=local leaves the device half "
+            "on the device; set checkpoint.device to server"
         )

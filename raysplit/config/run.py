@@ -13,8 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from raysplit.config.checkpoint import CheckpointConfig
 from raysplit.config.data import DataConfig
-from raysplit.config.device_checks import check_cut_back, check_devices, check_fedavg
+from raysplit.config.device_checks import check_cut_back, check_devices, check_fedavg, check_local_checkpoint
 from raysplit.config.devices import DevicesConfig
 from raysplit.config.in_memory import AnyCodec
 from raysplit.config.model import ModelConfig
@@ -126,6 +127,7 @@ class SplitConfig(Frozen):
     """None: `raysplit.compress.QuantizingCodec`. Your own: `path.py:Class`, or the class (docs/extending.md)."""
     train: TrainConfig = TrainConfig()
     devices: DevicesConfig = DevicesConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
     monitors: Monitors = ()
     """Who is told of each epoch: `csv`, `tensorboard`, `mlflow`, or your own: `path.py:Class`, or an object with
     `begin`, `epoch` and `end` (docs/extending.md#monitors). They change nothing of the training."""
@@ -135,7 +137,7 @@ class SplitConfig(Frozen):
     def _without_devices(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Write a run of one device and one cut, and one without monitors, as files have always held it."""
         written: dict[str, object] = write(self)
-        left_out = {"devices", "cut_back", "monitors"}
+        left_out = {"devices", "checkpoint", "cut_back", "monitors"}
         return {key: value for key, value in written.items() if key not in left_out or value}
 
     @model_validator(mode="after")
@@ -145,6 +147,8 @@ class SplitConfig(Frozen):
             check_fedavg(self.schedule, self.bottleneck is None and self.train.local_loss is None)
         if self.cut_back is not None:
             check_cut_back(self.cut, self.cut_back, self.devices, self.schedule, self.train)
+        if self.checkpoint.device == "local":
+            check_local_checkpoint(self.devices, self.schedule)
         return self
 
     @model_validator(mode="after")

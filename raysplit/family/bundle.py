@@ -26,6 +26,7 @@ from raysplit.schedules import Decision, History, RunContext
 from raysplit.torch_utils.finite import holds_nan
 from raysplit.train.half_modules import DeviceHalf, ServerHalf
 from raysplit.train.halves import build_device_half, build_server_half
+from raysplit.train.own_states import RECEIPT, StateReference, describe_missing_half
 from raysplit.train.user_files import CODEC_FILE, MODEL_FILE, use_copies
 from raysplit.utils.bundle import MANIFEST, Bundle, FileEntry, open_bundle
 from raysplit.utils.storage import Folder
@@ -68,6 +69,8 @@ def find_family(location: str) -> str:
     inner = posixpath.join(location, FOLDER)
     if Folder.at(inner).has(MANIFEST):
         return inner
+    if folder.has("summary.json") and (receipt := folder.find(RECEIPT)) is not None:
+        raise BundleError(describe_missing_half(location, StateReference.parse(receipt)))
     if folder.has("summary.json"):
         raise BundleError(
             f"run '{location}' was trained before every run wrote its family: "

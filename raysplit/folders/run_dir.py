@@ -1,7 +1,7 @@
 """A run directory: record, weights and checkpoints, on any pyarrow file system.
 
     config.json  metrics.parquet  devices.parquet  summary.json
-    device.safetensors  server.safetensors  head.safetensors
+    device.safetensors (or device.json)  server.safetensors  head.safetensors  tail.safetensors
     levels/N.safetensors  family/  checkpoint_*/state.pt
 
 Reports and benchmarks read only the first four files.

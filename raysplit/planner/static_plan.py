@@ -173,10 +173,6 @@ def plan_cut(config: SplitConfig, platform: Platform, rate: float | None = None)
 
     Raises ModelError, CutError or ConfigError for a model, a cut or a level that is invalid.
     """
-    if config.cut_back is not None:
-        raise ConfigError(
-            f"recipe {config.name} has cut_back={config.cut_back}, and a search has one cut; leave it out"
-        )
     known = read_facts(config.data)
     classes = len(known.classes)
     if config.model.module is None:

@@ -13,6 +13,7 @@ from raysplit.compress.bottleneck import code_shape
 from raysplit.config import Prune, SplitConfig
 from raysplit.config.search import SearchConfig
 from raysplit.data import read_facts
+from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir
 from raysplit.folders.search_dir import SearchDir
 from raysplit.hardware.link import MicroBatchCost, train_seconds
@@ -48,6 +49,7 @@ def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float
     None for a schedule that depends on measurements. Raises ConfigError for a schedule that cannot be met, and what
     `plan_cut` raises.
     """
+    _require_searchable(config)
     plan = plan_cut(config, search.platform, search.rate)
     cut, known = plan.profile, read_facts(config.data)
     shape, classes = code_shape(config.bottleneck, cut.shape, cut.channel_dim), len(known.classes)
@@ -62,6 +64,17 @@ def forecast_split(search: SearchConfig, config: SplitConfig) -> dict[str, float
         traffic += record.traffic
         seconds += predict_epoch_seconds(search.platform, config, cut, record)
     return {"bytes": traffic, "seconds": seconds, "image_bytes": plan.row.bytes_up, "answer_s": plan.row.total_s}
+
+
+def _require_searchable(config: SplitConfig) -> None:
+    """Raise ConfigError for a recipe that a search cannot price, or of which it could not keep the network."""
+    if config.cut_back is not None:
+        raise ConfigError(f"recipe {config.name} has a second cut, and a search places only one; leave cut_back out")
+    if config.checkpoint.device == "local":
+        raise ConfigError(
+            f"recipe {config.name} leaves the device half on the device, and a search keeps the networks of its front; "
+            "set checkpoint.device to server"
+        )
 
 
 def run_split_trial(search: SearchConfig, number: int, config: SplitConfig, folder: SearchDir) -> Iterator[TrialReport]:

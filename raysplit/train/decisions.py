@@ -59,6 +59,11 @@ class Decisions:
                 f"the schedule chose {what}, which needs one server half, and splitfed_v1 has one for each device; set "
                 "devices.mode to splitfed_v2 or merged"
             )
+        if decision.ends_level and self._config.checkpoint.device == "local":
+            raise ConfigError(
+                "the schedule keeps the network of a level with the run, and checkpoint.device=local leaves the device "
+                "half on the device; set checkpoint.device to server"
+            )
         if self._config.cut_back is not None and (decision.mode != "joint" or decision.mixture):
             what = "a mixture of levels" if decision.mixture else f"the mode '{decision.mode}'"
             raise ConfigError(

@@ -172,7 +172,10 @@ class Device(Protocol):
         ...
 
     def state(self) -> Call[bytes]:
-        """Return everything that a checkpoint of the device holds, packed: it crosses the link."""
+        """Return everything that a checkpoint of the device holds, packed: it crosses the link.
+
+        With `checkpoint.device=local` it stays on the device, and what crosses is a reference to it.
+        """
         ...
 
     def restore(self, state: bytes) -> Call[None]:

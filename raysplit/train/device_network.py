@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,14 @@ from raysplit.torch_utils.optim import HalfOptimizer
 from raysplit.train.device_parts import DeviceParts
 from raysplit.train.divergence import require_finite_weights
 from raysplit.train.shared_weights import SharedWeights
+
+
+def device_weights(config: SplitConfig, state: Mapping[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights in a device's state by the name of their file in a run's folder."""
+    if config.devices.mode == "fedavg":
+        return {"device": state["half"], "server": state["head"]}
+    found = {"device": state["half"], "head": state["head"], "tail": state.get("tail")}
+    return {name: part for name, part in found.items() if part is not None}
 
 
 class DeviceNetwork:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from raysplit.compress.labels import pack_labels
 from raysplit.compress.noise import add_noise
-from raysplit.compress.quantizing_codec import QuantizingCodec, positions
+from raysplit.compress.quantizing_codec import positions
 from raysplit.config import Level, SplitConfig
 from raysplit.errors import CodecError, DivergenceError, WireError
 from raysplit.schedules.base import Decision
@@ -26,9 +25,10 @@ from raysplit.train.device import DeviceFacts, LocalScore, Score, Split, TailAns
 from raysplit.train.device_data import DeviceData
 from raysplit.train.device_network import DeviceNetwork
 from raysplit.train.device_parts import DeviceParts, build_parts
-from raysplit.train.divergence import locate_step, require_finite_loss, require_finite_step
-from raysplit.train.local_head import flatten
+from raysplit.train.divergence import locate_step, require_finite_step
+from raysplit.train.local_head import pack_head
 from raysplit.train.own_loss import OwnLoss
+from raysplit.train.own_states import keep_own_states
 from raysplit.train.tail import TailSide
 from raysplit.wire.message import Kind, Message, parse
 
@@ -63,9 +63,9 @@ class DeviceSide:
         self._after: TailSide | None = None
         if net.tail is not None and net.back is not None:
             self._after = TailSide(config, net.tail, net.back, self._seed)
+        self._kept = keep_own_states(config, index)
         self._many = config.devices.count > 1 and config.devices.kind == "real"
-        self._begun, self._before = -1, b""
-        self._busy = 0.0
+        self._begun, self._before, self._busy = -1, b"", 0.0
         self._votes = ClipVotes(None)
 
     def describe(self) -> DeviceFacts:
@@ -93,9 +93,9 @@ class DeviceSide:
         One of many devices begins an epoch that it has begun before, since another one was lost, from where it was.
         """
         if self._many and epoch == self._begun:
-            self.restore(self._before)
+            self._go_back(self._before)
         elif self._many:
-            self._begun, self._before = epoch, self.state()
+            self._begun, self._before = epoch, self._pack()
         with self._timing():
             self._data.shuffle(epoch)
         self._next = self._data.first
@@ -168,31 +168,22 @@ class DeviceSide:
         """Return the packed weights message of the local head, in fp16."""
         with self._timing():
             assert self._head is not None
-            message = QuantizingCodec(Level(up_bits=16), "up").compress(flatten(self._head)).of(Kind.WEIGHTS)
+            message = pack_head(self._head)
         return self._stamp(message).to_bytes()
 
     @torch.no_grad()
     def evaluate_alone(self, split: Split, index: int) -> LocalScore:
         """Score batch `index` of a split by the local head, in eval mode; batches come in order."""
         start = time.perf_counter()
-        if index == 0:
-            self._votes = ClipVotes(self._data.sets[split].chunks)
-        z, labels = self._encode_batch(split, index)
-        level = self._decision.level
+        (z, labels), level = self._encode_batch(split, index), self._decision.level
         message = self._compress(z, index, level, split)
         assert self._own is not None
-        logits = self._own.logits(self._codecs.at(level, "up").extract(message).to(z), training=False)
-        target = labels.to(self._torch_device)
-        loss = cross_entropy(logits.float(), target).item()
-        require_finite_loss(loss)
-        correct, answers = self._votes.count(logits, target)
-        return LocalScore(loss * len(labels), correct, len(labels), time.perf_counter() - start, answers=answers)
+        score = self._own.score(message, level, labels, self._votes)
+        return LocalScore(**vars(score), seconds=time.perf_counter() - start)
 
     def evaluate(self, split: Split, index: int) -> Uplink:
         """Send batch `index` of a split, in eval mode."""
         with self._timing():
-            if index == 0:
-                self._votes = ClipVotes(self._data.sets[split].chunks)
             z, labels = self._encode_batch(split, index)
             message = self._compress(z, index, self._decision.level, split)
         return self._send(message, labels)
@@ -204,13 +195,23 @@ class DeviceSide:
             return self._after.score(parse(features), self._decision.level, self._votes)
 
     def state(self) -> bytes:
-        """Return everything that a checkpoint of this side holds, packed: it crosses the link."""
+        """Return everything that a checkpoint of this side holds, packed; a reference to it where it stays here."""
+        packed = self._pack()
+        return packed if self._kept is None else self._kept.save(packed)
+
+    def restore(self, packed: bytes) -> None:
+        """Go back to what `state` returned; DivergenceError for a state with weights that are NaN or infinite.
+
+        Raises ConfigError, which names the device, for a state that shall be here, and is not.
+        """
+        self._go_back(packed if self._kept is None else self._kept.load(packed))
+
+    def _pack(self) -> bytes:
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
         state = {"level": str(self._decision.level), "start": (self._weights, self._data.normalization)}
         return pack_plain(state | self._net.state())
 
-    def restore(self, packed: bytes) -> None:
-        """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
+    def _go_back(self, packed: bytes) -> None:
         state = unpack_state(packed)
         self._net.restore(state)
         self._decision = Decision(Level(state["level"]), "from a checkpoint")
@@ -234,7 +235,7 @@ class DeviceSide:
         with (
             torch.set_grad_enabled(not frozen),
             seeded(mix(self._seed, "device", number), self._torch_device),
-            self._autocast(),
+            autocast(self._torch_device, self._train.precision),
         ):
             z = self._half(images)
         penalty = None if frozen or budget is None or encoder is None else encoder.penalty(budget)
@@ -244,8 +245,9 @@ class DeviceSide:
     def _encode_batch(self, split: Split, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if index == 0:
             self._require_finite()
+            self._votes = ClipVotes(self._data.sets[split].chunks)
         images, labels = self._data.batch(split, index)
-        with self._autocast():
+        with autocast(self._torch_device, self._train.precision):
             z = self._half.eval()(images)
         return z, labels
 
@@ -293,9 +295,6 @@ class DeviceSide:
 
     def _locating(self, number: int) -> AbstractContextManager[None]:
         return locate_step(self._train, self._steps, number)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        return autocast(self._torch_device, self._train.precision)
 
     @contextmanager
     def _timing(self) -> Iterator[None]:

@@ -23,8 +23,11 @@ from raysplit.records.levels import LevelRecord, level_records, summarize_level
 from raysplit.records.summary import RunSummary
 from raysplit.schedules.user import UserSchedule
 from raysplit.split import Cut
+from raysplit.torch_utils.checkpoint import unpack_state
+from raysplit.train.device_network import device_weights
 from raysplit.train.divergence import require_finite_file
 from raysplit.train.halves import build_device_half, takes_head
+from raysplit.train.own_states import RECEIPT, StateReference, describe_missing_half
 from raysplit.train.user_files import kept_user_files, use_copies
 from raysplit.utils.bundle import copy_bundle, read_kind, write_bundle
 from raysplit.utils.storage import Folder
@@ -45,14 +48,17 @@ class Crossing:
     """Without the batch dimension."""
 
 
-def write_family(run_dir: str, out: str) -> str:
+def write_family(run_dir: str, out: str, device: str | None = None) -> str:
     """Write the bundle of a finished run to a path or URI and return its location.
 
     It holds the model that a prune run kept at each level, or the one with which another run ended, the run's record,
     and the user's own model and codec files. Every run writes its own when it ends, to `RUN_DIR/family`.
 
-    Raises ConfigError for a run that has not ended; DivergenceError, before anything is written, for a level that holds
-    NaN.
+    `device` is the file with the device's state, of a run with `checkpoint.device=local`, which has it on the device;
+    None: where it was written, if that is on this machine. Its weights are then in the run's folder too.
+
+    Raises ConfigError for a run that has not ended, or of which the device's state is not here; DivergenceError, before
+    anything is written, for a level that holds NaN.
 
     >>> from raysplit import load_family
     >>> family = load_family(write_family("run", "new_family"))
@@ -66,6 +72,7 @@ def write_family(run_dir: str, out: str) -> str:
     own = posixpath.join(folder.location, FOLDER)
     if _needs_more(config) and Folder.at(out).location != own and read_kind(own) == KIND:
         return copy_bundle(own, KIND, out)
+    collect_device(folder, config, device)
     with TemporaryDirectory() as path:
         copies = Folder.at(path)
         code = kept_user_files(folder, config)
@@ -74,6 +81,23 @@ def write_family(run_dir: str, out: str) -> str:
         config = use_copies(config, {name: Path(path, name) for name in code})
         built = build_device_half(config, len(summary.classes), summary.shape, init_weights=False)
         return pack_family(folder, out, config, summary, folder.records(), Crossing(built.cut, built.code_shape))
+
+
+def collect_device(folder: RunDir, config: SplitConfig, file: str | None) -> None:
+    """Write the weights of a device half that has stayed on its device to the run's folder, unless they are there.
+
+    `file` as in `write_family`. Raises ConfigError for a file that is not there, or is another state.
+    """
+    receipt = folder.find(RECEIPT)
+    if receipt is None or folder.has("device.safetensors"):
+        return
+    reference = StateReference.parse(receipt)
+    path = file or reference.path
+    data = Folder.at(posixpath.dirname(path) or ".").find(posixpath.basename(path))
+    if data is None:
+        named = f"'{file}' does not exist; " if file else ""
+        raise ConfigError(named + describe_missing_half(folder.location, reference))
+    folder.write_weights(device_weights(config, unpack_state(reference.check(data, path))))
 
 
 def _needs_more(config: SplitConfig) -> bool:

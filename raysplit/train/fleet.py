@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from raysplit.config import SplitConfig
+from raysplit.errors import ConfigError
 from raysplit.records.device import DeviceRecord
 from raysplit.records.epoch import EpochRecord
 from raysplit.schedules.base import Decision
@@ -225,9 +226,7 @@ class Fleet:
 
     def restore(self, states: Sequence[bytes], state: dict[str, Any] | None, checkpoint_bytes: int) -> None:
         """Go back to what `states`, `state` (None: of a run of one device) and `checkpoint_bytes` were."""
-        calls = [member.device.restore(packed) for member, packed in zip(self.members, states, strict=True)]
-        for call in calls:
-            call.result()
+        _restore_all(self.members, states)
         found = [call.result() for call in [member.device.describe() for member in self.members]]
         self.facts = join_facts(self._run, found)
         held = [0] * len(states) if state is None else state["held"]
@@ -236,3 +235,21 @@ class Fleet:
         if state is not None:
             self._version, self._common = state["version"], state["common"]
         self.checkpoint_bytes = checkpoint_bytes + sum(map(len, states))
+
+
+def _restore_all(members: Sequence[Member], states: Sequence[bytes]) -> None:
+    """Restore the state of each device; one ConfigError names all devices that lack theirs."""
+    calls: list[Call[None]] = []
+    faults: list[str] = []
+    for member, packed in zip(members, states, strict=True):
+        try:
+            calls.append(member.device.restore(packed))
+        except ConfigError as err:  # a device in this process answers at once
+            faults.append(str(err))
+    for call in calls:
+        try:
+            call.result()
+        except ConfigError as err:
+            faults.append(str(err))
+    if faults:
+        raise ConfigError("; ".join(faults))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from raysplit.config import LocalLoss
+from raysplit.compress.quantizing_codec import QuantizingCodec
+from raysplit.config import Level, LocalLoss
+from raysplit.wire.message import Kind, Message
 
 
 class LocalHead(nn.Module):
@@ -52,6 +54,11 @@ class LocalHead(nn.Module):
 def flatten(module: nn.Module) -> Tensor:
     """Return all floating parameters and buffers of a module in one vector, shape (n,)."""
     return torch.cat([value.detach().reshape(-1) for value in _floating(module)])
+
+
+def pack_head(module: nn.Module) -> Message:
+    """Return the message with which a head is handed over to the server, in fp16."""
+    return QuantizingCodec(Level(up_bits=16), "up").compress(flatten(module)).of(Kind.WEIGHTS)
 
 
 def unflatten(vector: Tensor, module: nn.Module) -> None:

@@ -23,11 +23,13 @@ from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.body_side import make_server_sides
 from raysplit.train.decisions import Decisions
 from raysplit.train.device import Device, DeviceFacts, Score, Split, require_tail
+from raysplit.train.device_network import device_weights
 from raysplit.train.divergence import diverged, warn_of_huge_loss
 from raysplit.train.epoch import StepCallback, TrainingPass
 from raysplit.train.evaluation import Evaluation, PassResult
 from raysplit.train.feed import Part
 from raysplit.train.halves import build_server_half
+from raysplit.train.own_states import StateReference
 from raysplit.train.record_maker import RecordMaker, Trained, predict_many
 from raysplit.train.recovery import Recovery, Replace
 from raysplit.train.start import without_start
@@ -106,6 +108,11 @@ class Loop:
         """Bytes of the device halves' states that checkpoints fetched and restores sent."""
         return self._fleet.checkpoint_bytes
 
+    @property
+    def exchanges(self) -> bool:
+        """Whether device halves are averaged or handed on, so that their weights cross."""
+        return self._fleet.many and self._fleet.shares
+
     def epochs(self) -> Iterator[EpochRecord]:
         """Train the epochs that are left, validate after each, test after the last.
 
@@ -144,16 +151,22 @@ class Loop:
             "fleet": self._fleet.state(),
         }
 
+    def reference(self) -> StateReference | None:
+        """Return where the device half is, where it stays on its device; None where `weights` has it."""
+        if self.config.checkpoint.device == "server":
+            return None
+        return StateReference.parse(self._fleet.state_of(self._fleet.current()))
+
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Return the state dict of each half, and of the device's own head or tail where it has one.
 
-        Of many devices, it is that of the first which holds the common weights.
+        Of many devices, it is that of the first which holds the common weights; none where they stay on the devices.
         """
+        if self.config.checkpoint.device == "local":
+            return {} if self.config.devices.mode == "fedavg" else {"server": self._server.state()["half"]}
         device = unpack_state(self._fleet.state_of(self._fleet.current()))
-        if self.config.devices.mode == "fedavg":
-            return {"device": device["half"], "server": device["head"]}
-        halves = {"device": device["half"], "server": self._server.state()["half"]}
-        return halves | {name: device[name] for name in ("head", "tail") if device.get(name) is not None}
+        own = device_weights(self.config, device)
+        return own if "server" in own else {"server": self._server.state()["half"]} | own
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint."""

@@ -10,7 +10,9 @@ from raysplit.compress.quantizing_codec import QuantizingCodec, extract, positio
 from raysplit.config import UNCOMPRESSED, SplitConfig
 from raysplit.torch_utils.compute import autocast, pick_device
 from raysplit.torch_utils.seeds import mix, seeded
+from raysplit.train.clip_votes import ClipVotes
 from raysplit.train.codecs import Codecs
+from raysplit.train.device import Score
 from raysplit.train.divergence import require_finite_loss
 from raysplit.train.half_modules import ServerHalf
 from raysplit.wire.level import Level
@@ -37,6 +39,16 @@ class OwnLoss:
         with autocast(self._torch_device, self._config.precision):
             logits: torch.Tensor = self.head(code)
         return logits
+
+    @torch.no_grad()
+    def score(self, message: Message, level: Level, labels: torch.Tensor, votes: ClipVotes) -> Score:
+        """Score a code as the server would receive it, in eval mode; `votes` counts the answers of its whole pass."""
+        code = self._codecs.at(level, "up").extract(message).to(self._torch_device)
+        logits, target = self.logits(code, training=False), labels.to(self._torch_device)
+        loss = cross_entropy(logits.float(), target).item()
+        require_finite_loss(loss)
+        correct, answers = votes.count(logits, target)
+        return Score(loss * len(labels), correct, len(labels), answers=answers)
 
     def gradient(
         self, message: Message, number: int, level: Level, labels: torch.Tensor

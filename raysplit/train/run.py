@@ -17,6 +17,7 @@ from raysplit.records.summary import RunSummary
 from raysplit.torch_utils.checkpoint import unpack_state
 from raysplit.train.family import Crossing, join_tail, pack_family
 from raysplit.train.loop import Loop
+from raysplit.train.own_states import RECEIPT, describe_missing_half
 from raysplit.train.summary import summarize
 from raysplit.train.user_files import read_user_files
 
@@ -44,6 +45,7 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
     summary: RunSummary | None = None
     try:
         write_start(loop, folder)
+        _warn_of_exchange(loop)
         if start is None:
             save(loop)
         _train(loop, folder, save, monitors)
@@ -56,6 +58,16 @@ def run(loop: Loop, folder: RunDir, start: dict[str, Any] | None, save: Callable
         raise DivergenceError(f"{err}. The last good checkpoint, {when}, is {newest}") from None
     finally:
         monitors.end(summary)
+
+
+def _warn_of_exchange(loop: Loop) -> None:
+    """Say where weights leave their device although they shall stay there."""
+    if loop.config.checkpoint.device == "local" and loop.exchanges:
+        _log.warning(
+            "checkpoint.device=local leaves on each device's disk what it has trained, but devices.mode="
+            f"{loop.config.devices.mode} makes it common in each round: the weights cross (up_weights and down_weights "
+            "of the record), and the server has the common ones"
+        )
 
 
 def _restore(loop: Loop, folder: RunDir, state: dict[str, Any]) -> None:
@@ -85,15 +97,20 @@ def write_ended_level(loop: Loop, folder: RunDir) -> None:
 def write_end(loop: Loop, folder: RunDir, location: str, family: str) -> RunSummary:
     """Write what a loop that has come to its end leaves: record, weights, summary, and the family to `family`.
 
+    Where the device half stays on its device, there is a reference to it in place of its weights, and no family.
     `location` is the run's, for its summary.
     """
     folder.write_records(loop.records)
     folder.write_device_records(loop.device_records)
     folder.write_weights(loop.weights())
-    summary = summarize(loop, location)
+    summary, reference = summarize(loop, location), loop.reference()
+    if reference is not None:
+        folder.write(RECEIPT, reference.pack())
     folder.write_summary(summary)
-    crossing = Crossing(loop.cut, loop.code_shape)
-    pack_family(folder, family, loop.config, summary, loop.records, crossing)
+    if reference is None:
+        pack_family(folder, family, loop.config, summary, loop.records, Crossing(loop.cut, loop.code_shape))
+    else:
+        _log.warning(describe_missing_half(folder.location, reference))
     return summary
 
 

@@ -22,11 +22,12 @@ def level_back(level: Level) -> Level:
     """Return the level at the second cut: bits, ranges and entropy stage of the first one's.
 
     Channels, top-k and error feedback are chosen at the first cut, which may have other channels and fewer values.
+    Noise hides what the device sends up there.
 
-    >>> str(level_back(Level("c4.b4/b8.ef.zstd")))
+    >>> str(level_back(Level("c4.b4/b8.ef.n50.zstd")))
     'all·b4/b8·zstd'
     """
-    return level.replaced(channels=None, top=None, top_random=0, feedback=False)
+    return level.replaced(channels=None, top=None, top_random=0, feedback=False, noise=0)
 
 
 class TailSide:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
-from raysplit.config import Fixed, SplitConfig
+from raysplit.config import CheckpointConfig, Fixed, SplitConfig
+from raysplit.errors import ConfigError
 from raysplit.folders.run_dir import RunDir
 from raysplit.train.local import train_local
 from raysplit.train.local_device import make_local_devices
 from raysplit.train.loop import Loop
+from raysplit.train.own_states import StateReference
 from raysplit.train.ray_device import RayDevice, start_ray_devices
 from raysplit.train.trainer import SplitTrainer
 from tests.train.many import many_config
@@ -87,6 +90,28 @@ def test_a_killed_actor_is_waited_for_or_left_out_of_the_round():
         assert_same(weights(far), weights(near))
     for actor in actors:
         actor.close()
+
+
+def test_actors_go_on_from_states_on_their_own_disks(tmp_path):
+    config = on_ray("merged").replaced(cut_back="7", checkpoint=CheckpointConfig(device="local", folder=str(tmp_path)))
+    actors = start_ray_devices(config)
+    loop = Loop(config, actors)
+    next(epochs := loop.epochs())
+    state = loop.state()
+    epochs.close()
+    set_up(actors, config)
+    far, near = Loop(config, actors, resumed=True), Loop(config, make_local_devices(config))
+    far.restore(state)
+    list(far.epochs())
+    list(near.epochs())
+    assert far.test == near.test
+    assert_same(plainly(far.weights()["server"]), plainly(near.weights()["server"]))
+    files = [Path(StateReference.parse(data).path) for data in (state["device"], *state["devices"])]
+    files[2].unlink()
+    with pytest.raises(ConfigError, match="device 2 on .* lacks its state"):
+        far.restore(state)
+    for device in actors:
+        device.close()
 
 
 def test_the_job_of_four_actors_leaves_the_record_of_a_local_run(tmp_path):
