@@ -57,7 +57,8 @@ class DeviceNetwork:
         return {"half": self.half.state_dict(), "optimizer": self.optimizer.state(), "head": head, **tail}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to what `state` returned."""
+        """Go back to what `state` returned, to before any gradient of a step that was begun."""
+        self.trained.zero_grad()
         self.half.load_state_dict(state["half"])
         self.optimizer.restore(state["optimizer"])
         if self.head is not None:

@@ -243,6 +243,7 @@ class ServerSide:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state` returned; DivergenceError for one with weights that are NaN or infinite."""
+        self._half.zero_grad()  # of a step that was begun when a device was lost
         self._half.load_state_dict(state["half"])
         self._optimizer.restore(state["optimizer"])
         require_finite_weights(self._half, self._optimizer, "server")
