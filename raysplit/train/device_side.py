@@ -29,7 +29,7 @@ from raysplit.train.divergence import locate_step, require_finite_step
 from raysplit.train.local_head import pack_head
 from raysplit.train.own_loss import OwnLoss
 from raysplit.train.own_states import keep_own_states
-from raysplit.train.tail import TailSide
+from raysplit.train.tail import make_tail_side
 from raysplit.wire.message import Kind, Message, parse
 
 
@@ -60,9 +60,7 @@ class DeviceSide:
         self._own: OwnLoss | None = None
         if self._head is not None:
             self._own = OwnLoss(config, self._head, self._codecs, self._cut.channel_dim, self._seed)
-        self._after: TailSide | None = None
-        if net.tail is not None and net.back is not None:
-            self._after = TailSide(config, net.tail, net.back, self._seed)
+        self._after = make_tail_side(config, net.tail, net.back, self._seed)
         self._kept = keep_own_states(config, index)
         self._many = config.devices.count > 1 and config.devices.kind == "real"
         self._begun, self._before, self._busy = -1, b"", 0.0
@@ -196,8 +194,7 @@ class DeviceSide:
 
     def state(self) -> bytes:
         """Return everything that a checkpoint of this side holds, packed; a reference to it where it stays here."""
-        packed = self._pack()
-        return packed if self._kept is None else self._kept.save(packed)
+        return self._pack() if self._kept is None else self._kept.save(self._pack())
 
     def restore(self, packed: bytes) -> None:
         """Go back to what `state` returned; DivergenceError for a state with weights that are NaN or infinite.
@@ -252,7 +249,7 @@ class DeviceSide:
         return z, labels
 
     def _require_finite(self) -> None:
-        require_finite_weights(self._trained, self._optimizer, "device")
+        self._net.require_finite()
 
     def _apply(self, number: int, z: torch.Tensor, penalty: torch.Tensor | None, grad: torch.Tensor) -> None:
         """Backpropagate a gradient through the half; step after the last micro-batch of a step."""

@@ -102,6 +102,11 @@ class TailSide:
         return logits
 
 
+def make_tail_side(config: SplitConfig, tail: Tail | None, back: Cut | None, seed: int) -> TailSide | None:
+    """Return what a device does after the second cut; None where there is none."""
+    return None if tail is None or back is None else TailSide(config, tail, back, seed)
+
+
 def _score(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> Score:
     value = loss.item()
     require_finite_loss(value)
