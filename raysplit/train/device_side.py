@@ -61,7 +61,7 @@ class DeviceSide:
         if self._head is not None:
             self._own = OwnLoss(config, self._head, self._codecs, self._cut.channel_dim, self._seed)
         self._after = make_tail_side(config, net.tail, net.back, self._seed)
-        self._kept = keep_own_states(config, index)
+        self._own_states = keep_own_states(config, index)
         self._many = config.devices.count > 1 and config.devices.kind == "real"
         self._begun, self._before, self._busy = -1, b"", 0.0
         self._votes = ClipVotes(None)
@@ -194,14 +194,14 @@ class DeviceSide:
 
     def state(self) -> bytes:
         """Return everything that a checkpoint of this side holds, packed; a reference to it where it stays here."""
-        return self._pack() if self._kept is None else self._kept.save(self._pack())
+        return self._pack() if self._own_states is None else self._own_states.save(self._pack())
 
     def restore(self, packed: bytes) -> None:
         """Go back to what `state` returned; DivergenceError for a state with weights that are NaN or infinite.
 
         Raises ConfigError, which names the device, for a state that shall be here, and is not.
         """
-        self._go_back(packed if self._kept is None else self._kept.load(packed))
+        self._go_back(packed if self._own_states is None else self._own_states.load(packed))
 
     def _pack(self) -> bytes:
         # A cached epoch does not call the device, which afterwards evaluates the test split at the level it last had.
