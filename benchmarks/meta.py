@@ -21,11 +21,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 def meta(seeds: list[int]) -> dict[str, Any]:
     """Return command, commit, machine, versions, threads and seeds of this run.
 
-    Results that are not committed yet are no changes of the code.
+    Results that are not committed yet are no changes of the code. Of files and folders outside the repository, the
+    command has the name alone.
     """
     changes = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
     return {
-        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *map(without_folders, sys.argv[1:])]),
         "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else ""),
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
         "versions": {name: version(name) for name in ("raysplit", "torch", "torchvision", "ray", "numpy", "pyarrow")}
@@ -33,6 +34,16 @@ def meta(seeds: list[int]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seeds": seeds,
     }
+
+
+def without_folders(word: str) -> str:
+    """Return a word of a command with the name alone of the absolute path that it is, or has behind a colon.
+
+    >>> without_folders("parquet:/data/cifar10"), without_folders("/bundles/b"), without_folders("parquet:data/cifar10")
+    ('parquet:cifar10', 'b', 'parquet:data/cifar10')
+    """
+    kind, colon, path = word.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}" if path.startswith("/") else word
 
 
 def save(name: str, result: dict[str, Any], folder: Path = RESULTS) -> None:
