@@ -11,7 +11,6 @@ from pathlib import Path
 from raysplit.cli.command import Verbs
 from raysplit.cli.device import read_key
 from raysplit.errors import ConfigError
-from raysplit.wire.gateway_api import NAME_PATTERN
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -37,6 +36,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train until the run ends."""
+    from raysplit.wire.gateway_api import NAME_PATTERN
+
     if not re.fullmatch(NAME_PATTERN, args.name):
         raise ConfigError(
             f"--name '{args.name}' is not a device's name; use letters, digits, '.', '_' and '-', at most 64"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from raysplit.cli.command import Verbs
 from raysplit.errors import ConfigError
-from raysplit.wire.gateway_api import NAME_PATTERN, hash_key
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -26,6 +25,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a new key, once: the file holds its hash alone. Or revoke one."""
+    from raysplit.wire.gateway_api import NAME_PATTERN, hash_key
+
     if not re.fullmatch(NAME_PATTERN, args.name):
         raise ConfigError(f"'{args.name}' is not a device's name; use letters, digits, '.', '_' and '-', at most 64")
     path = Path(args.file).expanduser()
