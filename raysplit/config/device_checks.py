@@ -102,6 +102,11 @@ def check_local_checkpoint(devices: DevicesConfig, schedule: Schedule) -> None:
     """Raise ValueError for devices without a disk, and for a schedule that keeps models, device half and all."""
     if devices.kind == "virtual":
         raise ValueError("virtual devices have no disks of their own; set checkpoint.device to server")
+    if devices.source == "gateway":
+        raise ValueError(
+            "checkpoint.folder is one of the cluster's nodes, and a device that joins decides itself where it writes "
+            "(raysplit join --states); set checkpoint.device to server"
+        )
     if isinstance(schedule, Prune) or (isinstance(schedule, Nested) and any(phase.keep for phase in schedule.phases)):
         what = "prune" if isinstance(schedule, Prune) else "nested with keep"
         raise ValueError(

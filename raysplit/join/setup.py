@@ -30,6 +30,10 @@ def take_over(setup: Setup, data: str, code: Path) -> SplitConfig:
     config = loads(SplitConfig, setup.config, "the run's config")
     if type(config.schedule) not in OWN_SCHEDULES:
         raise ConfigError("the run's config has a schedule that would run code here; the gateway is not raysplit's")
+    if config.checkpoint.folder is not None:
+        raise ConfigError(
+            f"the run's config would write to '{config.checkpoint.folder}' here; set checkpoint.device to server"
+        )
     copies = {}
     for key, path in name_user_files(config).items():
         copies[key] = _require_same(code / path.name, setup.files.get(key))

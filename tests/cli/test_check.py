@@ -11,12 +11,13 @@ def test_check(capsys, tmp_path):
     assert main(["check", SHIPPED]) == 0
     assert capsys.readouterr().out == f"{SHIPPED}: ok\n"
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text("http_options: {prot: 80}\napplications: []\n")
+    wrong.write_text("http_options: {prot: 80, request_timeout_s: 0}\napplications: []\n")
     assert main(["check", str(wrong), SHIPPED]) == 1
     captured = capsys.readouterr()
-    first, second = captured.out.splitlines()
+    first, second, third = captured.out.splitlines()
     assert first == f"{wrong}: http_options.prot: unknown key. Nearest: port, host, root_path."
-    assert second == f"{SHIPPED}: ok" and captured.err == "error: 1 problem found\n"
+    assert second.startswith(f"{wrong}: http_options.request_timeout_s: must be more than 0")
+    assert third == f"{SHIPPED}: ok" and captured.err == "error: 2 problems found\n"
 
 
 def test_a_single_problem(capsys, tmp_path):

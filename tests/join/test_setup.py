@@ -62,6 +62,17 @@ def test_a_config_that_is_none_is_an_error_in_one_line(tmp_path, text):
         take_over(Setup(config=text, index=0), "digits", Path(tmp_path))
 
 
+def test_a_gateway_names_no_folder_that_is_written_to(tmp_path):
+    local = {"device": "local", "folder": str(tmp_path / "elsewhere")}
+    config = joined_config()
+    inside = config.replaced(devices=config.devices.replaced(source="cluster", inside=0, names=()), checkpoint=local)
+    with pytest.raises(ConfigError, match=r"would write to '.*elsewhere' here; set checkpoint.device to server"):
+        take_over(setup(inside), "digits", tmp_path)
+    with pytest.raises(ValueError, match="a device that joins decides itself where it writes"):
+        config.replaced(checkpoint=local)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_schedule_of_one_s_own_stays_with_the_job_and_is_run_nowhere_else(tmp_path):
     (tmp_path / "mine.py").write_text("raise SystemExit('run')\n")
     config = joined_config().replaced(schedule=f"{tmp_path}/mine.py:Schedule")
